@@ -1,0 +1,105 @@
+"""The seams. Whatever fits one of these can take its place; nothing else needs to know.
+
+Axes: B batch, T history step (oldest first, last = now), H future step, N latent token, D latent width, A action, S candidate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from jepa_ros.types import GridSpec, Observation, PedestrianForecast, Tracks
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a caller must know of a world model."""
+
+    name: str
+    version: str
+    dt_s: float  # time between history steps and between predicted steps
+    history: int  # T: latents that predict() takes
+    horizon: int  # H: the longest prediction
+    latent_shape: tuple[int, int]  # (N, D)
+    action_dim: int  # A; see `WorldModel.predict`
+    inputs: tuple[str, ...]  # of "lidar", "camera"
+    grid: GridSpec | None = None  # of occupancy(); None = the model has no occupancy probe
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """Encodes an observation into latents and predicts the latents of the future under an intended motion."""
+
+    spec: ModelSpec
+
+    def encode(self, observation: Observation) -> Tensor:
+        """(1, N, D) latents of one observation, in its own anchor frame. Each observation is encoded once."""
+        ...
+
+    def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:
+        """(B, N, D): the same latents in another anchor frame, given (B, 4, 4) new_from_old. Models without spatial latents return them as they are."""
+        ...
+
+    def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
+        """(B, H, N, D): the latents of the next H <= spec.horizon steps, in the anchor frame of now.
+
+        For mobile bases A = 3: the intended pose (x m, y m, yaw rad) at each future step in the anchor frame of now.
+        """
+        ...
+
+    def occupancy(self, latents_BND: Tensor) -> Tensor:
+        """(B, Y, X) occupancy probability on spec.grid, from observed or predicted latents. Raises NotImplementedError where spec.grid is None."""
+        ...
+
+
+class Forecaster(Protocol):
+    """Says where people will walk."""
+
+    def predict(self, tracks: Tracks, scene: Tensor | None = None) -> PedestrianForecast:
+        """Mixture forecast for every row of `tracks`, in their frame; `scene`: (N, D) latents, where the forecaster can use them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """S candidate motions of the robot over L steps, in odom."""
+
+    states_SLX: Tensor  # x m, y m, yaw rad, speed m/s at the end of each step
+    commands_SLU: Tensor  # forward speed m/s, yaw rate rad/s (holonomic: vx, vy, yaw rate)
+    dt_s: float
+
+
+class Dynamics(Protocol):
+    """Turns commands into motion, limits applied."""
+
+    def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout: ...
+
+
+class Objective(Protocol):
+    """What a motion costs; lower is better. Objectives compose by addition."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """(S,) cost."""
+        ...
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The best candidate found in time."""
+
+    commands_LU: Tensor
+    rollout: Rollout  # S = 1
+    cost: float
+    iterations: int
+    timed_out: bool
+
+
+class Solver(Protocol):
+    """Anytime search: returns the best found when the deadline comes."""
+
+    def solve(self, dynamics: Dynamics, objective: Objective, init_X: Tensor, deadline_s: float) -> Solution:
+        """`deadline_s`: seconds from the call."""
+        ...

@@ -1,0 +1,231 @@
+"""The values that cross borders between stages. Frozen; numpy only; every field states shape, unit and frame.
+
+Frames (REP-105): `odom` is fixed and drifts slowly; `base` is base_link; `anchor` is the base frame at one stamp with roll and pitch
+removed and its origin kept: x forward, y left, z up along gravity. Poses are 4 x 4 homogeneous matrices named `target_from_source`,
+so that `p_target = target_from_source @ p_source`. Time is int nanoseconds where a stamp must survive unchanged, float seconds elsewhere.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """Pinhole intrinsics with distortion, as sensor_msgs/CameraInfo gives them (pixels refer to the raw image)."""
+
+    width: int
+    height: int
+    intrinsics: FloatArray  # (3, 3) K in pixels
+    distortion: FloatArray  # (n,) coefficients in the order of the distortion model; empty = none
+    distortion_model: str = "plumb_bob"  # plumb_bob | rational_polynomial | equidistant
+
+
+@dataclass(frozen=True)
+class CameraImage:
+    """One decoded image and where it was taken from."""
+
+    stamp_ns: int
+    name: str  # the topic or camera name it came from
+    rgb: NDArray[np.uint8]  # (height, width, 3)
+    model: CameraModel
+    base_from_camera: FloatArray  # (4, 4); camera = optical frame: z forward, x right, y down
+
+
+@dataclass(frozen=True)
+class LidarSweep:
+    """One sweep in the base frame, non-finite points already dropped."""
+
+    stamp_ns: int
+    points_m: NDArray[np.float32]  # (N, 3) base frame
+    intensity: NDArray[np.float32] | None  # (N,) sensor units, None where the sensor has none
+    ring: NDArray[np.int32] | None  # (N,)
+    time_offset_s: NDArray[np.float32] | None  # (N,) relative to the stamp
+    base_from_lidar: FloatArray  # (4, 4)
+    dropped: int = 0  # non-finite points that were dropped
+
+
+@dataclass(frozen=True)
+class EgoState:
+    """Pose and twist of the vehicle at one stamp."""
+
+    stamp_ns: int
+    odom_from_base: FloatArray  # (4, 4)
+    velocity_mps: FloatArray  # (2,) x forward, y left, base frame
+    yaw_rate_radps: float = 0.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything seen at one instant. `lidar` may be None (camera only) and `cameras` may be empty (lidar only), not both."""
+
+    stamp_ns: int  # the newest sensor sample used
+    ego: EgoState  # interpolated to `stamp_ns`
+    lidar: LidarSweep | None = None
+    cameras: tuple[CameraImage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.lidar is None and not self.cameras:
+            raise ValueError("an Observation needs a lidar sweep or at least one camera image; got neither")
+
+    @property
+    def stamp_s(self) -> float:
+        return self.stamp_ns / NANOSECONDS
+
+    @property
+    def odom_from_anchor(self) -> FloatArray:
+        """(4, 4) the gravity-aligned base frame at this stamp, in odom."""
+        return gravity_aligned(self.ego.odom_from_base)
+
+
+def gravity_aligned(pose: FloatArray) -> FloatArray:
+    """The same position and heading with roll and pitch removed: (4, 4) -> (4, 4)."""
+    yaw = np.arctan2(pose[1, 0], pose[0, 0])
+    aligned = np.eye(4)
+    aligned[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    aligned[:3, 3] = pose[:3, 3]
+    return aligned
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """A square-celled grid in the anchor frame; index [row, column] = [y, x]."""
+
+    rows: int  # Y
+    columns: int  # X
+    resolution_m: float
+    origin_m: tuple[float, float]  # x, y of the outer corner of cell [0, 0]
+
+
+@dataclass(frozen=True)
+class OccupancyForecast:
+    """Probability that a lidar return 0.3-2.0 m above the ground falls in a cell, now and at each future step. Anchor frame."""
+
+    probability: NDArray[np.float32]  # (H + 1, Y, X) in [0, 1]; step 0 = now
+    times_s: FloatArray  # (H + 1,) relative to the anchor's stamp
+    resolution_m: float
+    origin_m: tuple[float, float]  # x, y of cell [0, 0]'s outer corner in the anchor frame
+
+    @property
+    def grid(self) -> GridSpec:
+        return GridSpec(self.probability.shape[1], self.probability.shape[2], self.resolution_m, self.origin_m)
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Recent positions of people, in any one fixed frame."""
+
+    positions_m: FloatArray  # (P, T, 2) oldest first, the last column = now
+    valid: NDArray[np.bool_]  # (P, T) False where the person was not seen
+    dt_s: float
+
+    def __post_init__(self) -> None:
+        if self.positions_m.ndim != 3 or self.positions_m.shape[-1] != 2:
+            raise ValueError(f"Tracks.positions_m must be (P, T, 2), got {self.positions_m.shape}")
+        if self.valid.shape != self.positions_m.shape[:2]:
+            raise ValueError(f"Tracks.valid must be {self.positions_m.shape[:2]} like positions_m, got {self.valid.shape}")
+        if not self.dt_s > 0:
+            raise ValueError(f"Tracks.dt_s must be > 0 s, got {self.dt_s}")
+
+
+@dataclass(frozen=True)
+class TrackedPeople:
+    """What the tracker believes at one stamp, in odom. Row i here is row i of the forecast made from `history`."""
+
+    ids: NDArray[np.int64]  # (P,) stable over time, never used again
+    positions_m: FloatArray  # (P, 2)
+    velocities_mps: FloatArray  # (P, 2)
+    existence: FloatArray  # (P,) probability that there is a person
+    radii_m: FloatArray  # (P,) radius of the footprint
+    history: Tracks
+
+
+@dataclass(frozen=True)
+class PedestrianForecast:
+    """A Gaussian mixture per person over the future path, in the frame of the tracks it was made from."""
+
+    modes_m: FloatArray  # (P, K, H, 2) means
+    probabilities: FloatArray  # (P, K), sums to 1 over K
+    covariances_m2: FloatArray  # (P, K, H, 2, 2)
+    times_s: FloatArray  # (H,) from now
+
+    def most_likely(self) -> FloatArray:
+        """(P, H, 2): for each person the single best path: the mode of the highest probability."""
+        best = self.probabilities.argmax(axis=1)
+        return self.modes_m[np.arange(len(best)), best]
+
+    def sample(self, n: int, seed: int) -> FloatArray:
+        """(P, n, H, 2): n independent samples of the mixture, each a whole path.
+
+        A mode is drawn by its probability; the deviation from its mean is one standard normal per sample, shared by all steps and scaled by
+        each step's covariance, so that a sample is a smooth path whose marginals are exactly the stated Gaussians.
+        """
+        if n < 1:
+            raise ValueError(f"sample(n) needs n >= 1, got {n}")
+        generator = np.random.default_rng(seed)
+        people, modes = self.probabilities.shape
+        cumulative = np.cumsum(self.probabilities, axis=1)
+        draw = generator.random((people, n, 1)) * cumulative[:, None, -1:]
+        chosen = np.minimum((draw > cumulative[:, None, :]).sum(axis=-1), modes - 1)  # (P, n)
+        row = np.arange(people)[:, None]
+        factor = np.linalg.cholesky(self.covariances_m2)[row, chosen]  # (P, n, H, 2, 2)
+        noise = generator.standard_normal((people, n, 1, 2, 1))
+        return self.modes_m[row, chosen] + (factor @ noise)[..., 0]
+
+
+@dataclass(frozen=True)
+class SceneState:
+    """What the pipeline knows after one observation. Latents and occupancy: anchor frame. People: odom."""
+
+    stamp_ns: int
+    anchor_pose: FloatArray  # (4, 4) odom_from_anchor
+    ego: EgoState
+    latent: FloatArray  # (N, D)
+    predicted: FloatArray  # (H, N, D)
+    occupancy: OccupancyForecast
+    people: TrackedPeople
+    pedestrians: PedestrianForecast
+    surprise: float  # 0-1, NaN until the first prediction comes due
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    sensors: tuple[str, ...] = ()  # which of "lidar", "camera" this step used
+
+    @property
+    def stamp_s(self) -> float:
+        return self.stamp_ns / NANOSECONDS
+
+
+class PlanStatus(enum.IntEnum):
+    """Why a plan is, or is not, to be followed. The numbers are those of the service definitions."""
+
+    OK = 0
+    NO_SAFE_PATH = 1
+    STALE_SENSORS = 2
+    NOT_ACTIVE = 3
+    TIMEOUT = 4
+    INVALID_GOAL = 5
+    INVALID_REQUEST = 6
+    UNSUPPORTED = 7
+    INTERNAL_ERROR = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A path with the commands that drive it, in odom."""
+
+    status: PlanStatus
+    message: str
+    path: FloatArray  # (L + 1, 3) x m, y m, yaw rad; row 0 = now; empty (0, 3) where there is none
+    commands: FloatArray  # (L, 2) forward speed m/s, yaw rate rad/s
+    dt_s: float
+    cost: float
+    collision_probability: float  # of the whole plan, 0-1
+    planning_time_s: float
+    fallback: bool = False  # True: a braking trajectory, not a way to the goal

@@ -1,0 +1,28 @@
+"""Installs the ROS-free core with pip, for training machines and notebooks. A robot builds the whole package with colcon."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="jepa_ros",
+    version="0.1.0",
+    description="JEPA world models for ROS 2: scene latents, occupancy and pedestrian forecasts, planning",
+    license="Apache-2.0",
+    packages=find_packages(include=["jepa_ros", "jepa_ros.*"], exclude=["jepa_ros.ros", "jepa_ros.ros.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "numpy>=1.24",
+        "pyyaml",
+        "pytransform3d>=3.5",
+        "rosbags>=0.10",
+        "rosbags-image>=0.10",
+        "safetensors",
+        "scipy",
+        "torch>=2.2",
+        "tqdm",
+    ],
+    extras_require={
+        "sim": ["mujoco>=3.1"],
+        "viz": ["matplotlib", "pillow"],
+        "train": ["tensorboard"],
+    },
+)
