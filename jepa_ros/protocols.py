@@ -40,7 +40,7 @@ class WorldModel(Protocol):
         ...
 
     def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:
-        """(B, N, D): the same latents in another anchor frame, given (B, 4, 4) new_from_old. Models without spatial latents return them as they are."""
+        """(B, N, D): the same latents in another anchor frame, given (B, 4, 4) new_from_old; non-spatial latents stay as they are."""
         ...
 
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class WorldModel(Protocol):
         ...
 
     def occupancy(self, latents_BND: Tensor) -> Tensor:
-        """(B, Y, X) occupancy probability on spec.grid, from observed or predicted latents. Raises NotImplementedError where spec.grid is None."""
+        """(B, Y, X) occupancy probability on spec.grid, of observed or predicted latents; callers check that spec.grid is not None."""
         ...
 
 
