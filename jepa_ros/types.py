@@ -71,6 +71,7 @@ class Observation:
     ego: EgoState  # interpolated to `stamp_ns`
     lidar: LidarSweep | None = None
     cameras: tuple[CameraImage, ...] = ()
+    ground_height_m: float = 0.0  # z of the ground around the vehicle in the anchor frame, estimated by sensing (SensorHub)
 
     def __post_init__(self) -> None:
         if self.lidar is None and not self.cameras:
