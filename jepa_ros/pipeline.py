@@ -1,0 +1,163 @@
+"""The way of the data, one stage a line: observation -> latents -> futures -> occupancy, people, surprise. Read this page first."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepa_ros.backends import load_world_model
+from jepa_ros.backends.surprise import SurpriseMeter
+from jepa_ros.config import param, validate
+from jepa_ros.forecast import load_forecaster
+from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
+from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
+from jepa_ros.memory import LatentMemory, Remembered, steady_motion
+from jepa_ros.protocols import Forecaster, ModelSpec, WorldModel
+from jepa_ros.sensing import anchor_points
+from jepa_ros.types import NANOSECONDS, FloatArray, GridSpec, Observation, OccupancyForecast, SceneState, TrackedPeople
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What the pipeline is made of, beyond the world model itself."""
+
+    forecaster: str = param("", "pedestrian forecaster: empty = the shipped default, 'constant_velocity', or a path to a .safetensors file")
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class WorldModelPipeline:
+    """Turns a stream of observations into scene states. One instance belongs to one stream and one thread."""
+
+    def __init__(self, model: WorldModel, forecaster: Forecaster, config: PipelineConfig | None = None) -> None:
+        config = config or PipelineConfig()
+        self.model = model
+        self.forecaster = forecaster
+        self._detector = PersonDetector(config.detection)
+        self._tracker = PeopleTracker(config.tracking)
+        self._memory = LatentMemory(model)
+        self._surprise = SurpriseMeter()
+        self._pending: deque[Remembered] = deque()  # predictions that have not come due
+        self._last_stamp_ns: int | None = None
+
+    @classmethod
+    def load(cls, model: str = "scene_jepa", device: str = "auto", config: PipelineConfig | None = None) -> WorldModelPipeline:
+        """Load a back-end by its name in `jepa_ros.backends.registry.BACKENDS`. Raises ValueError for an unknown name, with the known ones."""
+        config = config or PipelineConfig()
+        return cls(load_world_model(model, device=device), load_forecaster(config.forecaster or None), config)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    def reset(self) -> None:
+        """Forget the stream: after a jump in time, or to begin another one."""
+        self._memory.clear()
+        self._pending.clear()
+        self._surprise.reset()
+        self._tracker.reset()
+        self._last_stamp_ns = None
+
+    @torch.inference_mode()
+    def step(self, observation: Observation, intended_motion: FloatArray | None = None) -> SceneState:
+        """One observation in, one scene state out.
+
+        intended_motion: (H, 3) x m, y m, yaw rad of the ego at each model step in the anchor frame; None = it keeps its speed and turn.
+        A stamp that is not newer than the last one starts the stream anew (bag loop, simulation reset).
+        """
+        if self._last_stamp_ns is not None and observation.stamp_ns <= self._last_stamp_ns:
+            self.reset()
+        self._last_stamp_ns = observation.stamp_ns
+        clock = StageClock()
+        anchor_pose = observation.odom_from_anchor
+
+        with clock("encode"):
+            latent_ND = self.model.encode(observation)[0]
+        with clock("predict"):
+            self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
+            predicted_HND = self._predict(observation, intended_motion)
+        with clock("occupancy"):
+            occupancy = self._occupancy(latent_ND, predicted_HND)
+        with clock("people"):
+            people = self._track_people(observation, anchor_pose)
+        with clock("forecast"):
+            pedestrians = self.forecaster.predict(people.history, scene=latent_ND)
+        with clock("surprise"):
+            surprise = self._compare_with_prediction(observation.stamp_ns, anchor_pose, latent_ND, predicted_HND)
+
+        return SceneState(
+            stamp_ns=observation.stamp_ns,
+            anchor_pose=anchor_pose,
+            ego=observation.ego,
+            latent=latent_ND.float().cpu().numpy(),
+            predicted=predicted_HND.float().cpu().numpy(),
+            occupancy=occupancy,
+            people=people,
+            pedestrians=pedestrians,
+            surprise=surprise,
+            timings_ms=clock.elapsed_ms,
+            sensors=observation_sensors(observation),
+        )
+
+    def _predict(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
+        if intended_motion is None:
+            intended_motion = steady_motion(observation.ego, self.spec.horizon, self.spec.dt_s)
+        history_BTND = self._memory.history()
+        actions_BHA = torch.as_tensor(intended_motion, dtype=history_BTND.dtype, device=history_BTND.device)[None]
+        return self.model.predict(history_BTND, actions_BHA)[0]
+
+    def _occupancy(self, latent_ND: Tensor, predicted_HND: Tensor) -> OccupancyForecast:
+        grid = self.spec.grid or GridSpec(0, 0, 1.0, (0.0, 0.0))  # a model without the probe says nothing about any cell
+        times_s = self.spec.dt_s * np.arange(len(predicted_HND) + 1)
+        if self.spec.grid is None:
+            probability = np.zeros((len(times_s), 0, 0), np.float32)
+        else:
+            probability = self.model.occupancy(torch.cat([latent_ND[None], predicted_HND])).float().cpu().numpy()
+        return OccupancyForecast(probability, times_s, grid.resolution_m, grid.origin_m)
+
+    def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:
+        detections = self._detector.detect(anchor_points(observation), observation.ground_height_m)
+        positions_odom = detections.positions_m @ anchor_pose[:2, :2].T + anchor_pose[:2, 3]
+        return self._tracker.update(observation.stamp_ns, positions_odom, detections.radii_m, detections.scores)
+
+    def _compare_with_prediction(self, stamp_ns: int, anchor_pose: FloatArray, latent_ND: Tensor, predicted_HND: Tensor) -> float:
+        """How surprising the latent is, given what was predicted for this instant one model step ago."""
+        step_ns = round(self.spec.dt_s * NANOSECONDS)
+        due = None
+        while self._pending and self._pending[0].stamp_ns <= stamp_ns + step_ns // 8:
+            due = self._pending.popleft()
+        self._pending.append(Remembered(stamp_ns + step_ns, anchor_pose, predicted_HND[0]))
+        if due is None or stamp_ns - due.stamp_ns > step_ns // 4:
+            return float("nan")
+        new_from_old = np.linalg.inv(anchor_pose) @ due.odom_from_anchor
+        return self._surprise.update(latent_ND, self.model.align(due.latent_ND[None], new_from_old[None])[0])
+
+
+class StageClock:
+    """Times named stages: `with clock("encode"): ...`. On a GPU it waits for the work queued so far, so that a stage pays for its own."""
+
+    def __init__(self) -> None:
+        self.elapsed_ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start_s = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.elapsed_ms[stage] = 1e3 * (time.perf_counter() - start_s)
+
+
+def observation_sensors(observation: Observation) -> tuple[str, ...]:
+    """Which of "lidar" and "camera" an observation holds."""
+    return (("lidar",) if observation.lidar else ()) + (("camera",) if observation.cameras else ())
