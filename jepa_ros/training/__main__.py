@@ -1,0 +1,38 @@
+"""`python -m jepa_ros.training COMMAND`: each command is a module with `add_arguments(parser)` and `run(args)`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {  # name -> (module, one line of help); a new command is a line here
+    "prepare": ("jepa_ros.training.dataset", "turn bags into a random-access dataset"),
+    "pretrain": ("jepa_ros.training.loop", "train scene_jepa on a prepared dataset, self-supervised"),
+    "probe": ("jepa_ros.training.probes", "fit the occupancy head on frozen latents"),
+    "evaluate": ("jepa_ros.training.evaluate", "compare a world model with its baselines on prepared data"),
+    "forecaster": ("jepa_ros.training.forecaster", "train the pedestrian forecaster"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; only that command's module is imported. Bad input ends with one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m jepa_ros.training", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS, help="; ".join(f"{name}: {text}" for name, (_, text) in COMMANDS.items()))
+    command = parser.parse_args((sys.argv[1:] if argv is None else list(argv))[:1]).command
+    module_name, text = COMMANDS[command]
+    module = importlib.import_module(module_name)
+    sub_parser = argparse.ArgumentParser(prog=f"python -m jepa_ros.training {command}", description=text)
+    module.add_arguments(sub_parser)
+    args = sub_parser.parse_args((sys.argv[1:] if argv is None else list(argv))[1:])
+    try:
+        module.run(args)
+    except ValueError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
