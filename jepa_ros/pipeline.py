@@ -21,7 +21,17 @@ from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.memory import LatentMemory, Remembered, steady_motion
 from jepa_ros.protocols import Forecaster, ModelSpec, WorldModel
 from jepa_ros.sensing import anchor_points
-from jepa_ros.types import NANOSECONDS, FloatArray, GridSpec, Observation, OccupancyForecast, SceneState, TrackedPeople
+from jepa_ros.types import (
+    NANOSECONDS,
+    EgoState,
+    FloatArray,
+    GridSpec,
+    LidarSweep,
+    Observation,
+    OccupancyForecast,
+    SceneState,
+    TrackedPeople,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class WorldModelPipeline:
 
     @classmethod
     def load(cls, model: str = "scene_jepa", device: str = "auto", config: PipelineConfig | None = None) -> WorldModelPipeline:
-        """Load a back-end by its name in `jepa_ros.backends.registry.BACKENDS`. Raises ValueError for an unknown name, with the known ones."""
+        """Load a back-end by its name in `jepa_ros.backends.registry.BACKENDS`; an unknown name raises ValueError with the known ones."""
         config = config or PipelineConfig()
         return cls(load_world_model(model, device=device), load_forecaster(config.forecaster or None), config)
 
@@ -67,6 +77,13 @@ class WorldModelPipeline:
         self._surprise.reset()
         self._tracker.reset()
         self._last_stamp_ns = None
+
+    def warm_up(self) -> None:
+        """Run once on an empty scene, so that the first real observation does not pay for lazy set-up."""
+        ego = EgoState(0, np.eye(4), np.zeros(2))
+        nothing = LidarSweep(0, np.zeros((0, 3), np.float32), None, None, None, np.eye(4))
+        self.step(Observation(0, ego, nothing))
+        self.reset()
 
     @torch.inference_mode()
     def step(self, observation: Observation, intended_motion: FloatArray | None = None) -> SceneState:
