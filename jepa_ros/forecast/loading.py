@@ -1,0 +1,23 @@
+"""From a name or a path to a forecaster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jepa_ros.protocols import Forecaster
+
+DEFAULT = "constant_velocity"
+
+
+def load_forecaster(name_or_path: str | Path | None = None) -> Forecaster:
+    """The shipped default (None), the baseline ("constant_velocity"), or a trained forecaster by the path of its .safetensors file.
+
+    Raises ValueError where the name is unknown or the file is not a forecaster.
+    """
+    if name_or_path is None:
+        name_or_path = DEFAULT
+    if name_or_path == "constant_velocity":
+        from jepa_ros.forecast.constant_velocity import ConstantVelocity
+
+        return ConstantVelocity()
+    raise ValueError(f"unknown forecaster {str(name_or_path)!r}: use None, 'constant_velocity' or the path of a .safetensors file")
