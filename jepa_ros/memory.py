@@ -64,7 +64,7 @@ class LatentMemory:
 
 
 def steady_motion(ego: EgoState, horizon: int, dt_s: float) -> FloatArray:
-    """(H, 3) x m, y m, yaw rad in the anchor frame of an ego that keeps its speed and yaw rate: the assumption where nothing is intended."""
+    """(H, 3) x m, y m, yaw rad in the anchor frame of an ego that keeps its speed and yaw rate: assumed where nothing is intended."""
     time_s = dt_s * np.arange(1, horizon + 1)
     yaw = ego.yaw_rate_radps * time_s
     # Mean heading over the elapsed time times the chord factor sin(a) / a: the exact arc, also at yaw rate 0 (np.sinc divides by pi).
