@@ -1,0 +1,88 @@
+"""Tracked people and their forecasts as visualization_msgs markers, for RViz and Foxglove. Dear to build: only while somebody looks."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterator
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from jepa_ros.ros.conversions import Frames, header_message, likeliest, planar_pose_message
+from jepa_ros.types import FloatArray, SceneState
+
+PERSON_HEIGHT_M = 1.7
+ELLIPSE_TIMES_S = (1.2, 2.4, 4.8)
+GOLDEN_RATIO = 0.618034  # steps of hue by it keep neighbouring ids apart
+
+
+def marker_array(state: SceneState, frames: Frames, top_modes: int = 6) -> MarkerArray:
+    """People, ids, modes (width and opacity by probability), and 1-sigma ellipses of the likeliest mode at 1.2, 2.4 and 4.8 s."""
+    header = header_message(state.stamp_ns, frames.fixed)
+    markers = [Marker(header=header, action=Marker.DELETEALL)]
+    ground_z_m = float(state.anchor_pose[2, 3])
+    for row in range(len(state.people.ids)):
+        markers += [marker for marker in _person_markers(state, row, ground_z_m, top_modes)]
+    for number, marker in enumerate(markers):
+        marker.header, marker.id = header, number
+    return MarkerArray(markers=markers)
+
+
+def _person_markers(state: SceneState, row: int, ground_z_m: float, top_modes: int) -> Iterator[Marker]:
+    people, forecast = state.people, state.pedestrians
+    person_id, radius_m = int(people.ids[row]), float(people.radii_m[row])
+    x_m, y_m = (float(value) for value in people.positions_m[row])
+    body = planar_pose_message(x_m, y_m, 0.0)
+    body.position.z = ground_z_m + PERSON_HEIGHT_M / 2
+    size = Vector3(x=2 * radius_m, y=2 * radius_m, z=PERSON_HEIGHT_M)
+    yield Marker(
+        ns="people", type=Marker.CYLINDER, pose=body, scale=size, color=id_colour(person_id, 0.4 + 0.5 * float(people.existence[row]))
+    )
+
+    label = planar_pose_message(x_m, y_m, 0.0)
+    label.position.z = ground_z_m + PERSON_HEIGHT_M + 0.3
+    speed_mps = float(np.hypot(*people.velocities_mps[row]))
+    text = f"{person_id}  {speed_mps:.1f} m/s"
+    yield Marker(
+        ns="ids", type=Marker.TEXT_VIEW_FACING, pose=label, scale=Vector3(z=0.5), color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0), text=text
+    )
+
+    ranked = likeliest(forecast.probabilities[row], top_modes)
+    for mode in ranked:
+        probability = float(forecast.probabilities[row, mode])
+        path = np.vstack([people.positions_m[row], forecast.modes_m[row, mode]])
+        points = [Point(x=x, y=y, z=ground_z_m + 0.1) for x, y in path.astype(float).tolist()]
+        width = Vector3(x=0.03 + 0.17 * probability)
+        colour = id_colour(person_id, 0.15 + 0.85 * probability)
+        yield Marker(ns="modes", type=Marker.LINE_STRIP, pose=Pose(), scale=width, color=colour, points=points)
+
+    for step in ellipse_steps(np.asarray(forecast.times_s)):
+        likely = ranked[0]
+        pose, scale = ellipse(forecast.modes_m[row, likely, step], forecast.covariances_m2[row, likely, step])
+        pose.position.z = ground_z_m + 0.05
+        yield Marker(ns="spread", type=Marker.CYLINDER, pose=pose, scale=scale, color=id_colour(person_id, 0.25))
+
+
+def ellipse_steps(times_s: FloatArray) -> list[int]:
+    """The forecast steps nearest to ELLIPSE_TIMES_S that the forecast reaches."""
+    if not len(times_s):
+        return []
+    return [int(np.abs(times_s - wanted_s).argmin()) for wanted_s in ELLIPSE_TIMES_S if wanted_s < times_s[-1] + 0.5]
+
+
+def ellipse(centre_m: FloatArray, covariance_m2: FloatArray) -> tuple[Pose, Vector3]:
+    """Pose and diameters of the 1-sigma ellipse, as a flat cylinder."""
+    variances, axes = np.linalg.eigh(covariance_m2)
+    minor_m, major_m = (2 * float(np.sqrt(max(variance, 1e-6))) for variance in variances)
+    yaw = float(np.arctan2(axes[1, 1], axes[0, 1]))
+    pose = Pose(orientation=Quaternion(z=float(np.sin(yaw / 2)), w=float(np.cos(yaw / 2))))
+    pose.position.x, pose.position.y = (float(value) for value in centre_m)
+    return pose, Vector3(x=major_m, y=minor_m, z=0.02)
+
+
+def id_colour(person_id: int, alpha: float) -> ColorRGBA:
+    """A colour that stays with the person."""
+    r, g, b = colorsys.hsv_to_rgb((person_id * GOLDEN_RATIO) % 1.0, 0.8, 1.0)
+    return ColorRGBA(r=r, g=g, b=b, a=min(1.0, alpha))

@@ -1,0 +1,130 @@
+"""ROS parameters made from configuration dataclasses: default, bounds and explanation stay in the dataclass.
+
+A field `dt_s` of the group `pipeline` becomes the parameter `pipeline.dt_s`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from jepa_ros.config import from_dict
+
+T = TypeVar("T")
+INT64_MAX = 2**63 - 1
+ARRAY_TYPES = {
+    str: Parameter.Type.STRING_ARRAY,
+    float: Parameter.Type.DOUBLE_ARRAY,
+    int: Parameter.Type.INTEGER_ARRAY,
+    bool: Parameter.Type.BOOL_ARRAY,
+}
+
+
+class Parameters(Generic[T]):
+    """Declares every field of a dataclass as a parameter of `node`; `config` is always the validated dataclass of their values.
+
+    A change that the dataclass refuses is refused with its reason. `on_change(config)` is called after an accepted one.
+    Raises ValueError where a value given at start does not fit.
+    """
+
+    def __init__(self, node: Node, kind: type[T], on_change: Callable[[T], None] | None = None) -> None:
+        self._node = node
+        self._kind = kind
+        self._fields = dict(walk_fields(kind))
+        self._on_change = on_change
+        for name, (hint, field) in self._fields.items():
+            declare(node, name, hint, field)
+        self.config: T = self._read({})
+        node.add_on_set_parameters_callback(self._check)
+        node.add_post_set_parameters_callback(self._apply)
+
+    def _read(self, changes: dict[str, Any]) -> T:
+        values: dict[str, Any] = {}
+        for name in self._fields:
+            value = changes[name] if name in changes else self._value(name)
+            *groups, leaf = name.split(".")
+            place = values
+            for group in groups:
+                place = place.setdefault(group, {})
+            if value is not None:
+                place[leaf] = plain(value)
+        return from_dict(self._kind, values, where=self._node.get_name())
+
+    def _value(self, name: str) -> Any:
+        # An array whose default is empty is declared by type alone and stays unset until somebody gives it.
+        return self._node.get_parameter_or(name, Parameter(name, Parameter.Type.NOT_SET)).value
+
+    def _check(self, parameters: list[Parameter]) -> SetParametersResult:
+        changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in self._fields}
+        try:
+            self._read(changes)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: list[Parameter]) -> None:
+        if any(parameter.name in self._fields for parameter in parameters):
+            self.config = self._read({})
+            if self._on_change is not None:
+                self._on_change(self.config)
+
+
+def walk_fields(kind: type, prefix: str = "") -> Iterator[tuple[str, tuple[Any, dataclasses.Field]]]:
+    """Yields (parameter name, (type hint, field)) of every leaf of a tree of dataclasses."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from walk_fields(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            yield f"{prefix}{field.name}", (hint, field)
+
+
+def declare(node: Node, name: str, hint: Any, field: dataclasses.Field) -> None:
+    try:
+        node.declare_parameter(name, default_value(field, hint), describe(field, hint))
+    except ParameterException as error:  # the value came from the command line, a launch file or a parameter file
+        meaning = field.metadata.get("description")
+        raise ValueError(f"parameter {name} of {node.get_name()} ({meaning}): {error}") from error
+
+
+def default_value(field: dataclasses.Field, hint: Any) -> Any:
+    """What to declare: the default, or the bare type where the default is an empty array (ROS cannot tell the type of `[]`)."""
+    default = field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
+    if typing.get_origin(hint) is tuple:
+        return list(default) or ARRAY_TYPES[typing.get_args(hint)[0]]
+    return float(default) if hint is float else default
+
+
+def describe(field: dataclasses.Field, hint: Any) -> ParameterDescriptor:
+    """The descriptor that tools show: description, range, choices, and whether a running node takes a change."""
+    low, high = field.metadata.get("at_least"), field.metadata.get("at_most")
+    choices = field.metadata.get("choices")
+    descriptor = ParameterDescriptor(
+        description=field.metadata.get("description", ""),
+        read_only=field.metadata.get("read_only", True),
+        additional_constraints=f"one of: {', '.join(choices)}" if choices else "",
+    )
+    if low is None and high is None:
+        return descriptor
+    if hint is int:
+        from_value, to_value = (-INT64_MAX if low is None else int(low)), (INT64_MAX if high is None else int(high))
+        descriptor.integer_range = [IntegerRange(from_value=from_value, to_value=to_value)]
+    elif hint is float:
+        from_value, to_value = (float("-inf") if low is None else float(low)), (float("inf") if high is None else float(high))
+        descriptor.floating_point_range = [FloatingPointRange(from_value=from_value, to_value=to_value)]
+    return descriptor
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value as plain Python; empty strings in a string array mean "none" (YAML cannot give ROS an empty array)."""
+    if isinstance(value, (str, bool, int, float)):
+        return value
+    return [item for item in value if item != ""]

@@ -1,0 +1,110 @@
+"""One thread owns the model: it takes the newest observation, steps the pipeline, hands the result on.
+
+What came in meanwhile is skipped, never queued.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from jepa_ros.ros.latency import LatencyBook
+from jepa_ros.types import Observation, SceneState
+
+POLL_S = 0.1  # a lost sensor must be noticed although nothing arrives to say so
+JOIN_S = 30.0
+
+
+class Pipeline(Protocol):
+    def step(self, observation: Observation) -> SceneState: ...
+    def reset(self) -> None: ...
+
+
+class Source(Protocol):
+    """What the worker takes observations from."""
+
+    @property
+    def epoch(self) -> int:
+        """Counts the jumps back in time."""
+        ...
+
+    def take(self) -> Observation | None: ...
+
+
+class PipelineWorker:
+    """Steps `pipeline` with whatever is newest in `source`, whenever `wake()` says that something came.
+
+    An exception in a step is counted in `errors`, told to `report`, and costs the history (the pipeline is reset) but never the thread.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        source: Source,
+        publish: Callable[[Observation, SceneState], None],
+        report: Callable[[str], None],
+        latency: LatencyBook,
+    ) -> None:
+        self.errors: Counter[str] = Counter()
+        self.steps = 0
+        self.resets = 0
+        self.last: SceneState | None = None
+        self._pipeline = pipeline
+        self._source = source
+        self._publish = publish
+        self._report = report
+        self._latency = latency
+        self._epoch = source.epoch
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="world_model_worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Let the step in progress finish, then end the thread. Raises RuntimeError where it does not end."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(JOIN_S)
+        if self._thread.is_alive():
+            raise RuntimeError(f"the model's step did not end within {JOIN_S:.0f} s; kill the node")
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(POLL_S)
+            self._wake.clear()
+            try:
+                while not self._stop.is_set() and self._step_once():
+                    pass
+            except Exception as error:  # a bad frame, a full GPU: the next frame may be good
+                text = f"{type(error).__name__}: {error}"
+                self.errors[text] += 1
+                self._report(text)
+                self._pipeline.reset()
+
+    def _step_once(self) -> bool:
+        start_s = time.perf_counter()
+        observation = self._source.take()
+        if self._source.epoch != self._epoch:
+            self._epoch = self._source.epoch
+            self.resets += 1
+            self._pipeline.reset()
+        if observation is None:
+            return False
+        self._latency.add("decode", 1e3 * (time.perf_counter() - start_s))
+        state = self._pipeline.step(observation)
+        for stage, elapsed_ms in state.timings_ms.items():
+            self._latency.add(stage, elapsed_ms)
+        start_s = time.perf_counter()
+        self._publish(observation, state)
+        self._latency.add("publish", 1e3 * (time.perf_counter() - start_s))
+        self.last = state
+        self.steps += 1
+        return True
