@@ -1,0 +1,43 @@
+"""What became of the messages of each input, for diagnostics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class InputStatus:
+    """Counters of one input since the hub was made."""
+
+    kind: str  # camera | lidar | odometry | transforms | camera_info
+    received: int
+    used: int  # part of an observation, or stored (odometry, transforms, camera_info)
+    dropped_newest_wins: int  # good, but a newer one came before it was needed
+    stale: int  # older than what was used before
+    malformed: Mapping[str, int]  # short reason -> count
+    last_stamp_ns: int | None
+    lost: bool  # silent, or without a usable message, while other sensors went on
+
+
+@dataclass
+class Counters:
+    """The same, while it is being counted."""
+
+    kind: str
+    received: int = 0
+    used: int = 0
+    dropped: int = 0
+    stale: int = 0
+    malformed: Counter[str] = field(default_factory=Counter)
+    last_stamp_ns: int | None = None  # of the messages believed
+    good_stamp_ns: int | None = None  # of the messages that could be used
+    first_stamp_ns: int | None = None
+
+    def forget_time(self) -> None:
+        self.last_stamp_ns = self.good_stamp_ns = self.first_stamp_ns = None
+
+    def snapshot(self, lost: bool) -> InputStatus:
+        malformed = {reason: count for reason, count in self.malformed.items() if count}
+        return InputStatus(self.kind, self.received, self.used, self.dropped, self.stale, malformed, self.last_stamp_ns, lost)
