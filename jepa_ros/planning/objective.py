@@ -1,0 +1,176 @@
+"""What a motion costs. Objectives compose with `+`; everything that lives on a grid melts into one volume, read once per rollout.
+
+Axes: S candidate, L step, X state (x m, y m, yaw rad, speed m/s), Y/X grid rows and columns. Frame: the planning frame (anchor).
+One metre of distance to the goal at the end of the plan costs 1 at the default weights; all other weights are relative to that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jepa_ros.config import param, validate
+from jepa_ros.planning.grids import CostToGo, cell_centres
+from jepa_ros.planning.people import PeopleFuture, expected_contacts
+from jepa_ros.protocols import Objective, Rollout, WorldModel
+from jepa_ros.types import GridSpec
+
+
+@dataclass(frozen=True)
+class CostWeights:
+    """What is worth how much; see each objective for its unit."""
+
+    goal_end: float = param(1.0, "Cost of each metre left to the goal at the end of the plan", at_least=0.0)
+    goal_way: float = param(0.5, "Cost of each metre left to the goal, mean over the plan", at_least=0.0)
+    goal_heading: float = param(1.0, "Cost of facing away from the goal's heading (1 - cos)/2 at the end, near the goal", at_least=0.0)
+    path_length: float = param(0.05, "Cost of each metre driven", at_least=0.0)
+    occupancy: float = param(60.0, "Cost of a second in surely occupied space", at_least=0.0)
+    person: float = param(60.0, "Cost of a second of contact with a person", at_least=0.0)
+    personal_space: float = param(1.5, "Cost of a second within personal space", at_least=0.0)
+    acceleration: float = param(0.05, "Cost of acceleration, mean of (m/s^2)^2", at_least=0.0)
+    jerk: float = param(0.005, "Cost of jerk, mean of (m/s^3)^2", at_least=0.0)
+    turning: float = param(0.1, "Cost of turning, mean of (rad/s)^2", at_least=0.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Composable:
+    """Gives an objective its `+`."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        raise NotImplementedError
+
+    def __add__(self, other: Composable) -> Composable:
+        return Sum((self, other))
+
+
+class Sum(Composable):
+    """The sum of several objectives, grid costs on the same grid melted together."""
+
+    def __init__(self, terms: tuple[Objective, ...]) -> None:
+        flat: list[Objective] = []
+        for term in terms:
+            flat.extend(term.terms if isinstance(term, Sum) else (term,))
+        grids = [term for term in flat if isinstance(term, GridCost)]
+        melted: list[GridCost] = []
+        for cost in grids:
+            same = next((i for i, other in enumerate(melted) if other.grid == cost.grid), None)
+            if same is None:
+                melted.append(cost)
+            else:
+                melted[same] = GridCost(melted[same].volume_LYX + cost.volume_LYX, cost.grid)
+        self.terms: tuple[Objective, ...] = (*melted, *(term for term in flat if not isinstance(term, GridCost)))
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        cost_S, *others = (term(rollout) for term in self.terms)
+        for other_S in others:
+            cost_S = cost_S + other_S
+        return cost_S
+
+
+class GridCost(Composable):
+    """The sum over the steps of a cost read bilinearly from that step's layer; beyond the grid the border's value holds."""
+
+    def __init__(self, volume_LYX: Tensor, grid: GridSpec) -> None:
+        self.volume_LYX = volume_LYX
+        self.grid = grid
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        return self.read(rollout.states_SLX).sum(0)
+
+    def read(self, states_SLX: Tensor) -> Tensor:
+        """(L, S) value at each state."""
+        positions_LS2 = states_SLX[..., :2].transpose(0, 1)
+        span = torch.tensor([self.grid.columns, self.grid.rows]) * (0.5 * self.grid.resolution_m)
+        middle = torch.tensor(self.grid.origin_m, dtype=torch.float32) + span
+        where_LS2 = ((positions_LS2 - middle) / span)[:, None]
+        read = F.grid_sample(self.volume_LYX[:, None], where_LS2, mode="bilinear", padding_mode="border", align_corners=False)
+        return read[:, 0, 0]
+
+
+class PoseGoal(Composable):
+    """Straight-line distance to the goal (m), at the end and on the way; the heading counts within about a metre of it."""
+
+    def __init__(self, goal_m: tuple[float, float], heading_rad: float, weights: CostWeights) -> None:
+        self.goal_m = goal_m
+        self.heading_rad = heading_rad  # NaN leaves it free
+        self.weights = weights
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        x_LS, y_LS, yaw_LS, speed_LS = rollout.states_SLX.permute(2, 1, 0)
+        distance_LS = torch.hypot(x_LS - self.goal_m[0], y_LS - self.goal_m[1])
+        cost_S = self.weights.goal_end * distance_LS[-1] + self.weights.goal_way * distance_LS.mean(0)
+        cost_S = cost_S + (self.weights.path_length * rollout.dt_s) * speed_LS.sum(0)
+        if math.isfinite(self.heading_rad):
+            away_S = 0.5 - 0.5 * torch.cos(yaw_LS[-1] - self.heading_rad)
+            cost_S = cost_S + self.weights.goal_heading * away_S * torch.exp(-distance_LS[-1].square())
+        return cost_S
+
+
+class Comfort(Composable):
+    """Mean square of acceleration, jerk and turn rate."""
+
+    def __init__(self, init_speed_mps: float, weights: CostWeights) -> None:
+        self.init_speed_mps = init_speed_mps
+        self.weights = weights
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        speed_LS = rollout.states_SLX[..., 3].T
+        start_S = torch.full_like(speed_LS[:1], self.init_speed_mps)
+        acceleration_LS = torch.cat((start_S, speed_LS)).diff(dim=0) / rollout.dt_s
+        turning_LS = rollout.commands_SLU[..., -1].T
+        cost_S = self.weights.acceleration * acceleration_LS.square().mean(0) + self.weights.turning * turning_LS.square().mean(0)
+        jerk_LS = acceleration_LS.diff(dim=0) / rollout.dt_s
+        return cost_S + self.weights.jerk * jerk_LS.square().mean(0)
+
+
+class LatentGoal(Composable):
+    """Distance between the predicted last latent and a goal latent: mean absolute difference, in the model's own unit.
+
+    The actions of a mobile base are the poses of the rollout in the anchor frame (A = 3); of other models, the commands themselves.
+    """
+
+    def __init__(self, model: WorldModel, history_TND: Tensor, goal_ND: Tensor, batch: int = 64) -> None:
+        self.model = model
+        self.history_BTND = history_TND[None]
+        self.goal_ND = goal_ND
+        self.batch = batch
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        actions_SLA = rollout.states_SLX[..., :3] if self.model.spec.action_dim == 3 else rollout.commands_SLU
+        costs = []
+        for actions_BLA in actions_SLA.to(self.history_BTND.device).split(self.batch):
+            history_BTND = self.history_BTND.expand(len(actions_BLA), -1, -1, -1)
+            last_BND = self.model.predict(history_BTND, actions_BLA.contiguous())[:, -1]
+            costs.append((last_BND - self.goal_ND).abs().mean(dim=(1, 2)))
+        return torch.cat(costs).cpu()
+
+
+def occupancy_cost(inflated_LYX: Tensor, grid: GridSpec, dt_s: float, occupied_from: float, weights: CostWeights) -> GridCost:
+    """Occupancy under the robot: its square below `occupied_from` (noise is cheap), the full weight from there on."""
+    risk = torch.where(inflated_LYX >= occupied_from, 1.0, inflated_LYX.square())
+    return GridCost((weights.occupancy * dt_s) * risk, grid)
+
+
+def people_cost(
+    future: PeopleFuture, grid: GridSpec, dt_s: float, robot_radius_m: float, personal_m: float, weights: CostWeights
+) -> GridCost:
+    """Expected contacts with people, and intrusion into their personal space; `future` at the L step times."""
+    relative = weights.personal_space / weights.person if weights.person > 0 else 0.0
+    return GridCost(weights.person * dt_s * expected_contacts(future, grid, robot_radius_m, personal_m, relative), grid)
+
+
+def detour_cost(cost_to_go: CostToGo, grid: GridSpec, steps: int, weights: CostWeights) -> GridCost:
+    """What the way around obstacles is longer than the straight line, weighed like the distance to the goal."""
+    coarse = cost_to_go.grid
+    x, y = (torch.as_tensor(axis, dtype=torch.float32) for axis in cell_centres(grid))
+    at = torch.stack((*torch.meshgrid(x, y, indexing="xy"), torch.zeros(grid.rows, grid.columns), torch.zeros(grid.rows, grid.columns)), -1)
+    detour_YX = GridCost(torch.as_tensor(cost_to_go.detour_m())[None], coarse).read(at.reshape(-1, 1, 4)).reshape(grid.rows, grid.columns)
+    weight_L = torch.full((steps,), weights.goal_way / steps)
+    weight_L[-1] += weights.goal_end
+    return GridCost(weight_L[:, None, None] * detour_YX, grid)

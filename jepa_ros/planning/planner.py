@@ -1,0 +1,259 @@
+"""From what will be, to what to do: a safe way to a pose through the forecast scene, within a deadline.
+
+Everything is computed in the anchor frame of the scene (float32 is exact there) and handed out in odom.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepa_ros.config import param, validate
+from jepa_ros.planning.kinematics import DYNAMICS, BoundedDynamics, Limits
+from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal
+from jepa_ros.planning.solver import SOLVERS, SolverConfig
+from jepa_ros.planning.surroundings import Surroundings
+from jepa_ros.planning.verify import Verifier
+from jepa_ros.protocols import Rollout, Solution
+from jepa_ros.types import NANOSECONDS, FloatArray, Plan, PlanStatus, SceneState
+
+MIN_DEADLINE_S = 0.001
+STOPPED_MPS = 0.05
+PARTS_KEPT = (0.7, 0.45, 0.25, 0.12, 0.0)  # shares of an unsafe solution that are tried with a stop after them; the last is braking
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How to plan."""
+
+    kinematics: str = param("unicycle", "How the robot moves", choices=tuple(DYNAMICS))
+    solver: str = param("mppi", "Search method", choices=tuple(SOLVERS))
+    dt_s: float = param(0.2, "Length of a plan step, s", at_least=0.02, at_most=1.0)
+    steps: int = param(24, "Steps of a plan; steps x dt_s should not exceed the forecast's horizon", at_least=2, at_most=200)
+    robot_radius_m: float = param(0.4, "Radius of the robot's footprint, m", at_least=0.05, at_most=5.0)
+    personal_space_m: float = param(0.5, "Distance to people that is kept where possible, m", at_least=0.0, at_most=5.0)
+    goal_tolerance_m: float = param(0.5, "How near counts as reached, m", at_least=0.05, at_most=10.0)
+    occupied_from: float = param(0.5, "Occupancy probability from which a cell is an obstacle", at_least=0.01, at_most=1.0)
+    max_collision_probability: float = param(0.25, "Highest collision probability of a plan that counts as safe", at_least=0.0, at_most=1.0)
+    limits: Limits = field(default_factory=Limits)
+    weights: CostWeights = field(default_factory=CostWeights)
+    search: SolverConfig = field(default_factory=SolverConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One question, in the anchor frame."""
+
+    scene: SceneState
+    started_s: float
+    deadline_s: float
+    goal: FloatArray  # (3,)
+    tolerance_m: float
+    init_X: Tensor  # x, y, yaw, forward speed, speed to the left
+    offset_s: float  # from the forecast's stamp to the ego state's: the plan starts then
+
+    def left_s(self) -> float:
+        return self.deadline_s - (time.perf_counter() - self.started_s)
+
+
+class Planner:
+    """Plans to poses. Keeps the last plan as a warm start, nothing else: `reset()` forgets it. Not for use by two threads at once."""
+
+    def __init__(self, config: PlannerConfig | None = None) -> None:
+        self.config = config or PlannerConfig()
+        self._solver = SOLVERS[self.config.solver](self.config.search)
+        self._verify_s = 0.005  # how long the last verification took: kept free at the end
+        self._last: tuple[float, Tensor] | None = None  # stamp of the first state, s, and commands (L, U)
+
+    def reset(self) -> None:
+        self._last = None
+
+    def plan(
+        self,
+        scene: SceneState,
+        goal: FloatArray,
+        deadline_s: float,
+        max_speed_mps: float | None = None,
+        goal_tolerance_m: float | None = None,
+    ) -> Plan:
+        """A way to `goal` (x m, y m, yaw rad in odom; yaw NaN = any) within `deadline_s` seconds of the call.
+
+        The plan starts at `scene.ego`, whose stamp may be newer than the forecast's. A goal beyond the forecast's grid is approached. OK
+        means that the whole returned path is safe, not that it reaches the goal: it may stop or wait short of it. Statuses:
+        INVALID_GOAL: not finite, or on something that stays occupied with no free place within the tolerance.
+        INVALID_REQUEST: another argument is out of range.
+        NO_SAFE_PATH: nothing leads there, or nothing safe was found; the path is a braking one (`fallback`), its probability stated.
+        TIMEOUT: the deadline came before any plan was verified; no path.
+        """
+        started_s = time.perf_counter()
+        fault = self._check(goal, deadline_s, max_speed_mps, goal_tolerance_m)
+        if fault is not None:
+            return refusal(*fault, self.config.dt_s, time.perf_counter() - started_s)
+        goal = np.asarray(goal, dtype=np.float64)
+        limits = self.config.limits if max_speed_mps is None else replace(self.config.limits, max_speed_mps=max_speed_mps)
+        anchor_from_odom = np.linalg.inv(scene.anchor_pose)
+        ego = anchor_from_odom @ scene.ego.odom_from_base
+        task = _Task(
+            scene,
+            started_s,
+            deadline_s,
+            _moved(goal, anchor_from_odom),
+            goal_tolerance_m or self.config.goal_tolerance_m,
+            torch.tensor([ego[0, 3], ego[1, 3], math.atan2(ego[1, 0], ego[0, 0]), *scene.ego.velocity_mps], dtype=torch.float32),
+            max(0.0, (scene.ego.stamp_ns - scene.stamp_ns) / NANOSECONDS),
+        )
+        with torch.inference_mode():
+            return self._search(task, limits)
+
+    def _check(
+        self, goal: FloatArray, deadline_s: float, max_speed_mps: float | None, goal_tolerance_m: float | None
+    ) -> tuple[PlanStatus, str] | None:
+        if np.shape(goal) != (3,):
+            return PlanStatus.INVALID_GOAL, f"the goal must be (x, y, yaw), got shape {np.shape(goal)}"
+        if not np.isfinite(goal[:2]).all() or np.isinf(goal[2]):
+            return PlanStatus.INVALID_GOAL, f"the goal must be finite (a heading of NaN leaves it free), got {np.asarray(goal).tolist()}"
+        if not (math.isfinite(deadline_s) and deadline_s >= MIN_DEADLINE_S):
+            return PlanStatus.INVALID_REQUEST, f"deadline must be a finite number of seconds >= {MIN_DEADLINE_S}, got {deadline_s}"
+        for name, value in (("max_speed", max_speed_mps), ("goal_tolerance", goal_tolerance_m)):
+            if value is not None and not 0.0 < value <= 50.0:
+                return PlanStatus.INVALID_REQUEST, f"{name} must lie in (0, 50], got {value}"
+        return None
+
+    def _search(self, task: _Task, limits: Limits) -> Plan:
+        config = self.config
+        dynamics = DYNAMICS[config.kinematics](limits, config.dt_s)
+        start_m = task.init_X[:2].numpy().astype(np.float64)
+        reach_m = max(abs(float(task.init_X[3])), limits.max_speed_mps) * config.dt_s * config.steps
+        around = Surroundings(task.scene, start_m, reach_m, config.robot_radius_m, config.occupied_from)
+        if not around.free_near(task.goal[:2], task.tolerance_m):
+            return self._refuse(task, PlanStatus.INVALID_GOAL, f"the goal and all within {task.tolerance_m:.2f} m of it stay occupied")
+        verifier = around.verifier(task.offset_s)
+        way = around.way_to(task.goal[:2])
+        if not way.reachable_from(start_m):
+            return self._brake(task, dynamics, verifier, "no way leads to the goal around what stands still")
+        times_L = task.offset_s + config.dt_s * np.arange(1, config.steps + 1)
+        objective = around.objective(way, times_L, config.dt_s, config.personal_space_m, config.weights)
+        objective = objective + PoseGoal((float(task.goal[0]), float(task.goal[1])), float(task.goal[2]), config.weights)
+        objective = objective + Comfort(float(task.init_X[3]), config.weights)
+        guesses_GLU = dynamics.guesses(task.init_X, config.steps)
+        last_LU = self._last_plan_from_now(task)
+        if last_LU is not None:
+            guesses_GLU = torch.cat((last_LU[None], guesses_GLU))
+        if task.left_s() <= 2.0 * self._verify_s:
+            return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before the search")
+        solution = self._solver.solve(dynamics, objective, task.init_X, task.left_s() - 2.0 * self._verify_s, guesses_GLU)
+        return self._conclude(task, dynamics, verifier, solution)
+
+    def _conclude(self, task: _Task, dynamics: BoundedDynamics, verifier: Verifier, solution: Solution) -> Plan:
+        """Verify the solution; if it is not safe, the longest part of it that is, with a stop after it; else brake."""
+        if task.left_s() <= self._verify_s:
+            return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before a plan was verified")
+        states_LX = _from_start(task, solution.rollout)[0]
+        probability, touching = (float(p_S[0]) for p_S in self._verified(task, verifier, solution.rollout))
+        most = self.config.max_collision_probability
+        if probability <= most:
+            self._last = (task.scene.ego.stamp_ns / NANOSECONDS, solution.commands_LU)
+            return self._answer(task, PlanStatus.OK, _described(task, states_LX), solution, probability)
+        if task.left_s() <= 2.0 * self._verify_s:
+            return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before a safe plan was found")
+        why = f"the best motion found has collision probability {probability:.2f} ({touching:.2f} with people), more than {most:.2f}"
+        keep_steps = [round(self.config.steps * share) for share in PARTS_KEPT]
+        parts_SLU = torch.stack([_stop_after(solution.commands_LU, steps) for steps in keep_steps])
+        parts = dynamics.rollout(task.init_X, parts_SLU)
+        probability_S, _ = self._verified(task, verifier, parts)
+        for index, steps in enumerate(keep_steps[:-1]):
+            if probability_S[index] <= most:
+                part = Rollout(parts.states_SLX[index : index + 1], parts.commands_SLU[index : index + 1], parts.dt_s)
+                message = f"stops from {steps * self.config.dt_s:.1f} s on: {why}"
+                shortened = Solution(part.commands_SLU[0], part, solution.cost, solution.iterations, solution.timed_out)
+                self._last = (task.scene.ego.stamp_ns / NANOSECONDS, shortened.commands_LU)
+                return self._answer(task, PlanStatus.OK, message, shortened, float(probability_S[index]))
+        return self._brake(task, dynamics, verifier, why)
+
+    def _brake(self, task: _Task, dynamics: BoundedDynamics, verifier: Verifier, why: str) -> Plan:
+        """The way out that is always there: the shortest stop, straight ahead, with its probability stated."""
+        self._last = None
+        rollout = dynamics.rollout(task.init_X, torch.zeros(1, self.config.steps, len(dynamics.low_U)))
+        probability = float(self._verified(task, verifier, rollout)[0])
+        judged = "safe" if probability <= self.config.max_collision_probability else "not safe either"
+        message = f"{why}; braking is {judged} (collision probability {probability:.2f})"
+        solution = Solution(rollout.commands_SLU[0], rollout, math.nan, 0, False)
+        return self._answer(task, PlanStatus.NO_SAFE_PATH, message, solution, probability, fallback=True)
+
+    def _verified(self, task: _Task, verifier: Verifier, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        started_s = time.perf_counter()
+        result = verifier.collision_probability(_from_start(task, rollout), rollout.dt_s)
+        spent_s = (time.perf_counter() - started_s) / rollout.states_SLX.shape[0]
+        self._verify_s += 0.2 * (spent_s - self._verify_s)
+        return result
+
+    def _last_plan_from_now(self, task: _Task) -> Tensor | None:
+        """The rest of the last plan, its end repeated."""
+        if self._last is None:
+            return None
+        stamp_s, commands_LU = self._last
+        passed = round((task.scene.ego.stamp_ns / NANOSECONDS - stamp_s) / self.config.dt_s)
+        if not 0 <= passed < len(commands_LU):
+            return None
+        return torch.cat((commands_LU[passed:], commands_LU[-1:].expand(passed, -1)))
+
+    def _answer(
+        self, task: _Task, status: PlanStatus, message: str, solution: Solution, probability: float, fallback: bool = False
+    ) -> Plan:
+        path = _from_start(task, solution.rollout)[0, :, :3].double().numpy()
+        return Plan(
+            status,
+            message,
+            _moved(path, task.scene.anchor_pose),
+            solution.commands_LU.double().numpy(),
+            self.config.dt_s,
+            solution.cost,
+            probability,
+            time.perf_counter() - task.started_s,
+            fallback,
+        )
+
+    def _refuse(self, task: _Task, status: PlanStatus, message: str) -> Plan:
+        return refusal(status, message, self.config.dt_s, time.perf_counter() - task.started_s)
+
+
+def refusal(status: PlanStatus, message: str, dt_s: float, planning_time_s: float = 0.0) -> Plan:
+    """A plan without a path: cost and collision probability are NaN."""
+    return Plan(status, message, np.zeros((0, 3)), np.zeros((0, 2)), dt_s, math.nan, math.nan, planning_time_s)
+
+
+def _moved(poses: FloatArray, target_from_source: FloatArray) -> FloatArray:
+    """(..., 3) x, y, yaw in another frame; a yaw of NaN stays NaN."""
+    rotation, shift = target_from_source[:2, :2], target_from_source[:2, 3]
+    yaw = poses[..., 2] + math.atan2(rotation[1, 0], rotation[0, 0])
+    wrapped = np.arctan2(np.sin(yaw), np.cos(yaw))
+    return np.concatenate((poses[..., :2] @ rotation.T + shift, wrapped[..., None]), axis=-1)
+
+
+def _from_start(task: _Task, rollout: Rollout) -> Tensor:
+    """(S, L + 1, 4) states with the start as the first."""
+    start_S1X = task.init_X[:4].expand(rollout.states_SLX.shape[0], 1, 4)
+    return torch.cat((start_S1X, rollout.states_SLX), dim=1)
+
+
+def _stop_after(commands_LU: Tensor, steps: int) -> Tensor:
+    stopped_LU = commands_LU.clone()
+    stopped_LU[steps:] = 0.0
+    return stopped_LU
+
+
+def _described(task: _Task, states_LX: Tensor) -> str:
+    left_m = math.dist(states_LX[-1, :2].tolist(), task.goal[:2])
+    if left_m <= task.tolerance_m:
+        return "the plan reaches the goal"
+    if (states_LX[1:, 3] < STOPPED_MPS).all():
+        return f"the plan waits, {left_m:.1f} m from the goal"
+    return f"the plan ends {left_m:.1f} m from the goal"

@@ -1,0 +1,64 @@
+"""The last look at a finished motion, on a finer time grid than it was searched on, with the forecasts' own distributions.
+
+Axes: S path, L step, F fine time, Y/X grid rows and columns.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepa_ros.planning.grids import at_times
+from jepa_ros.planning.objective import GridCost
+from jepa_ros.planning.people import PeopleFuture, contact_probability
+from jepa_ros.types import FloatArray, GridSpec
+
+FINE_DT_S = 0.1
+
+
+class Verifier:
+    """Collision probability of whole paths.
+
+    Occupancy is read under the robot's disc at every fine time and the highest value along the path counts: neighbouring cells and steps
+    see the same obstacle, so their probabilities must not be multiplied. People are counted by `contact_probability`. The two are
+    combined as independent.
+    """
+
+    def __init__(
+        self,
+        inflated_TYX: FloatArray,
+        grid: GridSpec,
+        times_s: FloatArray,
+        future: PeopleFuture,
+        robot_radius_m: float,
+        start_s: float,
+    ) -> None:
+        self._inflated_TYX = inflated_TYX
+        self._grid = grid
+        self._times_s = times_s
+        self._future = future
+        self._robot_radius_m = robot_radius_m
+        self._start_s = start_s
+
+    def collision_probability(self, states_SLX: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
+        """(S,) probability of any collision, and (S,) the part of it that is contact with people; `states_SLX` starts with the present."""
+        fine_SFX, elapsed_F = _refine(states_SLX, dt_s)
+        times_F = self._start_s + elapsed_F
+        layers = torch.as_tensor(at_times(self._inflated_TYX, self._times_s, times_F.numpy()))
+        occupied_FS = GridCost(layers, self._grid).read(fine_SFX)
+        occupied_S = occupied_FS.amax(0)
+        touched_S = contact_probability(self._future.at(times_F), fine_SFX[..., :2], self._robot_radius_m)
+        return 1.0 - (1.0 - occupied_S) * (1.0 - touched_S), touched_S
+
+
+def _refine(states_SLX: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
+    """The same paths on a time grid of at most FINE_DT_S: (S, F, 2) positions and (F,) seconds from the first state."""
+    pieces = max(1, math.ceil(dt_s / FINE_DT_S - 1e-6))
+    share = torch.arange(pieces) / pieces
+    before, after = states_SLX[:, :-1, None, :2], states_SLX[:, 1:, None, :2]
+    between = torch.lerp(before, after, share[:, None]).flatten(1, 2)
+    fine_SF2 = torch.cat((between, states_SLX[:, -1:, :2]), dim=1)
+    return fine_SF2, torch.as_tensor(np.arange(fine_SF2.shape[1]) * (dt_s / pieces), dtype=torch.float32)
