@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler, SetEnvironmentVariable, TimerAction
 from launch.event_handlers import OnProcessStart
 from launch.events.process import ProcessStarted
@@ -18,8 +19,6 @@ from launch_ros.ros_adapters import get_ros_node
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
 from rclpy.task import Future
-
-from launch import LaunchContext, LaunchDescription
 
 SHARE = Path(get_package_share_directory("jepa_ros"))
 NODES = ("world_model", "planner")

@@ -1,0 +1,79 @@
+"""Plays a bag into world_model and planner and shows it all in RViz.
+
+ros2 launch jepa_ros demo.launch.py bag:=/path/to/bag
+"""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory, get_packages_with_prefixes
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, IncludeLaunchDescription, LogInfo, OpaqueFunction, RegisterEventHandler
+from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import StateTransition
+
+SHARE = Path(get_package_share_directory("jepa_ros"))
+SIM_TIME = {"use_sim_time": True}
+
+
+def generate_launch_description() -> LaunchDescription:
+    arguments = [
+        DeclareLaunchArgument(
+            "bag", default_value="", description="MCAP or SQLite3 bag (empty: a small simulated one, made on the first run)"
+        ),
+        DeclareLaunchArgument("rate", default_value="1.0", description="speed of the playback"),
+        DeclareLaunchArgument("rviz", default_value="true", choices=["true", "false"], description="show it in RViz"),
+        DeclareLaunchArgument("model", default_value="", description="back-end, for example scene_jepa (empty: what params_file says)"),
+        DeclareLaunchArgument("device", default_value="", description="auto, cpu, cuda (empty: what params_file says)"),
+    ]
+    nodes = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(SHARE / "launch" / "world_model.launch.py")),
+        launch_arguments={
+            "use_sim_time": "true",
+            "model": LaunchConfiguration("model"),
+            "device": LaunchConfiguration("device"),
+        }.items(),
+    )
+    return LaunchDescription([*arguments, nodes, rviz(), OpaqueFunction(function=play)])
+
+
+def rviz() -> Node | LogInfo:
+    """RViz where it is installed; robots and wheels have none."""
+    if "rviz2" not in get_packages_with_prefixes():
+        return LogInfo(msg="rviz2 is not installed here: open config/jepa_ros.foxglove.json in Foxglove, or record the topics")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(SHARE / "config" / "jepa_ros.rviz")],
+        parameters=[SIM_TIME],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+
+
+def play(context: LaunchContext) -> list:
+    """The bag starts when the model is ready for it; its end ends the demo."""
+    bag = LaunchConfiguration("bag").perform(context)
+    if not bag:
+        from jepa_ros.ros.demo import default_bag
+
+        bag = str(default_bag())
+    player = Node(
+        package="jepa_ros",
+        executable="bag_player",
+        name="bag_player",
+        parameters=[{"bag": bag, "rate": float(LaunchConfiguration("rate").perform(context))}],
+        output="screen",
+    )
+    return [
+        RegisterEventHandler(OnStateTransition(matcher=world_model_is_active, entities=[player], handle_once=True)),
+        RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown(reason="the bag is over"))])),
+    ]
+
+
+def world_model_is_active(event: object) -> bool:
+    return isinstance(event, StateTransition) and event.action.node_name == "/world_model" and event.goal_state == "active"
