@@ -1,0 +1,79 @@
+"""Command line: `python -m jepa_ros.sim bag OUT` writes one simulated bag, `... bags OUT_DIR` a set of them."""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm import tqdm
+
+from jepa_ros.sim.bag import BagSpec, write_bag
+from jepa_ros.sim.worlds import SCENARIOS
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(prog="python -m jepa_ros.sim", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("bag", help="write one bag", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    one.add_argument("out", type=Path, help="folder of the bag; must not exist")
+    one.add_argument("--seed", type=int, default=7)
+    one.add_argument("--scenario", choices=list(SCENARIOS), default="crossing")
+    many = commands.add_parser(
+        "bags", help="write a set of bags, skipping those that exist", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    many.add_argument("out", type=Path, help="folder for the bags")
+    many.add_argument("--count", type=int, required=True)
+    many.add_argument("--first-seed", type=int, default=0)
+    many.add_argument("--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS), help="taken in turn")
+    many.add_argument("--jobs", type=int, default=1)
+    for command in (one, many):
+        command.add_argument("--duration", type=float, default=20.0, help="seconds")
+        command.add_argument("--rate", type=float, default=10.0, help="frames per second")
+        command.add_argument("--rings", type=int, default=32, help="lidar rings: 16, 32 or 64; 0 = no lidar")
+        command.add_argument("--azimuths", type=int, default=900, help="lidar columns")
+        command.add_argument("--cameras", type=int, default=1, help="0 to 6")
+        command.add_argument("--camera-size", type=int, nargs=2, default=(400, 225), metavar=("WIDTH", "HEIGHT"))
+        command.add_argument("--people", type=int, default=None, help="default: as many as the place has")
+        command.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
+    options = parser.parse_args(arguments)
+    if options.command == "bag":
+        spec = _spec(options, options.seed, options.scenario)
+        with tqdm(total=spec.frames, unit="frame") as bar:
+            write_bag(options.out, spec, lambda done: bar.update(1) and None)
+    else:
+        _write_set(options)
+
+
+def _spec(options: argparse.Namespace, seed: int, scenario: str) -> BagSpec:
+    return BagSpec(
+        seed=seed,
+        scenario=scenario,
+        duration_s=options.duration,
+        rate_hz=options.rate,
+        lidar_rings=options.rings,
+        lidar_azimuths=options.azimuths,
+        cameras=options.cameras,
+        camera_size=tuple(options.camera_size),
+        storage=options.storage,
+        n_people=options.people,
+    )
+
+
+def _write_set(options: argparse.Namespace) -> None:
+    jobs = []
+    for k in range(options.count):
+        seed, scenario = options.first_seed + k, options.scenarios[k % len(options.scenarios)]
+        path = options.out / f"{scenario}_{seed:05d}"
+        if not path.exists():
+            jobs.append((path, _spec(options, seed, scenario)))
+    print(f"{options.count - len(jobs)} of {options.count} bags exist already")
+    with ProcessPoolExecutor(options.jobs) as pool, tqdm(total=len(jobs), unit="bag") as bar:
+        for future in as_completed([pool.submit(write_bag, path, spec) for path, spec in jobs]):
+            future.result()
+            bar.update(1)
+
+
+if __name__ == "__main__":
+    main()

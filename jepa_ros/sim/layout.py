@@ -1,0 +1,159 @@
+"""What a place is made of, before anything moves: solids, walkways, lanes and the ego's route. World frame: metres, z up, ground at 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from jepa_ros.types import FloatArray
+
+# Diffuse reflectivity near 900 nm, as a lidar sees it at normal incidence, 0-1.
+REFLECTIVITY = {
+    "asphalt": 0.14,
+    "paving": 0.32,
+    "paint": 0.80,
+    "facade": 0.45,
+    "plain": 0.40,
+    "metal": 0.50,
+    "glass": 0.07,
+    "foliage": 0.42,
+    "bark": 0.28,
+    "grass": 0.38,
+    "cloth": 0.45,
+    "skin": 0.50,
+    "rubber": 0.05,
+    "plate": 0.95,
+}
+MATERIALS = tuple(REFLECTIVITY)
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A static shape. `half_size_m`: box half extents; cylinder (radius, half height, 0); sphere (radius, 0, 0); ellipsoid radii."""
+
+    shape: str  # box | cylinder | sphere | ellipsoid
+    position_m: tuple[float, float, float]
+    half_size_m: tuple[float, float, float]
+    material: str
+    rgb: tuple[float, float, float]
+    yaw_rad: float = 0.0
+
+
+@dataclass(frozen=True)
+class Obstacles:
+    """What walking people cannot enter, seen from above."""
+
+    segments_m: FloatArray  # (S, 2, 2) wall pieces, end points
+    discs_m: FloatArray  # (C, 3) x, y, radius
+
+
+@dataclass(frozen=True)
+class WalkGraph:
+    """Where people walk: nodes joined by straight ways. People enter and leave at the exits."""
+
+    nodes_m: FloatArray  # (N, 2)
+    half_extent_m: FloatArray  # (N, 2) people aim anywhere in this box around a node
+    neighbours: tuple[tuple[int, ...], ...]  # N tuples of node indices
+    exits: tuple[int, ...]
+    crossings: frozenset[tuple[int, int]] = frozenset()  # edges (both directions) over a carriageway
+
+
+@dataclass(frozen=True)
+class Path2D:
+    """A densely sampled way (0.5 m or less between points)."""
+
+    points_m: FloatArray  # (L, 2)
+
+    @cached_property
+    def arc_m(self) -> FloatArray:
+        """(L,) distance along the way."""
+        steps = np.linalg.norm(np.diff(self.points_m, axis=0), axis=1)
+        return np.concatenate([[0.0], np.cumsum(steps)])
+
+    @cached_property
+    def _yaw_rad(self) -> FloatArray:
+        tangent = np.gradient(self.points_m, axis=0)
+        return np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0]))
+
+    @property
+    def length_m(self) -> float:
+        return float(self.arc_m[-1])
+
+    def pose(self, arc_m: float) -> FloatArray:
+        """(3,) x m, y m, yaw rad at a distance along the way."""
+        x = np.interp(arc_m, self.arc_m, self.points_m[:, 0])
+        y = np.interp(arc_m, self.arc_m, self.points_m[:, 1])
+        return np.array([x, y, np.interp(arc_m, self.arc_m, self._yaw_rad)])
+
+    def curvature(self, arc_m: float) -> float:
+        """1/m at a distance along the way."""
+        ahead, behind = min(arc_m + 1.0, self.length_m), max(arc_m - 1.0, 0.0)
+        return float((self.pose(ahead)[2] - self.pose(behind)[2]) / max(ahead - behind, 1e-6))
+
+    def project(self, points_m: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Distance along the way of the nearest sample, and the distance from it: (P, 2) -> (P,), (P,)."""
+        offset = points_m[:, None, :] - self.points_m[None, :, :]
+        squared = np.einsum("pld,pld->pl", offset, offset)
+        nearest = squared.argmin(axis=1)
+        return self.arc_m[nearest], np.sqrt(squared[np.arange(len(nearest)), nearest])
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A way for vehicles. With a signal group, vehicles stop at `stop_arc_m` while their group is red."""
+
+    path: Path2D
+    speed_mps: float
+    kind: str  # car | cyclist
+    count: int
+    stop_arc_m: float | None = None
+    signal_group: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A place made from a seed."""
+
+    scenario: str
+    seed: int
+    solids: tuple[Solid, ...]
+    obstacles: Obstacles
+    walk: WalkGraph
+    n_people: int
+    n_standing_groups: int
+    ego_lane: Lane
+    ego_start_m: float  # along the ego's lane
+    ego_platform: str  # car | robot
+    lanes: tuple[Lane, ...] = ()
+    parked: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))  # (K, 3) x, y, yaw of parked cars
+    raised_m: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))  # (R, 5) x0, y0, x1, y1, height of pavements
+    indoor: bool = False
+
+    def ground_height_m(self, points_m: FloatArray) -> FloatArray:
+        """(P,) height of the walking surface under (P, 2) points."""
+        height = np.zeros(len(points_m))
+        for x0, y0, x1, y1, level in self.raised_m:
+            inside = (points_m[:, 0] >= x0) & (points_m[:, 0] <= x1) & (points_m[:, 1] >= y0) & (points_m[:, 1] <= y1)
+            height[inside] = level
+        return height
+
+
+def polyline(corners_m: FloatArray, turn_radius_m: float = 0.0, spacing_m: float = 0.4) -> Path2D:
+    """A way through the corners, each corner rounded by a quadratic curve that starts `turn_radius_m` before it."""
+    corners = np.asarray(corners_m, dtype=float)
+    pieces = [corners[:1]]
+    for before, corner, after in zip(corners[:-2], corners[1:-1], corners[2:], strict=True):
+        inward, outward = before - corner, after - corner
+        start = corner + inward * min(turn_radius_m / np.linalg.norm(inward), 0.45)
+        end = corner + outward * min(turn_radius_m / np.linalg.norm(outward), 0.45)
+        t = np.linspace(0.0, 1.0, 24)[:, None]
+        pieces.append((1 - t) ** 2 * start + 2 * t * (1 - t) * corner + t**2 * end)
+    pieces.append(corners[-1:])
+    rough = np.concatenate(pieces)
+    keep = np.concatenate([[True], np.linalg.norm(np.diff(rough, axis=0), axis=1) > 1e-6])
+    rough = rough[keep]
+    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(rough, axis=0), axis=1))])
+    even = np.linspace(0.0, arc[-1], max(2, int(np.ceil(arc[-1] / spacing_m)) + 1))
+    return Path2D(np.stack([np.interp(even, arc, rough[:, 0]), np.interp(even, arc, rough[:, 1])], axis=1))
