@@ -1,0 +1,31 @@
+"""The back-ends by name. A new one is a file and a line here; nothing is imported until its name is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from jepa_ros.protocols import WorldModel
+
+Loader = Callable[..., WorldModel]  # loader(device, **options) -> WorldModel
+
+
+def _lazy(module: str, extra: str | None = None) -> Loader:
+    """A loader that imports `module` on first use and calls its `load(device, **options)`; a missing package names the pip extra."""
+
+    def load(device: str, **options: Any) -> WorldModel:
+        try:
+            loader = import_module(module).load
+        except ModuleNotFoundError as error:
+            fix = f"pip install 'jepa_ros[{extra}]'" if extra else f"pip install {error.name}"
+            raise ValueError(f"back-end module {module} needs the package {error.name!r}: {fix}") from error
+        return loader(device, **options)
+
+    return load
+
+
+BACKENDS: dict[str, Loader] = {
+    "scene_jepa": _lazy("jepa_ros.backends.scene_jepa.model"),
+    "persistence": _lazy("jepa_ros.backends.persistence"),
+}

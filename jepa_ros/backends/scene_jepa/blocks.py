@@ -1,0 +1,43 @@
+"""Convolutional building blocks. Plain 3 x 3 convolutions: per multiply-add they run three times as fast on a CPU as depthwise ones."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each cell of (B, C, Y, X): knows no batch, so one sparse scene does not shift another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ResBlock(nn.Module):
+    """x + f(x), f starting at zero: a deeper network begins as a shallower one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(self.norm(x))))
+
+
+def down(channels_in: int, channels_out: int) -> nn.Conv2d:
+    """Halve the resolution."""
+    return nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1)
+
+
+class Up(nn.Module):
+    """Double the resolution by pixel shuffle."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels_in, 4 * channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.project(x), 2)

@@ -1,0 +1,29 @@
+"""What a scene_jepa is built from. Stored inside its weights file, so that weights and shape never part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jepa_ros.config import param, validate
+from jepa_ros.sensing.voxelize import pillar_channels
+
+
+@dataclass(frozen=True)
+class SceneJepaConfig:
+    """Sizes of the network and the steps it knows."""
+
+    history: int = param(4, "latents that the predictor sees, the newest one included", at_least=1)
+    horizon: int = param(12, "future steps that are predicted", at_least=1)
+    dt_s: float = param(0.4, "time between steps, seconds", at_least=0.01)
+    pillar_channels: int = param(
+        pillar_channels(), "features of a lidar pillar, as jepa_ros.sensing.voxelize.pillars gives them", at_least=1
+    )
+    width: int = param(32, "latent width D; one token covers 2 x 2 cells", at_least=1)
+    stem: int = param(32, "channels at 64 x 64", at_least=1)
+    body: int = param(64, "channels at 32 x 32", at_least=1)
+    camera: int = param(48, "channels of the image features", at_least=1)
+    trunk: int = param(96, "channels of the predictor's trunk", at_least=1)
+    step: int = param(64, "channels of the part that each future step has to itself", at_least=1)
+
+    def __post_init__(self) -> None:
+        validate(self)

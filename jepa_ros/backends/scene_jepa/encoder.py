@@ -1,0 +1,77 @@
+"""Lidar pillars and camera images -> one latent map.
+
+Axes: B batch, K camera, C channel, Y row, X column, Z sampling height, D latent width. BEV maps are in the anchor frame, 128 x 128 cells
+in, 64 x 64 tokens out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
+from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+
+
+@dataclass(frozen=True)
+class SceneInput:
+    """What the encoder sees. A batch may mix scenes with and without a lidar; unused camera slots are masked."""
+
+    pillars_BCYX: Tensor  # zeros where there is no lidar
+    has_lidar_B: Tensor  # 1 or 0
+    images_BKCHW: Tensor  # RGB, 0-1; K may be 0
+    pixels_BKZYX2: Tensor  # where each BEV cell at each height falls in each image, -1 ... 1; beyond that: not seen
+
+    def to(self, device: str | torch.device) -> SceneInput:
+        return SceneInput(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+class CameraLift(nn.Module):
+    """Image features sampled where the calibration says that each BEV cell appears, at several heights; masked mean over the cameras."""
+
+    def __init__(self, config: SceneJepaConfig, heights: int) -> None:
+        super().__init__()
+        c = config.camera
+        self.image = nn.Sequential(
+            down(3, c // 2), nn.ReLU(), down(c // 2, c), nn.ReLU(), down(c, c), nn.ReLU(), ResBlock(c), ChannelNorm(c)
+        )  # stride 8
+        self.fuse = nn.Conv2d(heights * c + heights, config.body, 1)
+
+    def forward(self, images_BKCHW: Tensor, pixels_BKZYX2: Tensor) -> Tensor:
+        """(B, body, Y, X); exactly 0 where no camera looks."""
+        batch, cameras, heights, rows, columns, _ = pixels_BKZYX2.shape
+        features = self.image((images_BKCHW.flatten(0, 1) - 0.45) / 0.25)
+        where = pixels_BKZYX2.to(features.dtype)
+        seen = (where.abs() <= 1).all(dim=-1)  # (B, K, Z, Y, X)
+        sampled = F.grid_sample(features, where.reshape(batch * cameras, heights * rows, columns, 2), align_corners=False)
+        sampled = sampled.reshape(batch, cameras, -1, heights, rows, columns) * seen[:, :, None]
+        count = seen.sum(dim=1).to(features.dtype)  # (B, Z, Y, X)
+        mean = sampled.sum(dim=1) / count[:, None].clamp(min=1)
+        lifted = self.fuse(torch.cat([mean.flatten(1, 2), (count > 0).to(features.dtype)], dim=1))
+        return lifted * (count.amax(dim=1, keepdim=True) > 0)
+
+
+class SceneEncoder(nn.Module):
+    """A small U-Net over the bird's-eye view; the cameras join at its coarse level."""
+
+    def __init__(self, config: SceneJepaConfig, pillar_channels: int, heights: int) -> None:
+        super().__init__()
+        # One extra channel says whether there was a lidar at all: "no returns" and "no sensor" are different news.
+        self.stem = nn.Sequential(down(pillar_channels + 1, config.stem), nn.ReLU(), ResBlock(config.stem))
+        self.down = down(config.stem, config.body)
+        self.camera = CameraLift(config, heights)
+        self.body = nn.Sequential(*(ResBlock(config.body) for _ in range(3)))
+        self.up = Up(config.body, config.stem)
+        self.head = nn.Sequential(ResBlock(config.stem), ChannelNorm(config.stem), nn.Conv2d(config.stem, config.width, 1))
+
+    def forward(self, scene: SceneInput) -> Tensor:
+        """(B, D, 64, 64)."""
+        flag = scene.has_lidar_B[:, None, None, None].expand(-1, 1, *scene.pillars_BCYX.shape[2:])
+        fine = self.stem(torch.cat([scene.pillars_BCYX, flag], dim=1).contiguous(memory_format=torch.channels_last))
+        coarse = self.down(fine)
+        if scene.images_BKCHW.shape[1]:
+            coarse = coarse + self.camera(scene.images_BKCHW, scene.pixels_BKZYX2)
+        return self.head(fine + self.up(self.body(coarse)))

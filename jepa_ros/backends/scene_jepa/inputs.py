@@ -1,0 +1,52 @@
+"""Observation -> SceneInput. Training builds the same input through the same functions, so that what was learned is what is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.scene_jepa.encoder import SceneInput
+from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, SAMPLE_HEIGHTS_M, cell_pixels
+from jepa_ros.sensing.voxelize import anchor_points, pillars
+from jepa_ros.types import CameraImage, Observation
+
+IMAGE_SIZE = (96, 256)  # rows, columns that every image is brought to; its calibration is in normalised coordinates and does not mind
+
+
+def scene_input(observation: Observation, pillar_channels: int) -> SceneInput:
+    """A batch of one, in the anchor frame of the observation."""
+    if observation.lidar is None:
+        lidar_features = np.zeros((pillar_channels, BEV_GRID.rows, BEV_GRID.columns), np.float32)
+    else:
+        lidar_features = pillars(anchor_points(observation), observation.ground_height_m, BEV_GRID)
+    images, pixels = camera_input(observation)
+    return SceneInput(
+        pillars_BCYX=torch.from_numpy(lidar_features)[None],
+        has_lidar_B=torch.tensor([float(observation.lidar is not None)]),
+        images_BKCHW=images[None],
+        pixels_BKZYX2=pixels[None],
+    )
+
+
+def camera_input(observation: Observation) -> tuple[Tensor, Tensor]:
+    """(K, 3, H, W) images and (K, Z, Y, X, 2) where the cells fall in them; K = 0 where there is no camera."""
+    if not observation.cameras:
+        side = BEV_GRID.rows // LIFT_STRIDE
+        return torch.zeros(0, 3, *IMAGE_SIZE), torch.zeros(0, len(SAMPLE_HEIGHTS_M), side, side, 2)
+    base_from_anchor = np.linalg.inv(observation.ego.odom_from_base) @ observation.odom_from_anchor
+    pixels = [
+        cell_pixels(BEV_GRID, observation.ground_height_m, np.linalg.inv(camera.base_from_camera) @ base_from_anchor, camera.model)
+        for camera in observation.cameras
+    ]
+    images = [shrink(camera) for camera in observation.cameras]
+    return torch.stack(images), torch.from_numpy(np.stack(pixels))
+
+
+def shrink(camera: CameraImage) -> Tensor:
+    """(3, H, W) float RGB in 0-1 at IMAGE_SIZE."""
+    rgb = torch.from_numpy(np.ascontiguousarray(camera.rgb)).permute(2, 0, 1)[None]
+    resized = F.interpolate(rgb.float(), size=IMAGE_SIZE, mode="bilinear", antialias=True, align_corners=False)
+    return resized[0] / 255

@@ -1,0 +1,135 @@
+"""scene_jepa behind the WorldModel seam: encode once per observation, align, predict all steps in one pass, read occupancy.
+
+Axes: B batch, T history step (oldest first), H future step, N token (= Y * X), D latent width, A = (x, y, yaw).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
+from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.encoder import SceneEncoder
+from jepa_ros.backends.scene_jepa.inputs import scene_input
+from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
+from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
+from jepa_ros.backends.scene_jepa.projection import SAMPLE_HEIGHTS_M
+from jepa_ros.config import from_dict
+from jepa_ros.protocols import ModelSpec
+from jepa_ros.types import Observation
+from jepa_ros.weights import find_weights
+
+TOKENS = (BEV_GRID.rows // 2, BEV_GRID.columns // 2)  # Y, X: one token covers 0.8 m x 0.8 m
+WEIGHTS = "scene_jepa.safetensors"
+
+
+class SceneJepa(nn.Module):
+    """A joint-embedding predictive model of the scene around the vehicle, after LeCun 2022 and LeJEPA (Balestriero & LeCun 2025)."""
+
+    def __init__(self, config: SceneJepaConfig, version: str = "untrained") -> None:
+        super().__init__()
+        self.config = config
+        self.half_m = half_extent_m(BEV_GRID)
+        self.encoder = SceneEncoder(config, config.pillar_channels, len(SAMPLE_HEIGHTS_M))
+        self.predictor = ScenePredictor(config, self.half_m)
+        self.occupancy_probe = OccupancyProbe(config.width)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        self.spec = ModelSpec(
+            name="scene_jepa",
+            version=version,
+            dt_s=config.dt_s,
+            history=config.history,
+            horizon=config.horizon,
+            latent_shape=(TOKENS[0] * TOKENS[1], config.width),
+            action_dim=3,
+            inputs=("lidar", "camera"),
+            grid=BEV_GRID,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @torch.inference_mode()
+    def encode(self, observation: Observation) -> Tensor:
+        """(1, N, D) latents in the anchor frame of the observation; lidar only, cameras only, or both."""
+        return from_map(self.encoder(scene_input(observation, self.config.pillar_channels).to(self.device)))
+
+    @torch.inference_mode()
+    def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:
+        """(B, N, D) in another anchor frame; tokens that were outside the old one become 0, the mean of all latents."""
+        return from_map(warp(to_map(latents_BND), new_from_old, self.half_m))
+
+    @torch.inference_mode()
+    def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
+        """(B, H, N, D). actions: the intended pose (x m, y m, yaw rad) at each of H <= spec.horizon steps, in the anchor frame of now.
+
+        A history shorter than spec.history is filled with its oldest latent: "nothing moved before that". A wrong shape is a ValueError.
+        """
+        history_BTND = self._checked_history(history_BTND)
+        batch, horizon = actions_BHA.shape[:2]
+        if actions_BHA.shape[2:] != (3,) or not 1 <= horizon <= self.spec.horizon or batch != len(history_BTND):
+            raise ValueError(f"actions must be ({len(history_BTND)}, 1 ... {self.spec.horizon}, 3), got {tuple(actions_BHA.shape)}")
+        history_map = to_map(history_BTND.flatten(0, 1)).unflatten(0, history_BTND.shape[:2])
+        predicted = self.predictor(history_map, actions_BHA.to(history_BTND))
+        return from_map(predicted.flatten(0, 1)).unflatten(0, (batch, horizon))
+
+    @torch.inference_mode()
+    def occupancy(self, latents_BND: Tensor) -> Tensor:
+        """(B, Y, X) probability that a lidar return 0.3-2.0 m above the ground falls in each cell of spec.grid."""
+        return self.occupancy_probe(to_map(latents_BND)).sigmoid()
+
+    def _checked_history(self, history_BTND: Tensor) -> Tensor:
+        steps = history_BTND.shape[1] if history_BTND.ndim == 4 else 0
+        if history_BTND.shape[2:] != self.spec.latent_shape or not 1 <= steps <= self.spec.history:
+            raise ValueError(f"history must be (B, 1 ... {self.spec.history}, {self.spec.latent_shape}), got {tuple(history_BTND.shape)}")
+        missing = self.spec.history - steps
+        return torch.cat([history_BTND[:, :1].expand(-1, missing, -1, -1), history_BTND], dim=1) if missing else history_BTND
+
+
+def to_map(latents_BND: Tensor) -> Tensor:
+    """(B, N, D) -> (B, D, Y, X), without a copy: the map is channels-last in memory."""
+    return latents_BND.unflatten(1, TOKENS).permute(0, 3, 1, 2)
+
+
+def from_map(map_BDYX: Tensor) -> Tensor:
+    """(B, D, Y, X) -> (B, N, D)."""
+    return map_BDYX.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def save(model: SceneJepa, path: str | Path, version: str, about: dict[str, Any]) -> None:
+    """Write weights as safetensors, with the configuration, the version and what is worth knowing of their making in the metadata."""
+    metadata = {"config": json.dumps(dataclasses.asdict(model.config)), "version": version, "about": json.dumps(about)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, str(path), metadata)
+
+
+def load(device: str, weights: str | Path | None = None) -> SceneJepa:
+    """Load weights, by default the shipped ones, for inference. Raises ValueError saying what does not fit and what to do."""
+    path = Path(weights) if weights is not None else find_weights(WEIGHTS)
+    if not path.is_file():
+        raise ValueError(f"scene_jepa weights {path} do not exist; give a .safetensors file or none for the shipped ones")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}); fetch it again (git lfs pull?)") from error
+    if "config" not in metadata:
+        raise ValueError(f"{path} holds no scene_jepa configuration; write it with jepa_ros.backends.scene_jepa.model.save")
+    config = from_dict(SceneJepaConfig, json.loads(metadata["config"]), where=f"{path}: config")
+    model = SceneJepa(config, metadata.get("version", "unknown"))
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit this version of scene_jepa: {error}. Train again, or use the matching release") from error
+    return model.to(device).eval().requires_grad_(False)

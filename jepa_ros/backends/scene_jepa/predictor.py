@@ -1,0 +1,66 @@
+"""Aligned past latents + intended ego motion -> latents of every future step, in one pass.
+
+Axes: B batch, T history step (oldest first), H future step, S the future steps asked for, D latent width, Y row, X column, A = (x, y, yaw).
+All steps are predicted directly from one trunk, so the cost of a step is small and errors do not pile up from step to step.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
+from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+
+EGO_SIGMA_M = 1.5  # softness of the rendered ego footprint
+
+
+class ScenePredictor(nn.Module):
+    """predicted latent = newest latent + learned change; the change starts at zero, which is persistence."""
+
+    def __init__(self, config: SceneJepaConfig, half_m: float) -> None:
+        super().__init__()
+        self.config = config
+        self.half_m = half_m
+        c, s = config.trunk, config.step
+        self.stem = nn.Sequential(down(config.history * config.width, c), ResBlock(c))
+        self.coarse = nn.Sequential(down(c, c), ResBlock(c), ResBlock(c), Up(c, c))
+        self.fine = nn.Sequential(ResBlock(c), ResBlock(c), ChannelNorm(c), nn.Conv2d(c, s, 1))
+        self.when = nn.Sequential(nn.Linear(config.horizon + 5, 64), nn.ReLU(), nn.Linear(64, 2 * s))
+        self.footprint = nn.Conv2d(2, s, 3, padding=1, bias=False)
+        change = Up(s, config.width)
+        nn.init.zeros_(change.project.weight)
+        nn.init.zeros_(change.project.bias)  # type: ignore[arg-type]  # a bias is there unless switched off
+        self.step = nn.Sequential(nn.Conv2d(s, s, 3, padding=1), nn.ReLU(), change)
+
+    def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None) -> Tensor:
+        """(B, S, D, Y, X). actions_BHA: at most `horizon` steps; steps: indices into H (default: all of them)."""
+        batch, horizon = actions_BHA.shape[:2]
+        if steps is None:
+            steps = torch.arange(horizon, device=actions_BHA.device)
+        newest = history_BTDYX[:, -1]
+        stem = self.stem(history_BTDYX.flatten(1, 2).contiguous(memory_format=torch.channels_last))
+        shared = self.fine(stem + self.coarse(stem))  # (B, s, Y/2, X/2)
+
+        one_hot = F.one_hot(steps, self.config.horizon).to(shared.dtype)
+        pose = actions_BHA[:, steps].to(shared.dtype)  # (B, S, 3)
+        time_s = self.config.dt_s * (steps + 1).to(shared.dtype)[None, :, None]
+        motion = torch.cat([pose[..., :2] / self.half_m, pose[..., 2:].sin(), pose[..., 2:].cos() - 1, pose[..., :1] / time_s / 10], dim=-1)
+        scale, shift = self.when(torch.cat([one_hot.expand(batch, -1, -1), motion], dim=-1)).chunk(2, dim=-1)
+        footprint = self.footprint(self._render(actions_BHA, steps, shared.shape[-2:]).flatten(0, 1).to(shared.dtype))
+
+        conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
+        change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
+        return newest[:, None] + change.unflatten(0, (batch, len(steps)))
+
+    def _render(self, actions_BHA: Tensor, steps: Tensor, size: torch.Size) -> Tensor:
+        """(B, S, 2, y, x): where the ego will be at each step, and all that it will have swept by then."""
+        rows, columns = size
+        y = (torch.arange(rows, device=actions_BHA.device) + 0.5) * (2 * self.half_m / rows) - self.half_m
+        x = (torch.arange(columns, device=actions_BHA.device) + 0.5) * (2 * self.half_m / columns) - self.half_m
+        along = (x - actions_BHA[..., 0:1]).square()  # (B, H, x)
+        across = (y - actions_BHA[..., 1:2]).square()  # (B, H, y)
+        present = torch.exp(-(across[..., :, None] + along[..., None, :]) / (2 * EGO_SIGMA_M**2))  # (B, H, y, x)
+        swept = present.cummax(dim=1).values
+        return torch.stack([present[:, steps], swept[:, steps]], dim=2)
