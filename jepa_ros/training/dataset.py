@@ -1,0 +1,132 @@
+"""`prepare`: bags -> shards. Each bag is read once; a killed run goes on where it stopped; what was dropped is reported with its reason."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from jepa_ros.backends.scene_jepa.inputs import IMAGE_SIZE, shrink
+from jepa_ros.sensing.bag import open_bag
+from jepa_ros.sensing.voxelize import anchor_cloud
+from jepa_ros.training.shard import CENTIMETRE_M, NO_RING, write_shard
+from jepa_ros.types import NANOSECONDS, CameraModel, Observation
+
+REACH_M = 60.0  # a future sweep is looked at from where the vehicle is now: keep what lies beyond the grid too
+HEIGHTS_M = (-1.5, 4.0)  # above the ground
+LEAST_POINTS = 200
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag folders, .mcap or .db3 files")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the dataset")
+    parser.add_argument("--workers", type=int, default=1, help="processes; each reads one bag at a time")
+    parser.add_argument("--max-rate-hz", type=float, default=10.0, help="frames closer in time than this allows are dropped")
+
+
+def run(args: argparse.Namespace) -> None:
+    prepare(args.bags, args.out, args.workers, args.max_rate_hz)
+
+
+def prepare(bags: list[Path], out: Path, workers: int = 1, max_rate_hz: float = 10.0) -> dict[str, Any]:
+    """Prepare all bags that `out` does not hold yet, and write `out`/report.json. Returns the report."""
+    out.mkdir(parents=True, exist_ok=True)
+    waiting = [bag for bag in bags if not (out / shard_name(bag) / "meta.json").is_file()]
+    work = partial(prepare_bag, out=out, max_rate_hz=max_rate_hz)
+    results: list[tuple[str, dict[str, int]]] = []
+    if workers > 1 and len(waiting) > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            results = list(tqdm(pool.map(work, waiting), total=len(waiting), desc="prepare", unit="bag"))
+    else:
+        results = [work(bag) for bag in tqdm(waiting, desc="prepare", unit="bag")]
+    total = sum((Counter(counts) for _, counts in results), Counter())
+    report = {"bags": len(bags), "already_there": len(bags) - len(waiting), "frames": dict(total), "by_bag": dict(results)}
+    (out / "report.json").write_text(json.dumps(report, indent=1))
+    print(f"{out}: {report['bags']} bags, {report['already_there']} already there; this run: {dict(total) or 'nothing'}")
+    return report
+
+
+def shard_name(bag: Path) -> str:
+    """Readable, and different for bags of the same name in different places."""
+    return f"{bag.stem}_{hashlib.sha1(str(bag.resolve()).encode()).hexdigest()[:8]}"
+
+
+def prepare_bag(bag: Path, out: Path, max_rate_hz: float) -> tuple[str, dict[str, int]]:
+    """(bag, frames kept and dropped by reason). A bag that cannot be read is a reason too, not the end of the run."""
+    counts: Counter[str] = Counter()
+    frames: list[dict[str, Any]] = []
+    cameras: dict[str, CameraModel] = {}
+    last_ns = -(10**18)
+    try:
+        for observation in open_bag(bag):
+            reason = _unfit(observation, last_ns, max_rate_hz)
+            counts[reason or "kept"] += 1
+            if reason is None:
+                last_ns = observation.stamp_ns
+                frames.append(_frame(observation, cameras))
+    except ValueError as error:
+        counts[f"unreadable: {error}"] += 1
+    if frames:
+        _pad_cameras(frames, len(cameras))
+        write_shard(out / shard_name(bag), str(bag), list(cameras.values()), frames)
+    return str(bag), dict(counts)
+
+
+def _unfit(observation: Observation, last_ns: int, max_rate_hz: float) -> str | None:
+    """Why a frame is dropped; None = it is kept."""
+    if observation.stamp_ns <= last_ns:
+        return "back_in_time"
+    if observation.stamp_ns - last_ns < 0.8 * NANOSECONDS / max_rate_hz:  # 0.8: stamps jitter
+        return "too_soon"
+    if observation.lidar is None:
+        return "no_lidar"  # nothing to learn occupancy from
+    if len(observation.lidar.points_m) < LEAST_POINTS:
+        return "too_few_points"
+    return None
+
+
+def _frame(observation: Observation, cameras: dict[str, CameraModel]) -> dict[str, Any]:
+    assert observation.lidar is not None
+    # The ring takes the place of the intensity, so that it loses the same points.
+    lidar = observation.lidar
+    ring_as_intensity = None if lidar.ring is None else lidar.ring.astype(np.float32)
+    points, ring = anchor_cloud(dataclasses.replace(observation, lidar=dataclasses.replace(lidar, intensity=ring_as_intensity)))
+    above_m = points[:, 2] - observation.ground_height_m
+    kept = (np.abs(points[:, :2]) < REACH_M).all(axis=1) & (above_m > HEIGHTS_M[0]) & (above_m < HEIGHTS_M[1])
+    anchor_from_base = np.linalg.inv(observation.odom_from_anchor) @ observation.ego.odom_from_base
+    for camera in observation.cameras:
+        cameras.setdefault(camera.name, camera.model)
+    by_name = {camera.name: camera for camera in observation.cameras}
+    images = np.zeros((len(cameras), *IMAGE_SIZE, 3), np.uint8)
+    camera_from_anchor = np.full((len(cameras), 4, 4), np.nan)
+    for slot, name in enumerate(cameras):
+        if name in by_name:
+            images[slot] = (shrink(by_name[name]).permute(1, 2, 0).numpy() * 255).round()
+            camera_from_anchor[slot] = np.linalg.inv(anchor_from_base @ by_name[name].base_from_camera)
+    return {
+        "stamp_ns": np.int64(observation.stamp_ns),
+        "odom_from_anchor": observation.odom_from_anchor,
+        "ground_height_m": np.float32(observation.ground_height_m),
+        "points": (points[kept] / CENTIMETRE_M).round().astype(np.int16),
+        "ring": np.full(int(kept.sum()), NO_RING, np.uint8) if ring is None else ring[kept].clip(0, NO_RING - 1).astype(np.uint8),
+        "lidar_origin_m": (anchor_from_base @ lidar.base_from_lidar)[:3, 3],
+        "images": images,
+        "camera_from_anchor": camera_from_anchor,
+    }
+
+
+def _pad_cameras(frames: list[dict[str, Any]], count: int) -> None:
+    """Frames from before a camera's first image get an empty slot for it."""
+    for frame in frames:
+        missing = count - len(frame["images"])
+        frame["images"] = np.concatenate([frame["images"], np.zeros((missing, *IMAGE_SIZE, 3), np.uint8)])
+        frame["camera_from_anchor"] = np.concatenate([frame["camera_from_anchor"], np.full((missing, 4, 4), np.nan)])

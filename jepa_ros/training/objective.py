@@ -1,0 +1,97 @@
+"""One batch -> the losses and what is logged beside them.
+
+Axes: B batch, T history step, S future step, D latent width, Y row, X column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jepa_ros.backends.bev import warp
+from jepa_ros.backends.scene_jepa.encoder import SceneInput
+from jepa_ros.backends.scene_jepa.model import SceneJepa
+from jepa_ros.config import param, validate
+from jepa_ros.training import losses
+from jepa_ros.training.metrics import spread
+from jepa_ros.training.windows import Window
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the losses. The probe's loss reaches the probe alone."""
+
+    regulariser: str = param("vicreg", "what keeps the latents from collapsing", choices=("vicreg", "sigreg"))
+    regulariser_weight: float = param(1.0, "weight of the anti-collapse term beside the prediction error", at_least=0.0)
+    covariance_weight: float = param(0.04, "vicreg: weight of the covariance term beside the variance term", at_least=0.0)
+    tokens: int = param(4096, "tokens that the anti-collapse statistics are taken over", at_least=2)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """All latents of a batch."""
+
+    now_BDYX: Tensor
+    predicted_BSDYX: Tensor
+    target_BSDYX: Tensor  # no gradient
+    valid_BSYX: Tensor  # 1 where the future sweep saw something of a token
+
+
+def forward(model: SceneJepa, batch: Window) -> Forward:
+    """Encode the past, predict, and encode the futures for comparison."""
+    size, steps = batch.now_from_history.shape[:2]
+    past = model.encoder(_flat(batch.history))
+    aligned = warp(past.float(), batch.now_from_history.flatten(0, 1).cpu().numpy(), model.half_m).to(past.dtype)
+    history = aligned.unflatten(0, (size, steps))
+    predicted = model.predictor(history, batch.actions, batch.steps)
+    with torch.no_grad():
+        target = model.encoder(_flat(batch.targets)).unflatten(0, (size, -1))
+    return Forward(history[:, -1], predicted, target, seen_tokens(batch.visible[:, 1:]))
+
+
+def seen_tokens(visible: Tensor) -> Tensor:
+    """(B, S, 2Y, 2X) visible cells -> (B, S, Y, X) tokens of which at least half of the cells are visible."""
+    return (F.avg_pool2d(visible.float(), 2) >= 0.5).float()
+
+
+def total_loss(model: SceneJepa, batch: Window, config: ObjectiveConfig, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """The loss to descend and the scalars to log."""
+    out = forward(model, batch)
+    prediction = losses.prediction_loss(out.predicted_BSDYX, out.target_BSDYX, out.valid_BSYX)
+    seen_now = seen_tokens(batch.visible[:, :1])[:, 0]
+    tokens = losses.draw_tokens(out.now_BDYX, seen_now, config.tokens, generator).float()
+    if config.regulariser == "sigreg":
+        anti_collapse = losses.sigreg_loss(tokens, generator)
+    else:
+        variance, covariance = losses.vicreg_loss(tokens)
+        anti_collapse = variance + config.covariance_weight * covariance
+
+    read = torch.cat([out.now_BDYX[:, None], out.predicted_BSDYX], dim=1).detach()
+    logits = model.occupancy_probe(read.flatten(0, 1)).unflatten(0, read.shape[:2])
+    probe = losses.occupancy_loss(logits, batch.occupied, batch.visible)
+
+    with torch.no_grad():
+        unchanged = out.now_BDYX[:, None].expand_as(out.target_BSDYX)
+        persistence = losses.prediction_loss(unchanged, out.target_BSDYX, out.valid_BSYX)
+        health = spread(tokens)
+    scalars = {
+        "loss/prediction": float(prediction),
+        "loss/anti_collapse": float(anti_collapse),
+        "loss/probe": float(probe),
+        "prediction_over_persistence": float(prediction / persistence.clamp(min=1e-9)),
+        "latent/effective_rank": health.effective_rank,
+        "latent/least_variance": health.least_variance,
+        "latent/mean_variance": health.mean_variance,
+    }
+    return prediction + config.regulariser_weight * anti_collapse + probe, scalars
+
+
+def _flat(scene: SceneInput) -> SceneInput:
+    """Fold time into the batch."""
+    return SceneInput(*(getattr(scene, name).flatten(0, 1) for name in SceneInput.__dataclass_fields__))
