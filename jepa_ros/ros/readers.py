@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose
 from nav_msgs.msg import Odometry
 
 from jepa_ros import msg as interfaces
@@ -29,6 +30,11 @@ def stamp_ns_of(stamp: Time) -> int:
     return stamp.sec * NANOSECONDS + stamp.nanosec
 
 
+def matrix_of(pose: Pose) -> FloatArray:
+    """(4, 4). Raises ValueError for values that are not finite and for a quaternion that is no rotation."""
+    return message_pose(pose)
+
+
 def ego_of(message: Odometry) -> EgoState:
     """Pose in header.frame_id, twist in child_frame_id (REP-105: the base). Raises ValueError for numbers or stamps that cannot be."""
     return read_odometry(message).state
@@ -36,7 +42,7 @@ def ego_of(message: Odometry) -> EgoState:
 
 def received_of(message: Any) -> Received:
     """Of LatentState, LatentForecast and OccupancyForecast messages."""
-    return Received(stamp_ns_of(message.header.stamp), message_pose(message.anchor_pose), message.fixed_frame_id)
+    return Received(stamp_ns_of(message.header.stamp), matrix_of(message.anchor_pose), message.fixed_frame_id)
 
 
 def latents_of(message: interfaces.LatentState | interfaces.LatentForecast) -> np.ndarray:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.types import Observation, SceneState
 
-POLL_S = 0.1  # a lost sensor must be noticed although nothing arrives to say so
+POLL_S = 0.02  # what waits for a match that never comes must be taken although nothing arrives to say so
 JOIN_S = 30.0
 
 
@@ -31,6 +31,11 @@ class Source(Protocol):
         """Counts the jumps back in time."""
         ...
 
+    @property
+    def last_timings_ms(self) -> Mapping[str, float]:
+        """ "receive" and "decode" of the observation taken last."""
+        ...
+
     def take(self) -> Observation | None: ...
 
 
@@ -44,10 +49,12 @@ class PipelineWorker:
         self,
         pipeline: Pipeline,
         source: Source,
-        publish: Callable[[Observation, SceneState], None],
+        publish: Callable[[SceneState], None],
         report: Callable[[str], None],
         latency: LatencyBook,
+        transport_ms: Callable[[int], float],
     ) -> None:
+        """transport_ms: how long the sensor message with a given stamp was on its way to us; it counts into "end_to_end"."""
         self.errors: Counter[str] = Counter()
         self.steps = 0
         self.resets = 0
@@ -57,6 +64,7 @@ class PipelineWorker:
         self._publish = publish
         self._report = report
         self._latency = latency
+        self._transport_ms = transport_ms
         self._epoch = source.epoch
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -90,7 +98,7 @@ class PipelineWorker:
                 self._pipeline.reset()
 
     def _step_once(self) -> bool:
-        start_s = time.perf_counter()
+        """Take one observation through the pipeline; False where there is none."""
         observation = self._source.take()
         if self._source.epoch != self._epoch:
             self._epoch = self._source.epoch
@@ -98,13 +106,19 @@ class PipelineWorker:
             self._pipeline.reset()
         if observation is None:
             return False
-        self._latency.add("decode", 1e3 * (time.perf_counter() - start_s))
+        taken_s = time.perf_counter()
+        timings_ms = dict(self._source.last_timings_ms)
+        before_ms = self._transport_ms(observation.stamp_ns) + sum(timings_ms.values())
+
         state = self._pipeline.step(observation)
-        for stage, elapsed_ms in state.timings_ms.items():
+        timings_ms.update(state.timings_ms)
+        stepped_s = time.perf_counter()
+        self._publish(state)
+        timings_ms["publish"] = 1e3 * (time.perf_counter() - stepped_s)
+        timings_ms["end_to_end"] = before_ms + 1e3 * (time.perf_counter() - taken_s)
+
+        for stage, elapsed_ms in timings_ms.items():
             self._latency.add(stage, elapsed_ms)
-        start_s = time.perf_counter()
-        self._publish(observation, state)
-        self._latency.add("publish", 1e3 * (time.perf_counter() - start_s))
         self.last = state
         self.steps += 1
         return True

@@ -1,0 +1,62 @@
+"""One active spell of the world model: from activate to deactivate. Subscriptions fill the hub, the worker empties it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rclpy.lifecycle import LifecycleNode
+
+from jepa_ros.config import param, validate
+from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
+from jepa_ros.ros.conversions import Frames
+from jepa_ros.ros.inputs import InputConfig, Inputs
+from jepa_ros.ros.latency import LatencyBook
+from jepa_ros.ros.outputs import OutputConfig, Outputs
+from jepa_ros.ros.worker import PipelineWorker
+from jepa_ros.sensing import SensingConfig, SensorHub
+from jepa_ros.types import SceneState
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Everything that can be set on the world_model node."""
+
+    model: str = param("scene_jepa", "back-end, a name in jepa_ros.backends.registry.BACKENDS; used at configure", read_only=False)
+    device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
+    autostart: bool = param(False, "configure and activate without being told to")
+    inputs: InputConfig = field(default_factory=InputConfig)
+    outputs: OutputConfig = field(default_factory=OutputConfig)
+    sensing: SensingConfig = field(default_factory=SensingConfig)
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Stream:
+    """Runs from the moment it is made until `close()`."""
+
+    def __init__(self, node: LifecycleNode, config: WorldModelConfig, pipeline: WorldModelPipeline, outputs: Outputs) -> None:
+        self._logger = node.get_logger()
+        self._outputs = outputs
+        pipeline.reset()
+        self.latency = LatencyBook()
+        self.hub = SensorHub(config.sensing)
+        self.worker = PipelineWorker(pipeline, self.hub, self._publish, self._report, self.latency, self._transport_ms)
+        cameras = "camera" in pipeline.spec.inputs
+        self.inputs = Inputs(node, config.inputs, self.hub, cameras, self.worker.wake, self.latency)
+        self.worker.start()
+
+    def close(self) -> None:
+        """Listen no more, finish the step in progress. Raises RuntimeError where that does not end."""
+        self.inputs.close()
+        self.worker.stop()
+
+    def _publish(self, state: SceneState) -> None:
+        self._outputs.publish(state, Frames(self.hub.base_frame, self.hub.odom_frame))
+
+    def _report(self, text: str) -> None:
+        self._logger.error(f"a step failed, history cleared: {text}", throttle_duration_sec=5.0)
+
+    def _transport_ms(self, stamp_ns: int) -> float:
+        return self.inputs.transport_ms(stamp_ns)
