@@ -1,0 +1,169 @@
+"""People in a lidar sweep: ground removal, vertical-column clustering, and a score from a few deviations from a person's shape.
+
+The body slice that separates people from each other and from what stands beside them is the upper one (hip to head): kerbs, bicycle
+wheels, bollards and flower beds end below it, and bodies touch least there. A pedestrian and the rider of a bicycle look alike in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jepa_ros.config import param, validate
+from jepa_ros.forecast.columns import FEATURES, Columns, describe
+from jepa_ros.forecast.ground import GroundGrid
+from jepa_ros.types import FloatArray
+
+# Log-odds lost per unit of each deviation in `columns.FEATURES`, and the log-odds of a column that deviates in nothing.
+BIAS = 3.0
+WEIGHTS = {
+    "short": 1.0,
+    "tall": 1.0,
+    "wide": 1.2,
+    "deep": 0.8,
+    "thin": 1.5,
+    "floating": 0.8,
+    "continues": 1.0,
+    "attached": 1.2,
+    "leaning": 0.6,
+    "sparse": 1.0,
+    "gaps": 0.6,
+}
+LARGEST_GROUP_CELLS = 11  # about four people abreast; a longer blob is a car or a wall
+VALLEY = 0.6  # two people are two where the density between them falls below this share of the lesser
+
+
+@dataclass(frozen=True)
+class DetectionConfig:
+    """What counts as a person, and where to look."""
+
+    max_range_m: float = param(30.0, "look for people up to this distance from the base", at_least=1.0, at_most=100.0)
+    min_range_m: float = param(0.8, "ignore returns closer to the base than this (the robot itself)", at_least=0.0, at_most=10.0)
+    cell_m: float = param(0.2, "side of a clustering cell", at_least=0.05, at_most=0.5)
+    slice_bottom_m: float = param(0.7, "bottom of the slice in which columns are told apart, above ground", at_least=0.3, at_most=1.0)
+    slice_top_m: float = param(2.1, "top of that slice: no person is taller", at_least=1.5, at_most=2.5)
+    min_height_m: float = param(1.0, "lowest top of a column that can be a person", at_least=0.3, at_most=1.5)
+    min_points: int = param(5, "fewest returns of a column, beyond `dense_range_m`", at_least=1, at_most=1000)
+    min_points_near: int = param(12, "fewest returns of a column nearer than `dense_range_m`", at_least=1, at_most=1000)
+    dense_range_m: float = param(12.0, "beyond this range gaps between cells are closed and fewer returns suffice", at_least=1.0)
+    min_score: float = param(0.1, "columns that look less like a person are dropped", at_least=0.0, at_most=1.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """People seen in one sweep, in the frame of the points, in no particular order."""
+
+    positions_m: FloatArray  # (M, 2) centre of the body
+    radii_m: FloatArray  # (M,) of the footprint
+    scores: FloatArray  # (M,) 0-1: how much the column looks like a person
+    heights_m: FloatArray  # (M,) top above the local ground
+    ground_m: FloatArray  # (M,) height of the local ground in the frame of the points
+
+
+class PersonDetector:
+    """Stateless; one call a sweep."""
+
+    def __init__(self, config: DetectionConfig | None = None) -> None:
+        self.config = config or DetectionConfig()
+
+    def detect(self, points_anchor_m: FloatArray, ground_height_m: float = 0.0) -> Detections:
+        """People among (N, 3) points in a gravity-aligned frame with its origin at the robot.
+
+        `ground_height_m`: height of the ground in that frame, used where no return shows the ground. Raises ValueError on another shape.
+        """
+        columns, features = self.columns(points_anchor_m, ground_height_m)
+        logit = BIAS - features @ np.array([WEIGHTS[name] for name in FEATURES])
+        scores = 1.0 / (1.0 + np.exp(-logit))
+        keep = scores >= self.config.min_score
+        return Detections(
+            positions_m=columns.centres_m[keep],
+            radii_m=np.clip(0.5 * columns.widths_m[keep], 0.25, 0.6),
+            scores=scores[keep],
+            heights_m=columns.tops_m[keep],
+            ground_m=columns.ground_m[keep],
+        )
+
+    def columns(self, points_anchor_m: FloatArray, ground_height_m: float = 0.0) -> tuple[Columns, FloatArray]:
+        """All person-sized columns and their (M, F) deviations, before scoring."""
+        if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
+            raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
+        config = self.config
+        range_m = np.hypot(points_anchor_m[:, 0], points_anchor_m[:, 1])
+        points = points_anchor_m[(range_m < config.max_range_m) & (range_m > config.min_range_m)]
+        ground = GroundGrid.fit(points, config.max_range_m, ground_height_m)
+        ground_m = ground.at(points[:, :2])
+        height = points[:, 2] - ground_m
+        body = (height > 0.2) & (height < config.slice_top_m + 0.8)
+        points, height, ground_m = points[body], height[body], ground_m[body]
+        labels, blob = self._cluster(points, height)
+        return describe(points, height, ground_m, labels, blob, self._accept)
+
+    def _accept(self, columns: Columns) -> NDArray[np.bool_]:
+        """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
+        config = self.config
+        near = np.hypot(*columns.centres_m.T) < config.dense_range_m
+        enough = columns.counts >= np.where(near, config.min_points_near, config.min_points)
+        compact = (columns.widths_m < 1.4) & (columns.depths_m < 2.2)
+        return enough & compact & (columns.tops_m > config.min_height_m)
+
+    def _cluster(self, points: FloatArray, height: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Column number of each point (N,), 0 for none, and the blob that each column (C + 1,) was cut from.
+
+        Columns are grown by one cell to take in arms, legs and wheels.
+        """
+        config = self.config
+        side = int(np.ceil(2 * config.max_range_m / config.cell_m)) + 2
+        index = ((points[:, :2] + config.max_range_m) / config.cell_m).astype(np.intp) + 1
+        flat = index[:, 1] * side + index[:, 0]
+        upper = (height > config.slice_bottom_m) & (height < config.slice_top_m)
+        hits = np.bincount(flat[upper], minlength=side * side).reshape(side, side)
+        occupied = hits > 0
+        axis = (np.arange(side) - 0.5) * config.cell_m - config.max_range_m
+        far = axis[None, :] ** 2 + axis[:, None] ** 2 > config.dense_range_m**2
+        # Between two beams of a coarse lidar a far body leaves empty cells.
+        joined = occupied | (far & ndimage.binary_closing(occupied, np.ones((3, 3))))
+        cells, count = ndimage.label(joined, np.ones((3, 3)))
+        cells, blob = _split(cells, count, hits)
+        grown = np.where(cells > 0, cells, ndimage.grey_dilation(cells, size=(3, 3)))
+        return grown.ravel()[flat], blob
+
+
+def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Part blobs of people who stand together at the valleys of their return density; cars and walls have none and stay whole.
+
+    Returns the new labels and the blob that each label (0 included) was cut from.
+    """
+    blob = list(range(count + 1))
+    density = ndimage.gaussian_filter(hits.astype(np.float32), 0.6)
+    summit = (density == ndimage.maximum_filter(density, size=3)) & (cells > 0)
+    for label, box in enumerate(ndimage.find_objects(cells), start=1):
+        if not 4 <= max(box[0].stop - box[0].start, box[1].stop - box[1].start) <= LARGEST_GROUP_CELLS:
+            continue
+        own = cells[box] == label
+        peaks = _separate(np.argwhere(own & summit[box]), density[box])
+        if len(peaks) < 2:
+            continue
+        members = np.argwhere(own)
+        nearest = ((members[:, None] - peaks[None]) ** 2).sum(axis=-1).argmin(axis=1)
+        cells[box][own] = np.where(nearest == 0, label, len(blob) - 1 + nearest)
+        blob += [label] * (len(peaks) - 1)
+    return cells, np.array(blob)
+
+
+def _separate(peaks: NDArray[np.intp], density: FloatArray) -> NDArray[np.intp]:
+    """Those (n, 2) peaks, highest first, that a valley parts from all higher ones."""
+    kept: list[NDArray[np.intp]] = []
+    for peak in peaks[np.argsort(-density[tuple(peaks.T)])]:
+        for other in kept:
+            between = np.linspace(peak, other, 9).round().astype(np.intp)
+            if density[tuple(between.T)].min() > VALLEY * density[tuple(peak)]:
+                break
+        else:
+            kept.append(peak)
+    return np.array(kept, dtype=np.intp).reshape(-1, 2)
