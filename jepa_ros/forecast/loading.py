@@ -20,4 +20,8 @@ def load_forecaster(name_or_path: str | Path | None = None) -> Forecaster:
         from jepa_ros.forecast.constant_velocity import ConstantVelocity
 
         return ConstantVelocity()
-    raise ValueError(f"unknown forecaster {str(name_or_path)!r}: use None, 'constant_velocity' or the path of a .safetensors file")
+    if Path(name_or_path).suffix != ".safetensors":
+        raise ValueError(f"unknown forecaster {str(name_or_path)!r}: use None, 'constant_velocity' or the path of a .safetensors file")
+    from jepa_ros.forecast.learned import LearnedForecaster
+
+    return LearnedForecaster.load(name_or_path)

@@ -1,0 +1,155 @@
+"""The learned forecaster: tracks in, mixture out. See `network` for what happens between.
+
+Axes: P person, T history step, H future step, K mode, M neighbour.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from jepa_ros.config import from_dict, param, validate
+from jepa_ros.forecast.history import HORIZON, NEIGHBOURS, STEP_S, nearest_neighbours, resample
+from jepa_ros.forecast.network import SIGMA_FLOOR_M, Mixture, NetworkConfig, Output, TrackNetwork, fill
+from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
+
+FORMAT = "jepa_ros pedestrian forecaster 1"
+FASTEST_UNKNOWN_MPS = 1.6  # of people seen once, whose velocity is not known
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Corrections measured on scenes that the network was not trained on."""
+
+    sigma_scale: float = param(1.0, "factor on the standard deviations", at_least=0.1, at_most=10.0)
+    sigma_m: float = param(0.0, "standard deviation added in quadrature at each step", at_least=0.0, at_most=1.0)
+    temperature: float = param(1.0, "divides the logits of the modes", at_least=0.1, at_most=10.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class LearnedForecaster:
+    """A joint-embedding predictive network over tracks; deterministic; safe to call from one thread at a time."""
+
+    def __init__(self, network: TrackNetwork, calibration: Calibration | None = None) -> None:
+        self.network = network.eval()
+        self.calibration = calibration or Calibration()
+
+    @classmethod
+    def load(cls, path: str | Path) -> LearnedForecaster:
+        """Read what `save` wrote. Raises ValueError where the file is missing, is no forecaster, or does not fit the network."""
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"{path}: no such forecaster file")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path}: not a safetensors file ({error})") from error
+        if metadata.get("format") != FORMAT:
+            raise ValueError(
+                f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}; train one with `-m jepa_ros.training forecaster`"
+            )
+        network = TrackNetwork(from_dict(NetworkConfig, json.loads(metadata["network"]), f"{path}: network"))
+        calibration = from_dict(Calibration, json.loads(metadata["calibration"]), f"{path}: calibration")
+        try:
+            network.load_state_dict(tensors, strict=True)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: tensors do not fit the network it describes: {error}") from error
+        return cls(network, calibration)
+
+    def save(self, path: str | Path, facts: dict[str, object]) -> None:
+        """Write weights, network sizes, calibration, and facts of the training (JSON) to a .safetensors file."""
+        metadata = {
+            "format": FORMAT,
+            "network": json.dumps(dataclasses.asdict(self.network.config)),
+            "calibration": json.dumps(dataclasses.asdict(self.calibration)),
+            "training": json.dumps(facts),
+        }
+        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, path, metadata)
+
+    def predict(self, tracks: Tracks, scene: Tensor | None = None) -> PedestrianForecast:
+        """Mixture of `modes` paths for every row, 12 steps of 0.4 s, in the frame of the tracks.
+
+        Takes any period, gaps, and histories from one valid sample on. This network reads tracks only: `scene` is not used.
+        Raises ValueError where a row has no valid sample or a valid position is not finite.
+        """
+        times = STEP_S * np.arange(1, HORIZON + 1)
+        people, modes = len(tracks.valid), self.network.config.modes
+        if people == 0:
+            return PedestrianForecast(np.zeros((0, modes, HORIZON, 2)), np.zeros((0, modes)), np.zeros((0, modes, HORIZON, 2, 2)), times)
+        _check(tracks)
+        # Far from the origin of odom, float32 loses millimetres.
+        centre = tracks.positions_m[tracks.valid].mean(axis=0)
+        history, seen = resample(dataclasses.replace(tracks, positions_m=tracks.positions_m - centre))
+        lone = seen.sum(axis=1) < 2
+        with torch.inference_mode():
+            output = self._run(torch.from_numpy(history.astype(np.float32)), torch.from_numpy(seen))
+            means, covariances, probabilities = self._calibrated(output)
+        modes_m, covariances_m2 = means.double().numpy(), covariances.double().numpy()
+        probability = probabilities.double().numpy()
+        aimless = ~output.frames.has_heading.numpy()
+        if aimless.any() or lone.any():
+            origin = output.frames.origin.double().numpy()
+            _make_isotropic(modes_m, covariances_m2, origin, aimless & ~lone)
+            newest = tracks.valid.shape[1] - 1 - tracks.valid[:, ::-1].argmax(axis=1)
+            place = tracks.positions_m[np.arange(people), newest] - centre
+            _make_unknown(modes_m, covariances_m2, probability, place, lone)
+        return PedestrianForecast(modes_m + centre, probability / probability.sum(axis=1, keepdims=True), covariances_m2, times)
+
+    def _run(self, history: Tensor, seen: Tensor) -> Output:
+        newest = fill(history, seen)[:, -1].numpy()
+        known = seen.any(dim=1).numpy()
+        index = torch.from_numpy(nearest_neighbours(np.where(known[:, None], newest, np.inf), NEIGHBOURS))
+        return self.network(history, seen, history[index], seen[index] & (index >= 0)[..., None])
+
+    def _calibrated(self, output: Output) -> tuple[Tensor, Tensor, Tensor]:
+        mixture, frames = output.mixture, output.frames
+        covariances = covariances_of(mixture, self.calibration)
+        rotation = frames.rotation[:, None, None]
+        probabilities = (mixture.logits / self.calibration.temperature).softmax(dim=1)
+        return frames.to_world(mixture.means), rotation.mT @ covariances @ rotation, probabilities
+
+
+def covariances_of(mixture: Mixture, calibration: Calibration) -> Tensor:
+    """(B, K, H, 2, 2) in the own frame, with the floor and the calibration applied."""
+    variance = (2 * mixture.log_sigma).exp() * calibration.sigma_scale**2 + SIGMA_FLOOR_M**2 + calibration.sigma_m**2
+    x, y = variance.unbind(-1)
+    xy = mixture.rho * (x * y).sqrt()
+    return torch.stack((x, xy, xy, y), dim=-1).unflatten(-1, (2, 2))
+
+
+def _check(tracks: Tracks) -> None:
+    unseen = np.flatnonzero(~tracks.valid.any(axis=1))
+    if len(unseen):
+        raise ValueError(f"Tracks row {unseen[0]} has no valid sample; leave such people out")
+    if not np.isfinite(tracks.positions_m[tracks.valid]).all():
+        raise ValueError("Tracks.positions_m holds a position marked valid that is not finite; mark it invalid")
+
+
+def _make_isotropic(modes_m: FloatArray, covariances_m2: FloatArray, origin: FloatArray, rows: np.ndarray) -> None:
+    """Who stands perfectly still, alone, has no direction: keep each mode's second moment about the place and forget its direction."""
+    offset = modes_m[rows] - origin[rows, None, None]
+    moment = np.trace(covariances_m2[rows], axis1=-2, axis2=-1) + np.square(offset).sum(axis=-1)
+    covariances_m2[rows] = 0.5 * moment[..., None, None] * np.eye(2)
+    modes_m[rows] = origin[rows, None, None]
+
+
+def _make_unknown(modes_m: FloatArray, covariances_m2: FloatArray, probability: FloatArray, place: FloatArray, rows: np.ndarray) -> None:
+    """Who was seen once may go anywhere: circles about the place, one per mode, of speeds up to a brisk walk."""
+    modes = modes_m.shape[1]
+    speed = FASTEST_UNKNOWN_MPS * np.arange(1, modes + 1) / modes
+    sigma = np.hypot(speed[:, None] * STEP_S * np.arange(1, HORIZON + 1) / np.sqrt(2), SIGMA_FLOOR_M)
+    covariances_m2[rows] = np.square(sigma)[..., None, None] * np.eye(2)
+    modes_m[rows] = place[rows, None, None]
+    probability[rows] = 1.0 / modes

@@ -1,0 +1,164 @@
+"""Train the pedestrian forecaster: `python -m jepa_ros.training forecaster --data DIR [--exclude SCENE]`."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from jepa_ros.config import param, validate
+from jepa_ros.forecast.network import FutureEncoder, NetworkConfig, TrackNetwork
+from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
+from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, joined, read_recordings, table_of
+from jepa_ros.training.forecaster_losses import LossConfig, latent_losses, mixture_losses
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the forecaster is trained."""
+
+    steps: int = param(2000, "optimiser steps", at_least=1)
+    batch: int = param(384, "samples a step", at_least=2)
+    learning_rate: float = param(2e-3, "peak of the one-cycle schedule", at_least=0.0)
+    weight_decay: float = param(0.02, "AdamW", at_least=0.0)
+    average: float = param(0.997, "exponential moving average of the weights", at_least=0.0, at_most=0.9999)
+    balance: float = param(0.5, "a recording is drawn as often as its rows to this power", at_least=0.0, at_most=1.0)
+    anneal: float = param(0.4, "part of the training after which only the winner learns", at_least=0.01, at_most=1.0)
+    rates: tuple[float, ...] = param((1.0, 1.33, 1.67), "annotated steps per model step, each forwards and backwards in time")
+    seed: int = 0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Trainer:
+    """The state of one training; everything random comes from one generator, so that a resumed run equals an uninterrupted one."""
+
+    def __init__(self, config: TrainConfig, recordings: list[Recording]) -> None:
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.network = TrackNetwork(config.network)
+        self.future_encoder = FutureEncoder(config.network)
+        self.averaged = copy.deepcopy(self.network).eval()
+        self.parameters = [*self.network.parameters(), *self.future_encoder.parameters()]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        table = joined([table_of(variant, source) for source, variant in _variants(recordings, config.rates)])
+        usable = (table.seen.sum(axis=1) >= 2) & (table.known.sum(axis=1) >= 4)
+        self.rows = torch.from_numpy(np.flatnonzero(usable))
+        source = table.source[usable]
+        counts = np.bincount(source, minlength=len(recordings)).clip(min=1)
+        self.cumulative = torch.from_numpy(np.cumsum(counts[source] ** (config.balance - 1.0)))
+        self.tensors = TableTensors(table)
+
+    def _learning_rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / max(1, self.config.steps // 20))
+        progress = self.step / self.config.steps
+        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress)))
+
+    def losses(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted loss and its parts on these rows of the table."""
+        config = self.config
+        batch = augment(self.tensors.batch(rows), config.augment, self.generator)
+        output = self.network(batch.history, batch.seen, batch.near, batch.near_seen)
+        future = output.frames.to_own(batch.future)
+        progress = self.step / (config.anneal * config.steps)
+        winners = max(1.0, config.network.modes * 0.5 * (1 - progress))
+        parts = mixture_losses(output.mixture, future, batch.known, winners)
+        if config.loss.latent > 0:
+            whole = batch.known.all(dim=1)
+            parts |= latent_losses(output.predicted[whole], self.future_encoder(future[whole]))
+        weights = dataclasses.asdict(config.loss)
+        for name in ("variance", "covariance"):
+            weights[name] *= config.loss.latent
+        return sum((weights[name] * value for name, value in parts.items()), torch.zeros(())), parts
+
+    def train_step(self) -> dict[str, float]:
+        """One optimiser step; returns the parts of the loss."""
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        draw = torch.rand(self.config.batch, generator=self.generator, dtype=torch.float64) * self.cumulative[-1]
+        loss, parts = self.losses(self.rows[torch.searchsorted(self.cumulative, draw).clamp(max=len(self.rows) - 1)])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - keep)
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    def state(self) -> dict[str, object]:
+        """Everything that a resumed run needs."""
+        return {
+            "config": dataclasses.asdict(self.config),
+            "step": self.step,
+            "history": self.history,
+            "network": self.network.state_dict(),
+            "future_encoder": self.future_encoder.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Continue from `state()`. Raises ValueError where it was made with another configuration."""
+        if state["config"] != dataclasses.asdict(self.config):
+            raise ValueError("the checkpoint was made with other options; repeat those, or choose another --out")
+        self.step, self.history = state["step"], state["history"]
+        self.network.load_state_dict(state["network"])
+        self.future_encoder.load_state_dict(state["future_encoder"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+
+
+def _variants(recordings: list[Recording], rates: tuple[float, ...]) -> list[tuple[int, Recording]]:
+    forward = [(source, recording.resampled(rate)) for rate in rates for source, recording in enumerate(recordings)]
+    return forward + [(source, recording.reversed()) for source, recording in forward]
+
+
+def training_recordings(data: Path, exclude: list[str]) -> list[Recording]:
+    """All recordings but those of the excluded scenes."""
+    unknown = sorted(set(exclude) - set(SCENES))
+    if unknown:
+        raise ValueError(f"--exclude {unknown[0]!r}: choose of {', '.join(SCENES)}")
+    left_out = {name for scene in exclude for name in RECORDINGS_OF_SCENE[scene]}
+    return [recording for name, recording in read_recordings(data).items() if name not in left_out]
+
+
+def train(trainer: Trainer, checkpoint: Path | None, every: int = 250) -> None:
+    """Train to the last step; the checkpoint is written every so many steps, by rename, so that it is never half a file."""
+    config = trainer.config
+    started, start_step = time.monotonic(), trainer.step
+    bar = tqdm(total=config.steps, initial=trainer.step, desc=f"forecaster seed {config.seed}", mininterval=5.0)
+    running: dict[str, float] = {}
+    while trainer.step < config.steps:
+        parts = trainer.train_step()
+        running = {name: 0.98 * running.get(name, value) + 0.02 * value for name, value in parts.items()}
+        bar.update()
+        if trainer.step % every == 0 or trainer.step == config.steps:
+            trainer.history.append({"step": trainer.step, **{name: round(value, 4) for name, value in running.items()}})
+            bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
+            if checkpoint is not None:
+                partial = checkpoint.with_suffix(".part")
+                torch.save(trainer.state(), partial)
+                partial.replace(checkpoint)
+    bar.close()
+    print(json.dumps({"steps": trainer.step - start_step, "seconds": round(time.monotonic() - started, 1), **trainer.history[-1]}))
