@@ -64,7 +64,10 @@ class Unicycle:
         self.high_U = torch.tensor([limits.max_speed_mps, limits.max_yaw_rate_radps])
 
     def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout:
-        """(4,) or longer start (x, y, yaw, forward speed) and (S, L, 2) wishes -> what the vehicle does; `commands_SLU` of the result keep the limits."""
+        """(4,) or longer start (x, y, yaw, forward speed) and (S, L, 2) wishes -> what the vehicle does.
+
+        The commands of the result are the wishes with all limits applied.
+        """
         targets_LS = commands_SLU[..., 0].T.clamp(0.0, self.limits.max_speed_mps).contiguous()
         speed_LS = _slew(
             targets_LS, init_X[3], self.limits.max_acceleration_mps2 * self.dt_s, self.limits.max_deceleration_mps2 * self.dt_s

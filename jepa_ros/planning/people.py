@@ -22,7 +22,7 @@ QUASI_SAMPLES = 128
 
 @dataclass(frozen=True)
 class PeopleFuture:
-    """Mixtures at given times. The deviations from a mode's mean are correlated over time (one draw per path), as in PedestrianForecast.sample."""
+    """Mixtures at given times. A deviation from a mode's mean is one draw for the whole path, as in PedestrianForecast.sample."""
 
     means_PKT2: Tensor  # m
     covariances_PKT3: Tensor  # xx, xy, yy in m^2

@@ -4,7 +4,7 @@ MPPI: Williams et al. 2017, "Information-theoretic MPC". CEM with coloured noise
 Axes: S candidate, G guess, L step, U command. Noise is drawn once per shape and used again: what a plan is depends on the question only,
 not on how many were asked before, and a plan spends no time on drawing.
 
-Threads: operations here are small; one intra-op thread is mostly fastest. `torch.set_num_threads` is process-wide, so it is the caller's to set.
+Threads: operations here are small; one intra-op thread is mostly fastest. `torch.set_num_threads` is process-wide: the caller sets it.
 """
 
 from __future__ import annotations
