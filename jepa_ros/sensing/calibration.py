@@ -6,6 +6,7 @@ Formulas: OpenCV's camera calibration reference (plumb_bob = Brown-Conrady, rati
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from jepa_ros.types import CameraModel, FloatArray
 COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 ALIASES = {"fisheye": "equidistant", "radtan": "plumb_bob", "pinhole": "plumb_bob", "none": "plumb_bob", "": "plumb_bob"}
 MIN_DEPTH_M = 0.05
+MAX_RADIUS = 5.0  # at depth 1: 79 degrees off the axis; polynomial models describe no lens that wide
 
 
 def camera_model(message: Any) -> CameraModel:
     """Intrinsics of a sensor_msgs/CameraInfo. Raises MalformedMessage("bad_camera_info") where K or D make no camera."""
-    intrinsics = np.array(message.k, np.float64).reshape(-1)
+    intrinsics: FloatArray = np.array(message.k, np.float64).reshape(-1)
     width, height = int(message.width), int(message.height)
     if intrinsics.size != 9 or not np.isfinite(intrinsics).all():
         raise MalformedMessage("bad_camera_info", f"K = {intrinsics.tolist()} must be 9 finite numbers")
@@ -37,6 +39,10 @@ def camera_model(message: Any) -> CameraModel:
     distortion = np.array(message.d, np.float64).reshape(-1)
     if not np.isfinite(distortion).all() or (distortion.any() and distortion.size not in COEFFICIENTS[name]):
         raise MalformedMessage("bad_camera_info", f"{name} takes {COEFFICIENTS[name]} finite coefficients, got {distortion.tolist()}")
+    if distortion[12:].any():
+        raise MalformedMessage(
+            "bad_camera_info", f"tilted sensors (tau = {distortion[12:].tolist()}) are not supported; rectify the image first"
+        )
     # Fisheye bends rays even with all coefficients zero; the others do not, and project faster without.
     if name != "equidistant" and not distortion.any():
         distortion = np.empty(0)
@@ -67,7 +73,8 @@ def project(points_camera_m: FloatArray, model: CameraModel) -> tuple[FloatArray
     depth = points[:, 2]
     ahead = depth > MIN_DEPTH_M
     safe = np.where(ahead, depth, 1.0)
-    x, y = points[:, 0] / safe, points[:, 1] / safe
+    x: FloatArray = points[:, 0] / safe
+    y: FloatArray = points[:, 1] / safe
     if model.distortion_model == "equidistant":
         x, y = _equidistant(x, y, model.distortion)
         valid = ahead
@@ -93,17 +100,22 @@ def _equidistant(x: FloatArray, y: FloatArray, distortion: FloatArray) -> tuple[
 
 def _brown_conrady(x: FloatArray, y: FloatArray, distortion: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Distorted x, y and where the model still holds: beyond the radius at which it folds back, far points would land in the image."""
-    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tilt_x, tilt_y = np.pad(distortion, (0, 14 - distortion.size))
-    if tilt_x or tilt_y:
-        raise ValueError(f"tilted sensors (tau = {tilt_x}, {tilt_y}) are not supported; rectify the image first")
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = np.pad(distortion[:12], (0, max(12 - distortion.size, 0)))
     r2 = x * x + y * y
     numerator, denominator = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-    denominator = np.where(np.abs(denominator) > 1e-9, denominator, 1e-9)
-    radial = numerator / denominator
-    # d(r * radial)/dr > 0 holds exactly where the mapping is one-to-one.
-    slope_numerator = k1 + r2 * (2 * k2 + 3 * k3 * r2)
-    slope_denominator = k4 + r2 * (2 * k5 + 3 * k6 * r2)
-    slope = radial + 2 * r2 * (slope_numerator * denominator - numerator * slope_denominator) / denominator**2
+    radial = numerator / np.where(np.abs(denominator) > 1e-9, denominator, 1e-9)
     distorted_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + s2 * r2)
     distorted_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + s4 * r2)
-    return distorted_x, distorted_y, (slope > 0) & (radial > 0)
+    return distorted_x, distorted_y, r2 < _one_to_one_radius(distortion.tobytes()) ** 2
+
+
+@functools.lru_cache(maxsize=64)
+def _one_to_one_radius(distortion: bytes) -> float:
+    """Distance from the axis, at depth 1, up to which the radial distortion grows: what lies beyond would be seen twice."""
+    k1, k2, _, _, k3, k4, k5, k6 = np.pad(np.frombuffer(distortion), (0, 8))[:8]
+    radius = np.linspace(0, MAX_RADIUS, 2000)
+    r2 = radius * radius
+    denominator = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+    bent = radius * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / np.where(np.abs(denominator) > 1e-9, denominator, 1e-9)
+    falls = np.flatnonzero(np.diff(bent) <= 0)
+    return float(radius[falls[0]]) if len(falls) else MAX_RADIUS

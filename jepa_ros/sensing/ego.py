@@ -12,6 +12,8 @@ from jepa_ros.sensing.errors import MalformedMessage, stamp_ns
 from jepa_ros.sensing.transforms import interpolate, invert, message_pose
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
+MAX_GAP_NS = NANOSECONDS  # between two samples; what happened in a longer one is anyone's guess
+
 
 @dataclass(frozen=True)
 class OdometrySample:
@@ -73,9 +75,10 @@ class EgoHistory:
         after = bisect.bisect_left(self._stamps_ns, stamp)
         if after < len(self._stamps_ns) and self._stamps_ns[after] == stamp:
             return self._states[after]
-        if 0 < after < len(self._stamps_ns):
-            return _between(self._states[after - 1], self._states[after], stamp)
-        nearest = self._states[-1] if after else self._states[0]
+        around = self._states[max(after - 1, 0) : after + 1]
+        if len(around) == 2 and around[1].stamp_ns - around[0].stamp_ns <= MAX_GAP_NS:
+            return _between(around[0], around[1], stamp)
+        nearest = min(around, key=lambda state: abs(state.stamp_ns - stamp))
         if abs(stamp - nearest.stamp_ns) > self._extrapolation_ns:
             return None
         return _follow(nearest, stamp)

@@ -35,6 +35,10 @@ class Counters:
     good_stamp_ns: int | None = None  # of the messages that could be used
     first_stamp_ns: int | None = None
 
+    def saw(self, stamp_ns: int) -> None:
+        self.last_stamp_ns = max(self.last_stamp_ns or stamp_ns, stamp_ns)
+        self.first_stamp_ns = self.first_stamp_ns or stamp_ns
+
     def forget_time(self) -> None:
         self.last_stamp_ns = self.good_stamp_ns = self.first_stamp_ns = None
 

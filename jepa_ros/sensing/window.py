@@ -17,11 +17,13 @@ import numpy as np
 from jepa_ros.sensing.calibration import resized
 from jepa_ros.sensing.config import SensingConfig
 from jepa_ros.sensing.errors import MalformedMessage
+from jepa_ros.sensing.ground import GroundEstimator
 from jepa_ros.sensing.image import decode_compressed_image, decode_image
 from jepa_ros.sensing.inbox import UNREADABLE, Inbox, Pending
 from jepa_ros.sensing.motion import ego_at, seen_from
 from jepa_ros.sensing.status import InputStatus
 from jepa_ros.sensing.transforms import TransformError
+from jepa_ros.sensing.voxelize import anchor_points
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, FloatArray, LidarSweep, Observation
 
 ODOMETRY_SETTLED_NS = 20_000_000  # so little is followed by the twist without waiting for the next message
@@ -53,6 +55,7 @@ class SensorHub:
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._inbox = Inbox(self.config, clock_ns)
+        self._ground = GroundEstimator()
         self._taken_ns: int | None = None
         self._taken_epoch = 0
         self._match_ns = round(self.config.match_tolerance_s * NANOSECONDS)
@@ -243,11 +246,11 @@ class SensorHub:
         cameras = tuple(image for part in selection.images if (image := self._decode_image(*part)) is not None)
         if lidar is None and not cameras:
             return None
-        self._taken_ns = selection.stamp_ns
-        self.last_timings_ms = {"receive": receive_ms, "decode": (time.perf_counter() - started) * 1e3}
         observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras)
         if lidar is not None:
             self._ground.update(anchor_points(observation))
+        self._taken_ns = selection.stamp_ns
+        self.last_timings_ms = {"receive": receive_ms, "decode": (time.perf_counter() - started) * 1e3}
         return replace(observation, ground_height_m=self._ground.height_m)
 
     def _decode_sweep(self, pending: Pending, base_from_lidar: FloatArray) -> LidarSweep | None:
