@@ -31,6 +31,7 @@ class Columns:
 
 
 BODY_TOP_M = 2.1
+ATTACHED_M = 0.8
 SURFACE_OFFSET_M = 0.08  # the lidar sees the near side of a body: its mean return lies this far before the axis
 
 
@@ -39,14 +40,10 @@ def describe(
     height: FloatArray,
     ground_m: FloatArray,
     labels: NDArray[np.intp],
-    blob: NDArray[np.intp],
+    count: int,
     accept: Callable[[Columns], NDArray[np.bool_]],
 ) -> tuple[Columns, FloatArray]:
-    """Measure the labelled columns (label 0: no column); those that `accept` lets pass come back with their (M, F) deviations.
-
-    `blob`: (C + 1,) what each column was cut from; parts of one blob stand together, they are not attached to each other.
-    """
-    count = len(blob) - 1
+    """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) deviations."""
     body = (labels > 0) & (height < BODY_TOP_M)
     label = labels[body]
     upper = height[body] > 0.6
@@ -82,7 +79,7 @@ def describe(
         for axis in (across, along)
     ]
     kept = _select(columns, keep)
-    attached = _attached(points[height < BODY_TOP_M, :2], blob[labels[height < BODY_TOP_M]], kept, blob[keep])
+    attached = _attached(points[(height < BODY_TOP_M) & ~keep[labels], :2], kept)
     deviations = _deviations(kept, above[keep], attached, np.hypot(*shift)[keep], bins.reshape(-1, HEIGHT_BINS)[keep])
     return kept, deviations
 
@@ -91,21 +88,16 @@ def _select(columns: Columns, keep: NDArray[np.bool_]) -> Columns:
     return Columns(*(getattr(columns, name)[keep] for name in Columns.__dataclass_fields__))
 
 
-def _attached(xy: FloatArray, blobs: NDArray[np.intp], columns: Columns, own: NDArray[np.intp]) -> FloatArray:
-    """(M,) returns of others within 0.8 m of each column, per return of its own: walls and hedges go on, people end."""
-    if len(own) == 0:
-        return np.zeros(0)
-    result = np.zeros(len(own))
-    order = np.argsort(xy[:, 0], kind="stable")
-    xy, blobs = xy[order], blobs[order]
-    start = np.searchsorted(xy[:, 0], columns.centres_m[:, 0] - 0.8)
-    stop = np.searchsorted(xy[:, 0], columns.centres_m[:, 0] + 0.8)
-    for i, blob in enumerate(own):
-        window = slice(start[i], stop[i])
-        near = ((xy[window] - columns.centres_m[i]) ** 2).sum(axis=1) < 0.64
-        foreign = np.count_nonzero(near & (blobs[window] != blob))
-        result[i] = foreign / columns.counts[i]
-    return result
+def _attached(others: FloatArray, columns: Columns) -> FloatArray:
+    """(M,) returns from what is no column of its own (walls, hedges) within 0.8 m of each column, per return of its own."""
+    others = others[np.argsort(others[:, 0], kind="stable")]
+    start = np.searchsorted(others[:, 0], columns.centres_m[:, 0] - ATTACHED_M)
+    stop = np.searchsorted(others[:, 0], columns.centres_m[:, 0] + ATTACHED_M)
+    near = np.zeros(len(start))
+    for i, centre in enumerate(columns.centres_m):
+        offset = others[start[i] : stop[i]] - centre
+        near[i] = np.count_nonzero((offset**2).sum(axis=1) < ATTACHED_M**2)
+    return near / np.maximum(columns.counts, 1)
 
 
 def _deviations(columns: Columns, above: NDArray[np.intp], attached: FloatArray, lean_m: FloatArray, bins: FloatArray) -> FloatArray:

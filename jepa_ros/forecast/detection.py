@@ -33,6 +33,7 @@ WEIGHTS = {
     "gaps": 0.6,
 }
 LARGEST_GROUP_CELLS = 11  # about four people abreast; a longer blob is a car or a wall
+MOST_IN_GROUP = 8
 VALLEY = 0.6  # two people are two where the density between them falls below this share of the lesser
 
 
@@ -101,8 +102,7 @@ class PersonDetector:
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]
-        labels, blob = self._cluster(points, height)
-        return describe(points, height, ground_m, labels, blob, self._accept)
+        return describe(points, height, ground_m, *self._cluster(points, height), self._accept)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:
         """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
@@ -112,11 +112,8 @@ class PersonDetector:
         compact = (columns.widths_m < 1.4) & (columns.depths_m < 2.2)
         return enough & compact & (columns.tops_m > config.min_height_m)
 
-    def _cluster(self, points: FloatArray, height: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Column number of each point (N,), 0 for none, and the blob that each column (C + 1,) was cut from.
-
-        Columns are grown by one cell to take in arms, legs and wheels.
-        """
+    def _cluster(self, points: FloatArray, height: FloatArray) -> tuple[NDArray[np.intp], int]:
+        """Column number of each point (N,), 0 for none; columns are grown by one cell to take in arms, legs and wheels."""
         config = self.config
         side = int(np.ceil(2 * config.max_range_m / config.cell_m)) + 2
         index = ((points[:, :2] + config.max_range_m) / config.cell_m).astype(np.intp) + 1
@@ -129,17 +126,13 @@ class PersonDetector:
         # Between two beams of a coarse lidar a far body leaves empty cells.
         joined = occupied | (far & ndimage.binary_closing(occupied, np.ones((3, 3))))
         cells, count = ndimage.label(joined, np.ones((3, 3)))
-        cells, blob = _split(cells, count, hits)
+        cells, count = _split(cells, count, hits)
         grown = np.where(cells > 0, cells, ndimage.grey_dilation(cells, size=(3, 3)))
-        return grown.ravel()[flat], blob
+        return grown.ravel()[flat], count
 
 
-def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """Part blobs of people who stand together at the valleys of their return density; cars and walls have none and stay whole.
-
-    Returns the new labels and the blob that each label (0 included) was cut from.
-    """
-    blob = list(range(count + 1))
+def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp]) -> tuple[NDArray[np.int32], int]:
+    """Part blobs of people who stand together at the valleys of their return density; cars and walls have none and stay whole."""
     density = ndimage.gaussian_filter(hits.astype(np.float32), 0.6)
     summit = (density == ndimage.maximum_filter(density, size=3)) & (cells > 0)
     for label, box in enumerate(ndimage.find_objects(cells), start=1):
@@ -151,19 +144,23 @@ def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp]) -> tupl
             continue
         members = np.argwhere(own)
         nearest = ((members[:, None] - peaks[None]) ** 2).sum(axis=-1).argmin(axis=1)
-        cells[box][own] = np.where(nearest == 0, label, len(blob) - 1 + nearest)
-        blob += [label] * (len(peaks) - 1)
-    return cells, np.array(blob)
+        cells[box][own] = np.where(nearest == 0, label, count + nearest)
+        count += len(peaks) - 1
+    return cells, count
 
 
 def _separate(peaks: NDArray[np.intp], density: FloatArray) -> NDArray[np.intp]:
-    """Those (n, 2) peaks, highest first, that a valley parts from all higher ones."""
-    kept: list[NDArray[np.intp]] = []
-    for peak in peaks[np.argsort(-density[tuple(peaks.T)])]:
-        for other in kept:
-            between = np.linspace(peak, other, 9).round().astype(np.intp)
-            if density[tuple(between.T)].min() > VALLEY * density[tuple(peak)]:
-                break
-        else:
-            kept.append(peak)
-    return np.array(kept, dtype=np.intp).reshape(-1, 2)
+    """Those (n, 2) peaks, highest first, that a valley parts from all higher ones; the lowest of many are not looked at."""
+    if len(peaks) < 2:
+        return peaks
+    height = density[peaks[:, 0], peaks[:, 1]]
+    order = np.argsort(-height)[:MOST_IN_GROUP]
+    peaks, height = peaks[order], height[order]
+    along = np.linspace(0.0, 1.0, 9)[:, None]
+    lines = np.rint(peaks[:, None, None] * (1 - along) + peaks[None, :, None] * along).astype(np.intp)  # (n, n, 9, 2)
+    parted = density[lines[..., 0], lines[..., 1]].min(axis=-1) < VALLEY * height[:, None]
+    kept = [0]
+    for i in range(1, len(peaks)):
+        if parted[i, kept].all():
+            kept.append(i)
+    return peaks[kept]

@@ -1,0 +1,110 @@
+"""People are told from walls, poles, cars and slopes, on clouds made here."""
+
+import time
+
+import numpy as np
+import pytest
+
+from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
+
+GENERATOR = np.random.default_rng(5)
+
+
+def cylinder(x: float, y: float, radius: float, top: float, count: int, bottom: float = 0.05) -> np.ndarray:
+    """The side of an upright cylinder that a lidar at the origin sees."""
+    facing = np.arctan2(-y, -x)
+    angle = facing + GENERATOR.uniform(-1.4, 1.4, count)
+    height = GENERATOR.uniform(bottom, top, count)
+    return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle), height], axis=1)
+
+
+def person(x: float, y: float, height: float = 1.72) -> np.ndarray:
+    """Legs, trunk with shoulders, head."""
+    count = max(int(15000 / (x * x + y * y)), 40)
+    legs = [cylinder(x, y + side, 0.08, 0.85, count // 5) for side in (-0.12, 0.12)]
+    return np.concatenate(
+        [*legs, cylinder(x, y, 0.24, height - 0.25, count // 2, 0.8), cylinder(x, y, 0.1, height, count // 6, height - 0.25)]
+    )
+
+
+def wall(x: float, y0: float, y1: float) -> np.ndarray:
+    count = int((y1 - y0) * 300)
+    return np.stack([np.full(count, x), GENERATOR.uniform(y0, y1, count), GENERATOR.uniform(0, 3, count)], axis=1)
+
+
+def car(x: float, y: float) -> np.ndarray:
+    side = np.stack([GENERATOR.uniform(x, x + 4.3, 500), np.full(500, y), GENERATOR.uniform(0.2, 1.45, 500)], axis=1)
+    back = np.stack([np.full(300, x), GENERATOR.uniform(y, y + 1.8, 300), GENERATOR.uniform(0.2, 1.45, 300)], axis=1)
+    return np.concatenate([side, back])
+
+
+def ground(slope: float = 0.0) -> np.ndarray:
+    xy = GENERATOR.uniform(-28, 28, (20000, 2))
+    return np.column_stack([xy, slope * xy[:, 0] + GENERATOR.normal(0, 0.015, len(xy))])
+
+
+def scores_near(cloud: np.ndarray, x: float, y: float, ground_height_m: float = 0.0, within: float = 0.3) -> np.ndarray:
+    seen = PersonDetector().detect(cloud.astype(np.float32), ground_height_m)
+    return seen.scores[np.hypot(seen.positions_m[:, 0] - x, seen.positions_m[:, 1] - y) < within]
+
+
+@pytest.mark.parametrize(("x", "y"), [(3.0, 0.5), (8.0, -4.0), (-10.0, 9.0), (22.0, 3.0)])
+def test_a_person_is_found_once_where_they_stand(x: float, y: float) -> None:
+    cloud = np.concatenate([ground(), person(x, y)])
+    seen = PersonDetector().detect(cloud.astype(np.float32))
+    assert len(seen.scores) == 1
+    assert np.hypot(*(seen.positions_m[0] - (x, y))) < 0.15
+    assert seen.scores[0] > 0.7
+    assert 1.55 < seen.heights_m[0] < 1.9
+    assert 0.2 < seen.radii_m[0] < 0.5
+
+
+def test_a_street_may_slope_and_the_frame_may_sit_high() -> None:
+    lift = np.array([0.0, 0.0, 1.0])
+    cloud = np.concatenate([ground(0.08), person(12.0, 2.0) + 0.96 * lift]) - 1.7 * lift
+    assert (scores_near(cloud, 12.0, 2.0, ground_height_m=-1.7) > 0.7).sum() == 1
+
+
+def test_walls_poles_bollards_and_cars_are_no_people() -> None:
+    things = [
+        wall(9.0, -8, 8),
+        cylinder(5, 4, 0.09, 3.5, 300),
+        cylinder(4, -3, 0.06, 1.0, 120),
+        car(-12, 3),
+        cylinder(6, -5, 0.2, 4.0, 500),
+    ]
+    seen = PersonDetector().detect(np.concatenate([ground(), *things]).astype(np.float32))
+    assert not (seen.scores > 0.5).any()
+
+
+def test_a_person_beside_a_wall_and_two_side_by_side_are_each_found() -> None:
+    cloud = np.concatenate([ground(), wall(9.0, -8, 8), person(7.6, 0.0), person(6.0, 5.0), person(6.0, 5.65)])
+    for x, y in ((7.6, 0.0), (6.0, 5.0), (6.0, 5.65)):
+        assert scores_near(cloud, x, y, within=0.25).max(initial=0.0) > 0.5
+
+
+def test_nothing_in_nothing_out() -> None:
+    seen = PersonDetector().detect(np.zeros((0, 3), np.float32))
+    assert seen.positions_m.shape == (0, 2)
+    assert seen.scores.shape == seen.radii_m.shape == seen.heights_m.shape == (0,)
+
+
+def test_wrong_shapes_and_settings_are_named() -> None:
+    with pytest.raises(ValueError, match=r"\(N, 3\), got \(4, 2\)"):
+        PersonDetector().detect(np.zeros((4, 2)))
+    with pytest.raises(ValueError, match=r"cell_m = 5"):
+        DetectionConfig(cell_m=5.0)
+
+
+def test_sixty_thousand_points_take_a_small_part_of_a_sweep() -> None:
+    people = [person(GENERATOR.uniform(3, 20), GENERATOR.uniform(-15, 15)) for _ in range(20)]
+    street = [wall(24.0, -25, 25), wall(-24.0, -25, 0), *(car(x, 6.0) for x in (-20, -12, 10, 16))]
+    cloud = np.concatenate([ground(), ground(), *street, *people]).astype(np.float32)
+    assert len(cloud) > 60_000
+    detector = PersonDetector()
+    spent = []
+    for _ in range(5):
+        start = time.process_time()
+        detector.detect(cloud)
+        spent.append(time.process_time() - start)
+    assert min(spent) < 0.05  # some ten milliseconds on an idle core
