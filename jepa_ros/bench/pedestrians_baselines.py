@@ -1,6 +1,6 @@
 """The published baselines of pedestrian forecasting, as forecasters: what a learned one has to beat.
 
-Each reads tracks of 8 steps of 0.4 s and is given the training table of the fold, from which it takes its spreads; none sees the test scene.
+Each reads tracks of 8 steps of 0.4 s and takes its spreads from the training table of the fold; none sees the test scene.
 
 Axes: P person, T history step, H future step, K mode.
 """
@@ -21,7 +21,7 @@ VARIANCE_FLOOR_M2 = 0.02**2
 
 
 class GaussianBaseline:
-    """One path with a Gaussian at each step; its variances, forward and sideways in the frame of the heading, are those of the training errors."""
+    """One path with a Gaussian at each step, whose variances along and across the heading are those of the training errors."""
 
     def __init__(self, name: str, path_of: Callable[[FloatArray], FloatArray], table: TrackTable) -> None:
         self.name, self._path_of = name, path_of

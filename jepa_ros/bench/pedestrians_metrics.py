@@ -97,9 +97,7 @@ def score(
 
 
 def _only(forecast: PedestrianForecast, keep: np.ndarray) -> PedestrianForecast:
-    return PedestrianForecast(
-        forecast.modes_m[keep], forecast.probabilities[keep], forecast.covariances_m2[keep], forecast.times_s
-    )
+    return PedestrianForecast(forecast.modes_m[keep], forecast.probabilities[keep], forecast.covariances_m2[keep], forecast.times_s)
 
 
 def _score_batch(batch: list[Instant], cluster: np.ndarray, generator: torch.Generator, rank_samples: int) -> Scores:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from jepa_ros.config import from_dict, param, validate
@@ -47,23 +47,11 @@ class LearnedForecaster:
     @classmethod
     def load(cls, path: str | Path) -> LearnedForecaster:
         """Read what `save` wrote. Raises ValueError where the file is missing, is no forecaster, or does not fit the network."""
-        path = Path(path)
-        if not path.is_file():
-            raise ValueError(f"{path}: no such forecaster file")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a safetensors file ({error})") from error
-        if metadata.get("format") != FORMAT:
-            raise ValueError(
-                f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}; train one with `-m jepa_ros.training forecaster`"
-            )
+        metadata = read_metadata(path)
         network = TrackNetwork(from_dict(NetworkConfig, json.loads(metadata["network"]), f"{path}: network"))
         calibration = from_dict(Calibration, json.loads(metadata["calibration"]), f"{path}: calibration")
         try:
-            network.load_state_dict(tensors, strict=True)
+            network.load_state_dict(load_file(path), strict=True)
         except RuntimeError as error:
             raise ValueError(f"{path}: tensors do not fit the network it describes: {error}") from error
         return cls(network, calibration)
@@ -119,6 +107,22 @@ class LearnedForecaster:
         rotation = frames.rotation[:, None, None]
         probabilities = (mixture.logits / self.calibration.temperature).softmax(dim=1)
         return frames.to_world(mixture.means), rotation.mT @ covariances @ rotation, probabilities
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What `LearnedForecaster.save` wrote beside the weights. Raises ValueError where the file is missing or is no forecaster."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such forecaster file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}; train one with `-m jepa_ros.training forecaster`"
+        )
+    return metadata
 
 
 def covariances_of(mixture: Mixture, calibration: Calibration) -> Tensor:

@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from jepa_ros import __version__
 from jepa_ros.config import param, validate
+from jepa_ros.forecast.learned import LearnedForecaster, read_metadata
 from jepa_ros.forecast.network import FutureEncoder, NetworkConfig, TrackNetwork
 from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
+from jepa_ros.training.forecaster_calibration import calibrate
 from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, joined, read_recordings, table_of
 from jepa_ros.training.forecaster_losses import LossConfig, latent_losses, mixture_losses
 
@@ -56,7 +59,7 @@ class Trainer:
         self.parameters = [*self.network.parameters(), *self.future_encoder.parameters()]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         self.step = 0
-        self.history: list[dict[str, float]] = []
+        self.running: dict[str, float] = {}
         table = joined([table_of(variant, source) for source, variant in _variants(recordings, config.rates)])
         usable = (table.seen.sum(axis=1) >= 2) & (table.known.sum(axis=1) >= 4)
         self.rows = torch.from_numpy(np.flatnonzero(usable))
@@ -109,7 +112,7 @@ class Trainer:
         return {
             "config": dataclasses.asdict(self.config),
             "step": self.step,
-            "history": self.history,
+            "running": self.running,
             "network": self.network.state_dict(),
             "future_encoder": self.future_encoder.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -121,7 +124,7 @@ class Trainer:
         """Continue from `state()`. Raises ValueError where it was made with another configuration."""
         if state["config"] != dataclasses.asdict(self.config):
             raise ValueError("the checkpoint was made with other options; repeat those, or choose another --out")
-        self.step, self.history = state["step"], state["history"]
+        self.step, self.running = state["step"], state["running"]
         self.network.load_state_dict(state["network"])
         self.future_encoder.load_state_dict(state["future_encoder"])
         self.averaged.load_state_dict(state["averaged"])
@@ -146,19 +149,68 @@ def training_recordings(data: Path, exclude: list[str]) -> list[Recording]:
 def train(trainer: Trainer, checkpoint: Path | None, every: int = 250) -> None:
     """Train to the last step; the checkpoint is written every so many steps, by rename, so that it is never half a file."""
     config = trainer.config
-    started, start_step = time.monotonic(), trainer.step
     bar = tqdm(total=config.steps, initial=trainer.step, desc=f"forecaster seed {config.seed}", mininterval=5.0)
-    running: dict[str, float] = {}
     while trainer.step < config.steps:
         parts = trainer.train_step()
-        running = {name: 0.98 * running.get(name, value) + 0.02 * value for name, value in parts.items()}
+        trainer.running = {name: 0.98 * trainer.running.get(name, value) + 0.02 * value for name, value in parts.items()}
         bar.update()
         if trainer.step % every == 0 or trainer.step == config.steps:
-            trainer.history.append({"step": trainer.step, **{name: round(value, 4) for name, value in running.items()}})
-            bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
+            bar.set_postfix({name: f"{value:.3f}" for name, value in trainer.running.items()})
             if checkpoint is not None:
                 partial = checkpoint.with_suffix(".part")
                 torch.save(trainer.state(), partial)
                 partial.replace(checkpoint)
     bar.close()
-    print(json.dumps({"steps": trainer.step - start_step, "seconds": round(time.monotonic() - started, 1), **trainer.history[-1]}))
+
+
+def held_out_by(paths: list[Path], training: list[Recording]) -> list[tuple[TrackNetwork, Recording]]:
+    """Networks trained on less, each with the recordings of `training` that it has not seen; for the calibration."""
+    pairs = []
+    for path in paths:
+        left_out = json.loads(read_metadata(path)["training"])["recordings_left_out"]
+        network = LearnedForecaster.load(path).network
+        pairs += [(network, recording) for recording in training if recording.name in left_out]
+    return pairs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `python -m jepa_ros.training forecaster`."""
+    defaults = TrainConfig()
+    parser.add_argument("--data", type=Path, required=True, help="folder with splits.json and the recordings of ETH/UCY")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="SCENE", help=f"leave a scene out ({', '.join(SCENES)}); repeatable"
+    )
+    parser.add_argument("--out", type=Path, default=Path("pedestrian_forecaster.safetensors"), help="where the forecaster is written")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--steps", type=int, default=defaults.steps)
+    parser.add_argument("--latent-weight", type=float, default=defaults.loss.latent, help="0 trains without the latent objective")
+    parser.add_argument("--calibrate-with", type=Path, nargs="*", default=[], help="forecasters trained with further scenes left out")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint beside --out, with the same result")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, calibrate and write one forecaster. Raises ValueError for bad options."""
+    torch.set_num_threads(args.threads)
+    config = TrainConfig(seed=args.seed, steps=args.steps, loss=LossConfig(latent=args.latent_weight))
+    recordings = training_recordings(args.data, args.exclude)
+    trainer = Trainer(config, recordings)
+    checkpoint = args.out.with_suffix(".ckpt")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.resume:
+        if not checkpoint.is_file():
+            raise ValueError(f"--resume: no checkpoint {checkpoint}; start without --resume, or give the --out of the interrupted run")
+        trainer.restore(torch.load(checkpoint, weights_only=True))
+    started = time.monotonic()
+    train(trainer, checkpoint)
+    calibration = calibrate(held_out_by(args.calibrate_with, recordings))
+    facts: dict[str, object] = {
+        "recordings": [recording.name for recording in recordings],
+        "recordings_left_out": sorted(name for scene in args.exclude for name in RECORDINGS_OF_SCENE[scene]),
+        "config": dataclasses.asdict(config),
+        "seconds": round(time.monotonic() - started, 1),
+        "loss": {name: round(value, 4) for name, value in trainer.running.items()},
+        "version": __version__,
+    }
+    LearnedForecaster(trainer.averaged, calibration).save(args.out, facts)
+    print(json.dumps({"out": str(args.out), "calibration": dataclasses.asdict(calibration), **facts["loss"]}))  # type: ignore[dict-item]

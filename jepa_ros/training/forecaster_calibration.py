@@ -1,0 +1,73 @@
+"""Corrects the stated uncertainty on scenes that the network has not seen.
+
+Standard deviations fitted on the training scenes are too small, or too large, elsewhere. So networks are trained without further scenes,
+and three numbers are fitted to their forecasts of those scenes: a factor and an addition to the standard deviations, and a temperature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepa_ros.forecast.learned import Calibration, covariances_of
+from jepa_ros.forecast.mixture import log_density
+from jepa_ros.forecast.network import Mixture, TrackNetwork
+from jepa_ros.training.forecaster_augment import TableTensors
+from jepa_ros.training.forecaster_data import Recording, table_of
+
+ROWS = 1200  # windows per recording and noise level
+NOISES_M = (0.0, 0.03, 0.06)
+ITERATIONS = 120
+
+
+@dataclass
+class _HeldOut:
+    """Forecasts of one unseen recording at one level of noise, with what happened."""
+
+    mixture: Mixture
+    future: Tensor  # (N, H, 2) own frame
+
+
+def calibrate(held_out: list[tuple[TrackNetwork, Recording]], seed: int = 0) -> Calibration:
+    """The calibration with the least negative log-likelihood, every pair of a network and a recording unseen by it counting alike."""
+    if not held_out:
+        return Calibration()
+    generator = torch.Generator().manual_seed(seed)
+    cases = [_forecast(network, recording, noise, generator) for network, recording in held_out for noise in NOISES_M]
+    raw = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.Adam([raw], lr=0.05)
+    for _ in range(ITERATIONS):
+        loss = torch.stack([_negative_log_likelihood(case, raw) for case in cases]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    scale, added, temperature = _numbers(raw.detach())
+    return Calibration(round(float(scale), 4), round(float(added), 4), round(float(temperature), 4))
+
+
+def _numbers(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return raw[0].exp(), 0.005 * (2 * raw[1]).exp(), raw[2].exp()
+
+
+def _negative_log_likelihood(case: _HeldOut, raw: Tensor) -> Tensor:
+    scale, added, temperature = _numbers(raw)
+    mixture = dataclasses.replace(case.mixture, log_sigma=case.mixture.log_sigma + scale.log())
+    covariances = covariances_of(mixture, Calibration()) + added.square() * torch.eye(2)
+    log_p = (mixture.logits / temperature).log_softmax(dim=1)
+    return -log_density(case.future[:, None], mixture.means, covariances, log_p).mean()
+
+
+@torch.no_grad()
+def _forecast(network: TrackNetwork, recording: Recording, noise_m: float, generator: torch.Generator) -> _HeldOut:
+    table = table_of(recording, complete_only=True)
+    tensors = TableTensors(table)
+    tensors.history = tensors.history + noise_m * torch.randn(tensors.history.shape, generator=generator)
+    rows = np.flatnonzero(table.complete)
+    rows = rows[np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(int)]
+    batch = tensors.batch(torch.from_numpy(rows))
+    output = network.eval()(batch.history, batch.seen, batch.near, batch.near_seen)
+    return _HeldOut(output.mixture, output.frames.to_own(batch.future))
