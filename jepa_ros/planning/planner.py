@@ -92,9 +92,10 @@ class Planner:
         INVALID_REQUEST: another argument is out of range.
         NO_SAFE_PATH: nothing leads there, or nothing safe was found; the path is a braking one (`fallback`), its probability stated.
         TIMEOUT: the deadline came before any plan was verified; no path.
+        UNSUPPORTED: the scene has no occupancy forecast.
         """
         started_s = time.perf_counter()
-        fault = self._check(goal, deadline_s, max_speed_mps, goal_tolerance_m)
+        fault = self._check(scene, goal, deadline_s, max_speed_mps, goal_tolerance_m)
         if fault is not None:
             return refusal(*fault, self.config.dt_s, time.perf_counter() - started_s)
         goal = np.asarray(goal, dtype=np.float64)
@@ -114,7 +115,7 @@ class Planner:
             return self._search(task, limits)
 
     def _check(
-        self, goal: FloatArray, deadline_s: float, max_speed_mps: float | None, goal_tolerance_m: float | None
+        self, scene: SceneState, goal: FloatArray, deadline_s: float, max_speed_mps: float | None, goal_tolerance_m: float | None
     ) -> tuple[PlanStatus, str] | None:
         if np.shape(goal) != (3,):
             return PlanStatus.INVALID_GOAL, f"the goal must be (x, y, yaw), got shape {np.shape(goal)}"
@@ -125,6 +126,8 @@ class Planner:
         for name, value in (("max_speed", max_speed_mps), ("goal_tolerance", goal_tolerance_m)):
             if value is not None and not 0.0 < value <= 50.0:
                 return PlanStatus.INVALID_REQUEST, f"{name} must lie in (0, 50], got {value}"
+        if scene.occupancy.probability.size == 0:
+            return PlanStatus.UNSUPPORTED, "the world model gives no occupancy forecast, and without one no path can be called safe"
         return None
 
     def _search(self, task: _Task, limits: Limits) -> Plan:

@@ -69,7 +69,7 @@ class Surroundings:
     def objective(self, way: CostToGo, times_L: FloatArray, dt_s: float, personal_space_m: float, weights: CostWeights) -> Composable:
         """Collisions, personal space and detours, for steps that end at `times_L` (s after the forecast's stamp)."""
         layers_LYX = torch.as_tensor(at_times(self.inflated_TYX, self.times_s, times_L))
-        total = occupancy_cost(layers_LYX, self.grid, dt_s, self.occupied_from, weights)
+        total: Composable = occupancy_cost(layers_LYX, self.grid, dt_s, self.occupied_from, weights)
         total = total + detour_cost(way, self.grid, len(times_L), weights)
         if len(self.people.radii_P) == 0:
             return total

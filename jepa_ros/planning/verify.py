@@ -45,7 +45,7 @@ class Verifier:
 
     def collision_probability(self, states_SLX: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
         """(S,) probability of any collision, and (S,) the part of it that is contact with people; `states_SLX` starts with the present."""
-        fine_SFX, elapsed_F = _refine(states_SLX, dt_s)
+        fine_SFX, elapsed_F = refine(states_SLX, dt_s)
         times_F = self._start_s + elapsed_F
         layers = torch.as_tensor(at_times(self._inflated_TYX, self._times_s, times_F.numpy()))
         occupied_FS = GridCost(layers, self._grid).read(fine_SFX)
@@ -54,7 +54,7 @@ class Verifier:
         return 1.0 - (1.0 - occupied_S) * (1.0 - touched_S), touched_S
 
 
-def _refine(states_SLX: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
+def refine(states_SLX: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
     """The same paths on a time grid of at most FINE_DT_S: (S, F, 2) positions and (F,) seconds from the first state."""
     pieces = max(1, math.ceil(dt_s / FINE_DT_S - 1e-6))
     share = torch.arange(pieces) / pieces

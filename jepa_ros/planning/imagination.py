@@ -1,0 +1,175 @@
+""" "If I do X, what happens?": motions and actions judged by the world model's own prediction of what they lead to.
+
+Axes: S candidate, L step, A action, T history step, N latent token, D latent width, P person, M cell of the footprint.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jepa_ros.config import param, validate
+from jepa_ros.planning.kinematics import DYNAMICS, Limits
+from jepa_ros.planning.objective import Comfort, CostWeights, LatentGoal, PoseGoal
+from jepa_ros.planning.people import PeopleFuture, contact_probability
+from jepa_ros.planning.solver import CEM, SolverConfig
+from jepa_ros.planning.verify import refine
+from jepa_ros.protocols import Rollout, Solution, WorldModel
+from jepa_ros.types import GridSpec
+
+BATCH = 16  # candidates predicted at a time: between two batches the clock is looked at
+
+
+@dataclass(frozen=True)
+class ActionConfig:
+    """The search through the predictor."""
+
+    samples: int = param(48, "Candidates per iteration", at_least=8, at_most=10_000)
+    iterations: int = param(8, "Iterations at most; the deadline may come first", at_least=1, at_most=100)
+    elites: float = param(0.15, "Share of the candidates that guides the next iteration", at_least=0.01, at_most=1.0)
+    max_action: float = param(0.05, "Largest component of an action, for models whose actions are not poses", at_least=1e-6, at_most=1e6)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """What comes of each candidate."""
+
+    cost_S: Tensor  # lower is better
+    collision_probability_S: Tensor  # 0-1, of the whole candidate
+    latents_SLND: Tensor | None
+
+
+class FreeActions:
+    """Dynamics of a model whose actions are not poses: a command is an action, each component bounded; the states carry nothing."""
+
+    def __init__(self, width: int, most: float, dt_s: float) -> None:
+        self.dt_s = dt_s
+        self.high_U = torch.full((width,), most)
+        self.low_U = -self.high_U
+
+    def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout:
+        states_SLX = init_X[:4].expand(*commands_SLU.shape[:2], 4)
+        return Rollout(states_SLX, commands_SLU.clamp(self.low_U, self.high_U), self.dt_s)
+
+    def guesses(self, init_X: Tensor, steps: int) -> Tensor:
+        """(1, L, A): no action."""
+        return torch.zeros(1, steps, len(self.high_U))
+
+
+@torch.inference_mode()
+def imagine(
+    model: WorldModel,
+    history_TND: Tensor,
+    poses_SL3: Tensor,
+    people: PeopleFuture,
+    robot_radius_m: float,
+    weights: CostWeights,
+    goal_m: tuple[float, float, float] | None = None,
+    keep_latents: bool = False,
+    deadline_s: float = math.inf,
+) -> Imagined:
+    """Predict the scene under each candidate motion and judge the motion in it.
+
+    poses_SL3: x m, y m, yaw rad in the anchor frame of the newest latent, one for each model step. Collisions are looked for in the
+    occupancy that the model itself expects under that motion (0 where it has no occupancy probe), and with people as forecast.
+    Cost: distance to the goal (if given), comfort, and the weight of a person times the collision probability.
+    Raises TimeoutError when `deadline_s` seconds have passed, ValueError for more steps than the model predicts.
+    """
+    started_s = time.perf_counter()
+    spec = model.spec
+    if not 1 <= poses_SL3.shape[1] <= spec.horizon:
+        raise ValueError(f"candidates of {poses_SL3.shape[1]} steps: {spec.name} predicts 1 to {spec.horizon}")
+    paths_SLX = torch.cat((torch.zeros(len(poses_SL3), 1, 3), poses_SL3), dim=1)
+    occupied: list[Tensor] = []
+    latents: list[Tensor] = []
+    for actions_BLA, paths_BLX in zip(poses_SL3.split(BATCH), paths_SLX.split(BATCH), strict=True):
+        if time.perf_counter() - started_s > deadline_s:
+            raise TimeoutError(f"{len(occupied) * BATCH} of {len(poses_SL3)} candidates were imagined in {deadline_s:.3f} s")
+        history_BTND = history_TND.expand(len(actions_BLA), *history_TND.shape)
+        latents_BLND = model.predict(history_BTND, actions_BLA.to(history_BTND))
+        if spec.grid is not None:
+            grids_BLYX = model.occupancy(latents_BLND.flatten(0, 1)).unflatten(0, latents_BLND.shape[:2]).float().cpu()
+            occupied.append(_occupancy_on_path(grids_BLYX, paths_BLX, spec.grid, robot_radius_m))
+        if keep_latents:
+            latents.append(latents_BLND.float().cpu())
+    occupied_S = torch.cat(occupied) if occupied else torch.zeros(len(poses_SL3))
+    fine_SF2, elapsed_F = refine(paths_SLX, spec.dt_s)
+    touched_S = contact_probability(people.at(elapsed_F), fine_SF2, robot_radius_m)
+    collision_S = 1.0 - (1.0 - occupied_S) * (1.0 - touched_S)
+    cost_S = _motion_cost(paths_SLX, spec.dt_s, goal_m, weights) + weights.person * collision_S
+    return Imagined(cost_S, collision_S, torch.cat(latents) if keep_latents else None)
+
+
+@torch.inference_mode()
+def plan_actions(
+    model: WorldModel,
+    history_TND: Tensor,
+    goal_ND: Tensor,
+    steps: int,
+    init_X: Tensor,
+    limits: Limits,
+    config: ActionConfig,
+    deadline_s: float,
+) -> tuple[Tensor, Solution]:
+    """(L, A) actions whose predicted last latent comes nearest to `goal_ND`, by CEM, and the solution (cost = that distance).
+
+    A mobile base (A = 3) moves as a unicycle from `init_X` (anchor frame); its actions are poses.
+    """
+    spec = model.spec
+    poses = spec.action_dim == 3
+    dynamics = DYNAMICS["unicycle"](limits, spec.dt_s) if poses else FreeActions(spec.action_dim, config.max_action, spec.dt_s)
+    solver = CEM(SolverConfig(samples=config.samples, iterations=config.iterations, elites=config.elites))
+    objective = LatentGoal(model, history_TND, goal_ND, batch=BATCH)
+    solution = solver.solve(dynamics, objective, init_X, deadline_s, steps=steps)
+    return (solution.rollout.states_SLX[0, :, :3] if poses else solution.commands_LU), solution
+
+
+def _motion_cost(paths_SLX: Tensor, dt_s: float, goal_m: tuple[float, float, float] | None, weights: CostWeights) -> Tensor:
+    step_SLX = paths_SLX.diff(dim=1)
+    speed_SL = step_SLX[..., :2].norm(dim=-1) / dt_s
+    turn_SL = torch.atan2(step_SLX[..., 2].sin(), step_SLX[..., 2].cos()) / dt_s
+    states_SLX = torch.cat((paths_SLX[:, 1:], speed_SL[..., None]), dim=-1)
+    rollout = Rollout(states_SLX, torch.stack((speed_SL, turn_SL), dim=-1), dt_s)
+    # The speed before the first step is not part of a candidate: it is taken as kept.
+    cost_S = torch.stack([Comfort(float(one.states_SLX[0, 0, 3]), weights)(one)[0] for one in _each(rollout)])
+    if goal_m is not None:
+        cost_S = cost_S + PoseGoal(goal_m[:2], goal_m[2], weights)(rollout)
+    return cost_S
+
+
+def _each(rollout: Rollout) -> list[Rollout]:
+    return [
+        Rollout(states_1LX, commands_1LU, rollout.dt_s)
+        for states_1LX, commands_1LU in zip(rollout.states_SLX.split(1), rollout.commands_SLU.split(1), strict=True)
+    ]
+
+
+def _occupancy_on_path(grids_SLYX: Tensor, paths_SLX: Tensor, grid: GridSpec, radius_m: float, pieces: int = 4) -> Tensor:
+    """(S,) highest occupancy that the disc meets on its way; each step's grid holds for the way to that step.
+
+    Beyond the grid nothing is known, which counts as occupied. Cells under the robot at the start are the robot.
+    """
+    start_SL2, end_SL2 = paths_SLX[:, :-1, None, :2], paths_SLX[:, 1:, None, :2]
+    share = (torch.arange(pieces) + 1.0)[:, None] / pieces
+    centres_SLF2 = torch.lerp(start_SL2, end_SL2, share)
+    reach = math.ceil(radius_m / grid.resolution_m)
+    offset = torch.arange(-reach, reach + 1)
+    offsets_M2 = torch.cartesian_prod(offset, offset)
+    cell_SLF2 = ((centres_SLF2 - torch.tensor(grid.origin_m)) / grid.resolution_m).floor().long()
+    cells_SLFM2 = cell_SLF2[..., None, :] + offsets_M2
+    middles_SLFM2 = torch.tensor(grid.origin_m) + grid.resolution_m * (cells_SLFM2 + 0.5)
+    touched = (middles_SLFM2 - centres_SLF2[..., None, :]).norm(dim=-1) <= radius_m + 0.5 * grid.resolution_m
+    touched &= middles_SLFM2.norm(dim=-1) > radius_m + grid.resolution_m
+    column, row = cells_SLFM2.unbind(-1)
+    known = (column >= 0) & (column < grid.columns) & (row >= 0) & (row < grid.rows)
+    flat = (row.clamp(0, grid.rows - 1) * grid.columns + column.clamp(0, grid.columns - 1)).flatten(2)
+    probability = grids_SLYX.flatten(2).gather(2, flat).view_as(known)
+    probability = torch.where(known, probability, 1.0)
+    return torch.where(touched, probability, 0.0).flatten(1).amax(dim=1)

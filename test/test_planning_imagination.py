@@ -1,0 +1,71 @@
+"""Imagining with a tiny world model whose future is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from planning_scenes import make_scene
+
+from jepa_ros.planning import CostWeights, Limits
+from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
+from jepa_ros.planning.people import people_future
+from jepa_ros.protocols import ModelSpec
+from jepa_ros.types import GridSpec
+
+GRID = GridSpec(64, 64, 0.4, (-12.8, -12.8))
+
+
+class ToyModel:
+    """Its one-token latent is where the robot would be (for poses) or what the actions add up to; the last cell column is a wall at 4 m."""
+
+    def __init__(self, action_dim: int = 3) -> None:
+        self.spec = ModelSpec("toy", "1", 0.4, 1, 12, (1, action_dim), action_dim, ("lidar",), GRID)
+
+    def predict(self, history_BTND: torch.Tensor, actions_BHA: torch.Tensor) -> torch.Tensor:
+        reached = actions_BHA if self.spec.action_dim == 3 else actions_BHA.cumsum(1)
+        return history_BTND[:, -1:] + reached[:, :, None]
+
+    def occupancy(self, latents_BND: torch.Tensor) -> torch.Tensor:
+        wall = torch.zeros(len(latents_BND), GRID.rows, GRID.columns)
+        wall[:, :, 42] = 0.9  # x from 4.0 to 4.4 m
+        return wall
+
+
+def straight(speed_mps: float, y_m: float = 0.0) -> torch.Tensor:
+    x = speed_mps * 0.4 * torch.arange(1, 13)
+    return torch.stack((x, torch.full_like(x, y_m), torch.zeros_like(x)), -1)
+
+
+def test_imagine_sees_the_models_wall_and_the_people() -> None:
+    scene = make_scene(people=((1.5, 3.0, 0.0, 0.0),), sigma_mps=0.02)
+    poses = torch.stack((straight(0.0), straight(0.5), straight(1.5), straight(0.5, 3.0), straight(6.0)))
+    result = imagine(
+        ToyModel(), torch.zeros(1, 1, 3), poses, people_future(scene, 0.4), 0.4, CostWeights(), (2.4, 0.0, float("nan")), keep_latents=True
+    )
+    stand, near, through, person, beyond = result.collision_probability_S.tolist()
+    assert stand == near == 0.0
+    assert through == pytest.approx(0.9, abs=1e-3)
+    assert person > 0.95
+    assert beyond == 1.0, "what lies beyond the grid is unknown, not free"
+    assert result.cost_S.argmin() == 1
+    assert result.latents_SLND is not None
+    assert torch.allclose(result.latents_SLND[:, :, 0], poses)
+    with pytest.raises(TimeoutError, match="0 of 5"):
+        imagine(ToyModel(), torch.zeros(1, 1, 3), poses, people_future(scene, 0.4), 0.4, CostWeights(), deadline_s=0.0)
+    with pytest.raises(ValueError, match="13 steps"):
+        imagine(ToyModel(), torch.zeros(1, 1, 3), torch.zeros(1, 13, 3), people_future(scene, 0.4), 0.4, CostWeights())
+
+
+@pytest.mark.parametrize("width", [3, 7])
+def test_actions_lead_to_the_goal_latent(width: int) -> None:
+    model = ToyModel(width)
+    goal = torch.zeros(1, width)
+    goal[0, :2] = torch.tensor([3.0, 1.0]) if width == 3 else torch.tensor([0.2, -0.3])
+    config = ActionConfig(samples=200, iterations=12)
+    start = torch.tensor([0.0, 0.0, 0.0, 0.5])
+    actions, solution = plan_actions(model, torch.zeros(1, 1, width), goal, 12, start, Limits(), config, 5.0)
+    assert actions.shape == (12, width)
+    reached = actions[-1, :2] if width == 3 else actions.sum(0)[:2]
+    assert np.abs((reached - goal[0, :2]).numpy()).max() < 0.15
+    assert solution.cost < 0.2
