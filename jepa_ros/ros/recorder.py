@@ -79,5 +79,5 @@ def _typestore() -> Any:
 
 
 def header_stamp_ns(data: bytes) -> int:
-    """Stamp of a serialized message whose first field is a std_msgs/Header (little-endian CDR: 4 bytes of encapsulation, then sec, nanosec)."""
+    """Stamp of a serialized message whose first field is a std_msgs/Header (CDR: 4 bytes of encapsulation, then sec, nanosec)."""
     return int.from_bytes(data[4:8], "little", signed=True) * 1_000_000_000 + int.from_bytes(data[8:12], "little")
