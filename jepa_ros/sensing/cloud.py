@@ -54,7 +54,7 @@ def decode_cloud(message: Any) -> Cloud:
 
     def column(candidates: tuple[str, ...]) -> NDArray[Any] | None:
         name = next((name for name in candidates if name in names), None)
-        return None if name is None else points[name].reshape(len(points), -1)[:, 0]
+        return None if name is None else _first(points[name])
 
     intensity, ring, times = column(INTENSITY_NAMES), column(RING_NAMES), column(TIME_NAMES)
     return Cloud(
@@ -103,8 +103,13 @@ def _coordinates(points: NDArray[Any]) -> NDArray[np.float32]:
     xyz = np.empty((len(points), 3), np.float32)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is dropped as such
         for axis, name in enumerate("xyz"):
-            xyz[:, axis] = points[name].reshape(len(points), -1)[:, 0]
+            xyz[:, axis] = _first(points[name])
     return xyz
+
+
+def _first(values: NDArray[Any]) -> NDArray[Any]:
+    """Of a field with several elements a point, the first."""
+    return values if values.ndim == 1 else values[:, 0]
 
 
 def _time_offsets_s(times: NDArray[Any], header: Any) -> NDArray[np.float32] | None:
