@@ -23,8 +23,8 @@ VARIANCE_FLOOR_M2 = 0.02**2
 class GaussianBaseline:
     """One path with a Gaussian at each step, whose variances along and across the heading are those of the training errors."""
 
-    def __init__(self, name: str, path_of: Callable[[FloatArray], FloatArray], table: TrackTable) -> None:
-        self.name, self._path_of = name, path_of
+    def __init__(self, path_of: Callable[[FloatArray], FloatArray], table: TrackTable) -> None:
+        self._path_of = path_of
         history, future = complete_windows(table)
         error = _rotate(future - path_of(history), heading(history), inverse=True)
         self._variance = np.square(error).mean(axis=0) + VARIANCE_FLOOR_M2  # (H, 2)
@@ -40,10 +40,8 @@ class GaussianBaseline:
 class SampledAngles:
     """Twenty constant-velocity paths, each turned by an angle drawn from a normal distribution of 25 degrees (Schöller et al. 2020)."""
 
-    name = "constant velocity, sampled angles"
-
     def __init__(self, table: TrackTable, seed: int = 0) -> None:
-        self._straight = GaussianBaseline(self.name, constant_velocity, table)
+        self._straight = GaussianBaseline(constant_velocity, table)
         self._generator = np.random.default_rng(seed)
 
     def predict(self, tracks: Tracks, scene: object | None = None) -> PedestrianForecast:

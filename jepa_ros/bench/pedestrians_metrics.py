@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from jepa_ros.forecast.history import STEP_S
 from jepa_ros.forecast.mixture import density_rank, log_density, path_errors
@@ -65,30 +66,37 @@ def instants(table: TrackTable) -> Iterator[np.ndarray]:
 
 
 def score(
-    forecaster: Forecaster, table: TrackTable, seed: int = 0, dt_s: float = STEP_S, rank_samples: int = RANK_SAMPLES, gaps: bool = True
+    forecaster: Forecaster,
+    table: TrackTable,
+    keep: NDArray[np.bool_] | None = None,
+    *,
+    dt_s: float = STEP_S,
+    everybody: bool = True,
+    seed: int = 0,
 ) -> Scores:
-    """Forecast every instant as a robot would, from everybody seen now, and score the rows of protocol P2.
+    """Forecast every instant as a robot would, from everybody seen now, and score the rows in `keep` (default: protocol P2).
 
-    `gaps=False`: only the scored people are given, for baselines that need a full history.
+    `everybody=False`: only the scored people are given, for baselines that need a full history.
     """
+    scored_rows = table.complete if keep is None else keep
     generator = torch.Generator().manual_seed(seed)
     batch: list[Instant] = []
     scored: list[Scores] = []
     clusters: list[np.ndarray] = []
     for rows in instants(table):
-        keep = table.complete[rows]
-        if not keep.any():
+        wanted = scored_rows[rows]
+        if not wanted.any():
             continue
-        if not gaps:
-            rows, keep = rows[keep], keep[keep]
+        if not everybody:
+            rows, wanted = rows[wanted], wanted[wanted]
         forecast = forecaster.predict(Tracks(table.history_m[rows].astype(np.float64), table.seen[rows], dt_s))
-        batch.append(Instant(_only(forecast, keep), table.future_m[rows[keep]].astype(np.float64)))
-        clusters.append(table.source[rows[keep]] * 100_000 + table.person[rows[keep]])
+        batch.append(Instant(_only(forecast, wanted), table.future_m[rows[wanted]].astype(np.float64)))
+        clusters.append(table.source[rows[wanted]] * 100_000 + table.person[rows[wanted]])
         if sum(len(one.truth) for one in batch) >= 400:
-            scored.append(_score_batch(batch, np.concatenate(clusters), generator, rank_samples))
+            scored.append(_score_batch(batch, np.concatenate(clusters), generator))
             batch, clusters = [], []
     if batch:
-        scored.append(_score_batch(batch, np.concatenate(clusters), generator, rank_samples))
+        scored.append(_score_batch(batch, np.concatenate(clusters), generator))
     return Scores(
         {name: np.concatenate([part.columns[name] for part in scored]) for name in COLUMNS},
         np.concatenate([part.ranks for part in scored]),
@@ -100,7 +108,7 @@ def _only(forecast: PedestrianForecast, keep: np.ndarray) -> PedestrianForecast:
     return PedestrianForecast(forecast.modes_m[keep], forecast.probabilities[keep], forecast.covariances_m2[keep], forecast.times_s)
 
 
-def _score_batch(batch: list[Instant], cluster: np.ndarray, generator: torch.Generator, rank_samples: int) -> Scores:
+def _score_batch(batch: list[Instant], cluster: np.ndarray, generator: torch.Generator) -> Scores:
     origin = [one.truth[:, :1] for one in batch]  # float32 suffices near the people
 
     def tensor(values: list[FloatArray]) -> torch.Tensor:
@@ -118,7 +126,7 @@ def _score_batch(batch: list[Instant], cluster: np.ndarray, generator: torch.Gen
     single_error = path_errors(single[:, None], truth)[:, 0]
     mode_error, sample_error = path_errors(means, truth), path_errors(samples, truth)
     scene = np.concatenate([_scene_best(part.numpy()) for part in sample_error.split([len(one.truth) for one in batch])])
-    ranks = density_rank(truth, means, covariances, log_p, rank_samples, generator)
+    ranks = density_rank(truth, means, covariances, log_p, RANK_SAMPLES, generator)
     nll = -log_density(truth[:, None], means, covariances, log_p)[:, 0]
     columns = {
         "ade": single_error.mean(1),
@@ -149,3 +157,18 @@ def collides(paths: FloatArray) -> FloatArray:
     gap = paths[:, None] - paths[None]
     close = (np.square(gap).sum(axis=-1) < COLLISION_M**2) & ~np.eye(len(paths), dtype=bool)[..., None]
     return close.any(axis=(1, 2)).astype(float)
+
+
+def confidence(scenes: list[Scores], draws: int = 500, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap interval of the mean over the scenes; people are drawn, not windows, because the windows of one person overlap."""
+    rng = np.random.default_rng(seed)
+    means = np.zeros((draws, len(COLUMNS)))
+    for scene in scenes:
+        _, cluster = np.unique(scene.cluster, return_inverse=True)
+        people = int(cluster.max()) + 1
+        sums = np.stack([np.bincount(cluster, scene.columns[name], people) for name in COLUMNS], axis=1)
+        counts = np.bincount(cluster, minlength=people)
+        weights = rng.multinomial(people, np.full(people, 1 / people), size=draws)
+        means += (weights @ sums) / (weights @ counts)[:, None] / len(scenes)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return {name: (float(a), float(b)) for name, a, b in zip(COLUMNS, low, high, strict=True)}
