@@ -14,8 +14,6 @@ from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import StateTransition
 
 SHARE = Path(get_package_share_directory("jepa_ros"))
 SIM_TIME = {"use_sim_time": True}
@@ -56,7 +54,7 @@ def rviz() -> Node | LogInfo:
 
 
 def play(context: LaunchContext) -> list:
-    """The bag starts when the model is ready for it; its end ends the demo."""
+    """The player waits for world_model to listen; the end of the bag ends the demo."""
     bag = LaunchConfiguration("bag").perform(context)
     if not bag:
         from jepa_ros.ros.demo import default_bag
@@ -66,14 +64,10 @@ def play(context: LaunchContext) -> list:
         package="jepa_ros",
         executable="bag_player",
         name="bag_player",
-        parameters=[{"bag": bag, "rate": float(LaunchConfiguration("rate").perform(context))}],
+        parameters=[{"bag": bag, "rate": float(LaunchConfiguration("rate").perform(context)), "wait_s": 120.0}],
         output="screen",
     )
     return [
-        RegisterEventHandler(OnStateTransition(matcher=world_model_is_active, entities=[player], handle_once=True)),
+        player,
         RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown(reason="the bag is over"))])),
     ]
-
-
-def world_model_is_active(event: object) -> bool:
-    return isinstance(event, StateTransition) and event.action.node_name == "/world_model" and event.goal_state == "active"
