@@ -23,6 +23,8 @@ from jepa_ros.protocols import Forecaster, ModelSpec, WorldModel
 from jepa_ros.sensing import anchor_points
 from jepa_ros.types import (
     NANOSECONDS,
+    CameraImage,
+    CameraModel,
     EgoState,
     FloatArray,
     GridSpec,
@@ -38,6 +40,7 @@ from jepa_ros.types import (
 class PipelineConfig:
     """What the pipeline is made of, beyond the world model itself."""
 
+    weights: str = param("", "weights of the world model: a path; empty = the shipped ones")
     forecaster: str = param("", "pedestrian forecaster: empty = the shipped default, 'constant_velocity', or a path to a .safetensors file")
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -64,7 +67,8 @@ class WorldModelPipeline:
     def load(cls, model: str = "scene_jepa", device: str = "auto", config: PipelineConfig | None = None) -> WorldModelPipeline:
         """Load a back-end by its name in `jepa_ros.backends.registry.BACKENDS`; an unknown name raises ValueError with the known ones."""
         config = config or PipelineConfig()
-        return cls(load_world_model(model, device=device), load_forecaster(config.forecaster or None), config)
+        options = {"weights": config.weights} if config.weights else {}
+        return cls(load_world_model(model, device=device, **options), load_forecaster(config.forecaster or None), config)
 
     @property
     def spec(self) -> ModelSpec:
@@ -80,9 +84,16 @@ class WorldModelPipeline:
 
     def warm_up(self) -> None:
         """Run once on an empty scene, so that the first real observation does not pay for lazy set-up."""
-        ego = EgoState(0, np.eye(4), np.zeros(2))
-        nothing = LidarSweep(0, np.zeros((0, 3), np.float32), None, None, None, np.eye(4))
-        self.step(Observation(0, ego, nothing))
+        lidar = LidarSweep(0, np.zeros((0, 3), np.float32), None, None, None, np.eye(4))
+        camera = CameraImage(0, "", np.zeros((64, 64, 3), np.uint8), CameraModel(64, 64, np.eye(3), np.zeros(0)), np.eye(4))
+        self.step(
+            Observation(
+                stamp_ns=0,
+                ego=EgoState(0, np.eye(4), np.zeros(2)),
+                lidar=lidar if "lidar" in self.spec.inputs else None,
+                cameras=(camera,) if "camera" in self.spec.inputs else (),
+            )
+        )
         self.reset()
 
     @torch.inference_mode()

@@ -1,0 +1,96 @@
+"""The way of the data with the persistence back-end on a small synthetic stream: a wall, and a person who walks."""
+
+import numpy as np
+import pytest
+
+from jepa_ros.forecast.constant_velocity import ConstantVelocity
+from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
+from jepa_ros.types import NANOSECONDS, EgoState, LidarSweep, Observation, SceneState
+
+WALK_MPS = 1.2
+
+
+def sweep(rng: np.random.Generator, person_xy_m: tuple[float, float]) -> np.ndarray:
+    ground = np.column_stack([rng.uniform(-20, 20, (8000, 2)), rng.normal(0, 0.01, 8000)])
+    wall = np.column_stack([rng.uniform(-20, 20, 4000), np.full(4000, 10.0), rng.uniform(0, 3, 4000)])
+    angle = rng.uniform(0, 2 * np.pi, 300)
+    person = np.column_stack([0.2 * np.cos(angle), 0.2 * np.sin(angle), rng.uniform(0.0, 1.7, 300)])
+    person[:, :2] += person_xy_m
+    return np.concatenate([ground, wall, person]).astype(np.float32)
+
+
+def observation(stamp_s: float, rng: np.random.Generator) -> Observation:
+    stamp_ns = round(stamp_s * NANOSECONDS)
+    points = sweep(rng, (6.0, -4.0 + WALK_MPS * stamp_s))
+    return Observation(stamp_ns, EgoState(stamp_ns, np.eye(4), np.zeros(2)), LidarSweep(stamp_ns, points, None, None, None, np.eye(4)))
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> WorldModelPipeline:
+    loaded = WorldModelPipeline.load("persistence", device="cpu")
+    loaded.warm_up()
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def states(pipeline) -> list[SceneState]:
+    rng = np.random.default_rng(0)
+    return [pipeline.step(observation(0.1 * step, rng)) for step in range(40)]
+
+
+def test_state_has_the_shapes_that_the_api_promises(pipeline, states):
+    state, spec = states[-1], pipeline.spec
+    assert state.latent.shape == spec.latent_shape
+    assert state.predicted.shape == (spec.horizon, *spec.latent_shape)
+    assert state.occupancy.probability.shape == (spec.horizon + 1, spec.grid.rows, spec.grid.columns)
+    np.testing.assert_allclose(state.occupancy.times_s, 0.4 * np.arange(13))
+    assert state.stamp_ns == round(3.9 * NANOSECONDS)
+    assert {"encode", "predict", "people", "forecast"} <= set(state.timings_ms)
+
+
+def test_occupancy_now_shows_wall_and_person_but_not_the_ground(states):
+    occupancy = states[-1].occupancy
+    cell = ((np.array([[0.0, 10.0], [6.0, -4.0 + WALK_MPS * 3.9], [5.0, 5.0]]) - occupancy.origin_m) / occupancy.resolution_m).astype(int)
+    wall, person, free = occupancy.probability[0, cell[:, 1], cell[:, 0]]
+    assert wall > 0.5
+    assert person > 0.5
+    assert free < 0.1
+
+
+def test_the_walker_is_tracked_under_one_id_and_forecast_ahead(states):
+    def nearest(state: SceneState) -> int:
+        truth = np.array([6.0, -4.0 + WALK_MPS * state.stamp_s])
+        distance = np.linalg.norm(state.people.positions_m - truth, axis=1)
+        assert distance.min() < 0.4
+        return int(distance.argmin())
+
+    rows = [(state, nearest(state)) for state in states[15:]]
+    assert len({int(state.people.ids[row]) for state, row in rows}) == 1
+    state, row = rows[-1]
+    ahead_m = state.pedestrians.most_likely()[row, 4] - state.people.positions_m[row]  # 2.0 s on
+    np.testing.assert_allclose(ahead_m, [0.0, 2.0 * WALK_MPS], atol=0.6)
+
+
+def test_surprise_comes_once_predictions_are_due_and_stays_in_range(states):
+    surprises = np.array([state.surprise for state in states])
+    assert np.isnan(surprises[:4]).all()
+    known = surprises[np.isfinite(surprises)]
+    assert len(known) > 10
+    assert ((known >= 0) & (known <= 1)).all()
+
+
+def test_a_step_back_in_time_starts_the_stream_anew(pipeline, states):
+    again = pipeline.step(observation(0.0, np.random.default_rng(1)))
+    assert len(again.people.ids) == 0
+    assert np.isnan(again.surprise)
+
+
+def test_an_unknown_model_names_the_known_ones():
+    with pytest.raises(ValueError, match="scene_jepa"):
+        WorldModelPipeline.load("no_such_model")
+
+
+def test_a_forecaster_can_be_chosen_by_name():
+
+    chosen = WorldModelPipeline.load("persistence", "cpu", PipelineConfig(forecaster="constant_velocity"))
+    assert isinstance(chosen.forecaster, ConstantVelocity)
