@@ -1,6 +1,11 @@
 """Installs the ROS-free core with pip, for training machines and notebooks. A robot builds the whole package with colcon."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+# Where jepa_ros.weights looks below the prefix of the installation.
+WEIGHTS = sorted(path for path in Path("weights").rglob("*") if path.is_file())
 
 setup(
     name="jepa_ros",
@@ -8,6 +13,7 @@ setup(
     description="JEPA world models for ROS 2: scene latents, occupancy and pedestrian forecasts, planning",
     license="Apache-2.0",
     packages=find_packages(include=["jepa_ros", "jepa_ros.*"], exclude=["jepa_ros.ros", "jepa_ros.ros.*"]),
+    data_files=[(f"share/jepa_ros/{path.parent}", [str(path)]) for path in WEIGHTS],
     python_requires=">=3.10",
     install_requires=[
         "numpy>=1.24",
@@ -24,5 +30,6 @@ setup(
         "sim": ["mujoco>=3.1"],
         "viz": ["matplotlib", "pillow"],
         "train": ["tensorboard"],
+        "vjepa2": ["transformers>=4.53"],
     },
 )
