@@ -51,7 +51,7 @@ class BagPlayer(Node):
 
     def __init__(self) -> None:
         super().__init__("bag_player")
-        self._parameters = Parameters(self, BagPlayerConfig)
+        self._settings = Parameters(self, BagPlayerConfig)
         self._info = bag_info(self._config.bag)
         self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
         self._executor = SingleThreadedExecutor()
@@ -62,7 +62,7 @@ class BagPlayer(Node):
 
     @property
     def _config(self) -> BagPlayerConfig:
-        return self._parameters.config
+        return self._settings.config
 
     def play(self) -> None:
         self._wait_for_listener()

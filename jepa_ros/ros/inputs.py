@@ -24,6 +24,7 @@ from rosbags.typesys import Stores, get_typestore
 from jepa_ros.config import param, validate
 from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.recorder import message_class
+from jepa_ros.ros.screening import refusal
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE, INFO, KINDS, ODOMETRY, TF, find_calibration, find_images, find_one
 from jepa_ros.sensing import SensorHub
 from jepa_ros.types import NANOSECONDS
@@ -122,6 +123,10 @@ class Inputs:
                 message = TYPES.deserialize_cdr(data, kind)
             except NO_MESSAGE:
                 self._hub.reject(topic, KINDS[kind], "undeserialisable")
+                return
+            reason = refusal(kind, message)
+            if reason:
+                self._hub.reject(topic, KINDS[kind], reason)
                 return
             put(message)
             if is_sensor:

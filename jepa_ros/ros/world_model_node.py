@@ -32,7 +32,7 @@ class WorldModelNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("world_model")
-        self._parameters = Parameters(self, WorldModelConfig)
+        self._settings = Parameters(self, WorldModelConfig)
         self._pipeline: WorldModelPipeline | None = None
         self._outputs: Outputs | None = None
         self._stream: Stream | None = None
@@ -41,11 +41,11 @@ class WorldModelNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The wall's time: diagnostics go on when simulated time stands still.
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        if self._parameters.config.autostart and self.trigger_configure() == SUCCESS:
+        if self._settings.config.autostart and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        config = self._parameters.config
+        config = self._settings.config
         try:
             self._pipeline = WorldModelPipeline.load(config.model, config.device, config.pipeline)
             self._pipeline.warm_up()
@@ -55,7 +55,7 @@ class WorldModelNode(LifecycleNode):
             return FAILURE
         spec = self._pipeline.spec
         forecaster = config.pipeline.forecaster or type(self._pipeline.forecaster).__name__
-        self._outputs = Outputs(self, spec, forecaster, lambda: self._parameters.config.outputs)
+        self._outputs = Outputs(self, spec, forecaster, lambda: self._settings.config.outputs)
         self._device = resolve_device(config.device)
         self.get_logger().info(f"model {spec.name} {spec.version} is ready on {self._device}")
         return super().on_configure(state)
@@ -64,7 +64,7 @@ class WorldModelNode(LifecycleNode):
         assert self._pipeline is not None
         assert self._outputs is not None
         result = super().on_activate(state)
-        self._stream = Stream(self, self._parameters.config, self._pipeline, self._outputs)
+        self._stream = Stream(self, self._settings.config, self._pipeline, self._outputs)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -1,0 +1,165 @@
+"""The world_model node as a process of its own, over real DDS."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
+pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
+pytestmark = pytest.mark.ros
+
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
+from ros_harness import OUTPUTS, START_NS, Robot, stamp_ns, values  # noqa: E402
+
+CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
+DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+LISTENED = ("/lidar", "/odom", "/cam/image_raw", "/cam/camera_info")
+
+
+@pytest.fixture
+def robot():
+    robot = Robot()
+    yield robot
+    robot.close()
+
+
+def start(robot: Robot, **parameters):
+    given = {"model": "persistence", "inputs__image_topics": "[/cam/image_raw]", **parameters}
+    return robot.start_node(**given)
+
+
+def change(robot: Robot, transition: int) -> bool:
+    return robot.call(ChangeState, "/world_model/change_state", ChangeState.Request(transition=Transition(id=transition))).success
+
+
+def state(robot: Robot) -> int:
+    return robot.call(GetState, "/world_model/get_state", GetState.Request()).current_state.id
+
+
+def set_parameter(robot: Robot, name: str, value: ParameterValue):
+    request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+    return robot.call(SetParameters, "/world_model/set_parameters", request).results[0]
+
+
+def text(value: str) -> ParameterValue:
+    return ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+
+
+def test_every_output_has_the_stamp_of_its_input(robot):
+    start(robot, autostart="true")
+    robot.wait_until_heard_by(*LISTENED)
+    stamps = robot.drive(10)
+    assert robot.spin_until(lambda: all(robot.heard[topic] for topic in OUTPUTS)), {t: len(robot.heard[t]) for t in OUTPUTS}
+    for topic in ("latent", "latent_forecast", "occupancy", "occupancy_grid", "pedestrians"):
+        heard = [stamp_ns(message) for message in robot.heard[topic]]
+        assert set(heard) <= set(stamps), topic
+        assert heard == sorted(set(heard)), topic
+    occupancy = robot.heard["occupancy"][-1]
+    grid = np.array(occupancy.probability).reshape(len(occupancy.times_s), occupancy.rows, occupancy.columns)
+    assert grid[0].max() == 255
+    assert (occupancy.header.frame_id, occupancy.fixed_frame_id) == ("base_link", "odom")
+    assert occupancy.anchor_pose.position.x == pytest.approx((stamp_ns(occupancy) - START_NS) / 1e9)
+
+    report = robot.next_diagnostics()
+    assert values(report["node"])["lifecycle"] == "active"
+    latency = values(report["latency"])
+    for stage in ("transport", "receive", "decode", "encode", "predict", "forecast", "publish", "end_to_end"):
+        assert 0.0 <= float(latency[f"latency.{stage}.p50_ms"]) <= float(latency[f"latency.{stage}.p99_ms"]) < 10_000
+    assert values(report["sensors"])["in_use"] == "lidar, camera"
+    assert int(values(report["worker"])["steps"]) == len(robot.heard["latent"])
+    lidar = {key: int(value) for key, value in values(report["input /lidar"]).items() if key != "kind"}
+    assert lidar["received"] == lidar["used"] + lidar["dropped_newest_wins"] + lidar["stale"]
+
+
+def test_the_lifecycle_goes_round_and_survives_a_bad_model(robot):
+    start(robot, model="no_such_model")
+    assert not change(robot, CONFIGURE)
+    assert state(robot) == State.PRIMARY_STATE_UNCONFIGURED
+    assert set_parameter(robot, "model", text("persistence")).successful
+
+    for spell in range(2):
+        assert change(robot, CONFIGURE)
+        assert change(robot, ACTIVATE)
+        robot.wait_until_heard_by(*LISTENED)
+        robot.heard["latent"].clear()
+        robot.drive(4, START_NS + spell * 10**10)
+        assert robot.spin_until(lambda: bool(robot.heard["latent"]))
+        assert change(robot, DEACTIVATE)
+        assert robot.publishers["/lidar"].get_subscription_count() == 0
+        robot.heard["latent"].clear()
+        robot.drive(2, START_NS + 10**9 + spell * 10**10)
+        assert not robot.heard["latent"]
+        assert change(robot, CLEANUP)
+        assert state(robot) == State.PRIMARY_STATE_UNCONFIGURED
+    assert values(robot.next_diagnostics()["node"])["lifecycle"] == "unconfigured"
+
+
+def test_killed_and_started_again(robot):
+    process = start(robot, autostart="true")
+    robot.wait_until_heard_by(*LISTENED)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    start(robot, autostart="true")
+    robot.spin(1.0)
+
+    def fed() -> bool:
+        robot.drive(1, START_NS + 100_000_000 * fed.calls, pause_s=0.1)
+        fed.calls += 1
+        return bool(robot.heard["latent"])
+
+    fed.calls = 0
+    assert robot.spin_until(fed, 30)
+
+
+def test_a_jump_back_in_time_clears_the_history(robot):
+    start(robot, autostart="true")
+    robot.wait_until_heard_by(*LISTENED)
+    robot.drive(8, START_NS + 60 * 10**9)
+    assert robot.spin_until(lambda: bool(robot.heard["latent"]))
+    before = len(robot.heard["latent"])
+    robot.drive(8, START_NS)
+    assert robot.spin_until(lambda: stamp_ns(robot.heard["latent"][-1]) < START_NS + 10**9), "nothing after the jump"
+    assert len(robot.heard["latent"]) > before
+    worker = values(robot.next_diagnostics()["worker"])
+    assert worker["history_cleared"] == "1"
+    assert worker["errors"] == "0"
+
+
+def test_a_lost_sensor_is_named_and_the_other_goes_on(robot):
+    start(robot, autostart="true")
+    robot.wait_until_heard_by(*LISTENED)
+    robot.drive(4)
+    robot.drive(15, START_NS + 10**9, lidar=False)
+    report = robot.next_diagnostics()
+    assert report["sensors"].message == "camera only: lidar lost"
+    assert values(report["sensors"])["in_use"] == "camera"
+    robot.drive(15, START_NS + 3 * 10**9, camera=False)
+    report = robot.next_diagnostics()
+    assert report["sensors"].message == "lidar only: camera lost"
+    assert values(report["sensors"])["in_use"] == "lidar"
+    robot.drive(4, START_NS + 5 * 10**9)
+    assert robot.next_diagnostics()["sensors"].level == b"\x00"
+
+
+def test_parameters_are_described_and_guarded(robot):
+    start(robot)
+    names = ["model", "inputs.cloud_topic", "outputs.top_modes", "sensing.match_tolerance_s", "pipeline.forecaster"]
+    descriptors = robot.call(DescribeParameters, "/world_model/describe_parameters", DescribeParameters.Request(names=names)).descriptors
+    assert all(descriptor.description for descriptor in descriptors)
+    assert [descriptor.read_only for descriptor in descriptors] == [False, True, False, True, True]
+    refused = set_parameter(robot, "outputs.top_modes", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=0))
+    assert not refused.successful
+    assert "top_modes" in refused.reason
+    assert not set_parameter(robot, "inputs.cloud_topic", text("/other")).successful
+
+
+def test_a_bad_parameter_at_start_is_named(robot):
+    process = start(robot, outputs__top_modes=0)
+    assert process.wait(30) == 1
+    assert "outputs.top_modes" in process.stderr.read()
