@@ -18,6 +18,7 @@ _SHAPES = {
     "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
 }
+STATIC, MOVING = 0, 1  # geom groups: solids, and everything that throws its shadow anew in each frame
 HIP, SHOULDER, HEAD = 0.50, 0.80, 0.93  # shares of the body height
 CYCLIST_SIZE_M = (1.8, 0.6, 1.75)
 _LYING = (np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0)  # turns a cylinder's axis from z to y
@@ -32,7 +33,7 @@ def compile_model(layout: Layout, crowd: Crowd, vehicles: list[Vehicle], rng: np
     spec.nuser_geom = 2
     world = spec.worldbody
     ground = ("paving", (0.55, 0.54, 0.52)) if layout.indoor else ("asphalt", (0.30, 0.30, 0.31))
-    world.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], **_look(*ground))
+    world.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1], **_look(*ground, group=STATIC))
     for solid in layout.solids:
         half = solid.yaw_rad / 2
         world.add_geom(
@@ -40,11 +41,15 @@ def compile_model(layout: Layout, crowd: Crowd, vehicles: list[Vehicle], rng: np
             pos=solid.position_m,
             size=solid.half_size_m,
             quat=[np.cos(half), 0, 0, np.sin(half)],
-            **_look(solid.material, solid.rgb),
+            **_look(solid.material, solid.rgb, group=STATIC),
         )
     for x, y, yaw in layout.parked:
-        body = world.add_body(pos=[x, y, 0], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
-        _add_car(body, rng)
+        # Part of the world body: every further body costs each ray a look.
+        already = len(world.geoms)
+        _add_car(world, rng)
+        place = world.add_frame(pos=[x, y, 0], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
+        for geom in world.geoms[already:]:
+            geom.set_frame(place)
     for vehicle in vehicles:
         body = world.add_body(mocap=True)
         _add_car(body, rng) if vehicle.kind == "car" else _add_cyclist(body, rng)
@@ -76,9 +81,16 @@ def pose_bodies(data: mujoco.MjData, layout: Layout, crowd: Crowd, vehicles: lis
     mujoco.mj_kinematics(data.model, data)
 
 
-def _look(material: str, rgb: RGB, reflectivity: float | None = None) -> dict:
+def _look(material: str, rgb: RGB, reflectivity: float | None = None, group: int = MOVING) -> dict:
+    # MuJoCo prunes rays by its bounding volumes only over geoms that could collide, hence contype = 1.
     value = REFLECTIVITY[material] if reflectivity is None else reflectivity
-    return {"rgba": [*np.clip(rgb, 0, 1), 1.0], "userdata": [value, MATERIALS.index(material)], "contype": 1, "conaffinity": 0}
+    return {
+        "rgba": [*np.clip(rgb, 0, 1), 1.0],
+        "userdata": [value, MATERIALS.index(material)],
+        "contype": 1,
+        "conaffinity": 0,
+        "group": group,
+    }
 
 
 def _limb(body: mujoco.MjsBody, a: FloatArray | list[float], b: FloatArray | list[float], radius: float, look: dict) -> None:

@@ -87,10 +87,17 @@ class Path2D:
         y = np.interp(arc_m, self.arc_m, self.points_m[:, 1])
         return np.array([x, y, np.interp(arc_m, self.arc_m, self._yaw_rad)])
 
-    def curvature(self, arc_m: float) -> float:
-        """1/m at a distance along the way."""
-        ahead, behind = min(arc_m + 1.0, self.length_m), max(arc_m - 1.0, 0.0)
-        return float((self.pose(ahead)[2] - self.pose(behind)[2]) / max(ahead - behind, 1e-6))
+    @cached_property
+    def bend_speed_mps(self) -> FloatArray:
+        """(L,) speed that keeps sideways acceleration to 1.5 m/s^2 here and can be braked to at 1.2 m/s^2 further on."""
+        curvature = np.abs(np.gradient(self._yaw_rad, self.arc_m))
+        # Over about two metres: a wheel does not feel the joints of the polyline.
+        width = max(1, int(2.0 / max(self.arc_m[1], 1e-3)))
+        curvature = np.convolve(curvature, np.full(width, 1.0 / width), mode="same")
+        speed = np.sqrt(1.5 / np.maximum(curvature, 1e-4))
+        for i in range(len(speed) - 2, -1, -1):
+            speed[i] = min(speed[i], np.sqrt(speed[i + 1] ** 2 + 2 * 1.2 * (self.arc_m[i + 1] - self.arc_m[i])))
+        return speed
 
     def project(self, points_m: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Distance along the way of the nearest sample, and the distance from it: (P, 2) -> (P,), (P,)."""

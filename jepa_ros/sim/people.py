@@ -116,7 +116,7 @@ class Crowd:
         self._progress_s = np.where(idle, self.time_s, self._progress_s)
         stuck = self.time_s - self._progress_s > STUCK_AFTER_S
         pauses = self._rng.random(len(distance)) < STOP_RATE_HZ * 0.05
-        for person in np.flatnonzero((distance < 0.9) | stuck):
+        for person in np.flatnonzero((distance < 0.9) | stuck).tolist():
             self._arrive(person, bool(stuck[person]))
         on_crossing = self._on_crossing()
         for person in np.flatnonzero(pauses & ~self.standing & ~on_crossing):
@@ -134,7 +134,7 @@ class Crowd:
             if ahead:
                 self._head_for(person, self._node[leader], self._previous[leader])
         elif self._node[person] in self._walk.exits:
-            members = np.flatnonzero(self._leader == person)
+            members = np.flatnonzero(self._leader == person).tolist()
             exits = [e for e in self._walk.exits if e != self._node[person]]
             gate = exits[self._rng.integers(len(exits))]
             for member in members:
@@ -147,13 +147,14 @@ class Crowd:
         self._best_distance_m[person], self._progress_s[person] = np.inf, self.time_s
 
     def _next_node(self, person: int) -> int:
-        """Rather straight on than round the corner, seldom back."""
+        """Rather straight on than round the corner, seldom back; where there is a crossing, often over it."""
         here, origin = self._node[person], self._previous[person]
         options = np.array(self._walk.neighbours[here])
         came = self._walk.nodes_m[here] - self._walk.nodes_m[origin]
         ways = self._walk.nodes_m[options] - self._walk.nodes_m[here]
         cosine = ways @ came / np.maximum(np.linalg.norm(ways, axis=1) * np.linalg.norm(came), 1e-9)
-        weight = np.exp(1.2 * cosine) * np.where(options == origin, 0.05, 1.0)
+        crosses = np.array([(here, option) in self._walk.crossings for option in options])
+        weight = np.exp(1.2 * cosine) * np.where(options == origin, 0.05, 1.0) * np.where(crosses, 2.5, 1.0)
         return int(self._rng.choice(options, p=weight / weight.sum()))
 
     def _enter(self, person: int, gate: int) -> None:

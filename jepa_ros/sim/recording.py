@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jepa_ros.sim.sensors import Camera, Lidar, Odometer, Rig, Scan
+from jepa_ros.sim.sensors import Camera, Lidar, Odometer, Renderer, Rig, Scan
 from jepa_ros.sim.simulation import Agent, Simulation
 from jepa_ros.types import FloatArray
 
@@ -31,6 +31,7 @@ class Recorder:
     def __init__(self, simulation: Simulation, seed: int, lidar: Lidar | None, camera: Camera | None, cameras: int) -> None:
         self.simulation, self.lidar, self.camera = simulation, lidar, camera
         self.rig = Rig.of(simulation.layout.ego_platform, cameras)
+        self._renderer = Renderer(simulation, camera) if camera else None
         self._lidar_rng, self._camera_rng, odometer_rng = (np.random.default_rng([seed, 200 + k]) for k in range(3))
         self._odometer = Odometer(odometer_rng)
         self._start = simulation.world_from_base()
@@ -49,7 +50,7 @@ class Recorder:
         return Frame(
             simulation.time_s,
             self.lidar.scan(simulation, self.rig.base_from_lidar, self._lidar_rng) if self.lidar else None,
-            tuple(self.camera.render(simulation, pose, self._camera_rng) for pose in self.rig.base_from_cameras) if self.camera else (),
+            tuple(self._renderer.render(pose, self._camera_rng) for pose in self.rig.base_from_cameras) if self._renderer else (),
             odometer.odom_from_base,
             np.linalg.inv(self._start) @ world_from_base,
             odometer.speed_mps,

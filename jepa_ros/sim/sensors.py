@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from jepa_ros.sim.layout import MATERIALS
-from jepa_ros.sim.shading import shade
+from jepa_ros.sim.shading import Shader
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.types import CameraModel, FloatArray
 
@@ -131,20 +131,28 @@ class Camera:
         intrinsics = np.array([[focal, 0.0, (self.width - 1) / 2], [0.0, focal, (self.height - 1) / 2], [0.0, 0.0, 1.0]])
         return CameraModel(self.width, self.height, intrinsics, np.zeros(5))
 
-    def render(
-        self, simulation: Simulation, base_from_camera: FloatArray, rng: np.random.Generator, max_range_m: float = 150.0
-    ) -> np.ndarray:
-        """(height, width, 3) uint8 rgb at the present moment; `base_from_camera` is the pose of the optical frame."""
+    def rays(self) -> FloatArray:
+        """(height * width, 3) unit directions in the optical frame, row by row."""
         u, v = np.meshgrid(np.arange(self.width), np.arange(self.height))
         rays = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3) @ np.linalg.inv(self.model.intrinsics).T
-        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-        world_from_camera = simulation.world_from_base() @ base_from_camera
-        directions = rays @ world_from_camera[:3, :3].T
-        origin = world_from_camera[:3, 3]
-        hits = cast(simulation, origin, directions, max_range_m)
-        rgb = shade(simulation, hits.geom, hits.distance_m, hits.normals, origin, directions)
+        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
+class Renderer:
+    """Takes pictures of one simulation."""
+
+    def __init__(self, simulation: Simulation, camera: Camera, max_range_m: float = 150.0) -> None:
+        self._simulation, self._camera, self._max_range_m = simulation, camera, max_range_m
+        self._shader, self._rays = Shader(simulation), camera.rays()
+
+    def render(self, base_from_camera: FloatArray, rng: np.random.Generator) -> np.ndarray:
+        """(height, width, 3) uint8 rgb at the present moment; `base_from_camera` is the pose of the optical frame."""
+        world_from_camera = self._simulation.world_from_base() @ base_from_camera
+        directions, origin = self._rays @ world_from_camera[:3, :3].T, world_from_camera[:3, 3]
+        hits = cast(self._simulation, origin, directions, self._max_range_m)
+        rgb = self._shader.shade(hits.geom, hits.distance_m, hits.normals, origin, directions)
         rgb += rng.normal(0.0, 0.006, (len(rgb), 1))
-        return (np.clip(rgb, 0.0, 1.0) * 255).astype(np.uint8).reshape(self.height, self.width, 3)
+        return (np.clip(rgb, 0.0, 1.0) * 255).astype(np.uint8).reshape(self._camera.height, self._camera.width, 3)
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,8 @@ class Simulation:
         self.layout: Layout = make_layout(scenario, seed)
         crowd_rng, traffic_rng, look_rng, self._ego_rng = (np.random.default_rng([seed, 100 + k]) for k in range(4))
         lane = self.layout.ego_lane
-        self.ego = Vehicle(
-            self.layout.ego_platform,
-            lane,
-            self.layout.ego_start_m,
-            0.7 * lane.speed_mps,
-            lane.speed_mps,
-            lane.path.pose(self.layout.ego_start_m),
-        )
+        start = self.layout.ego_start_m
+        self.ego = Vehicle(self.layout.ego_platform, lane, start, 0.7 * lane.speed_mps, lane.speed_mps, lane.path.pose(start), ends=True)
         self.vehicles = populate(self.layout.lanes, self.ego, traffic_rng)
         count = self.layout.n_people if n_people is None else n_people
         self.crowd = Crowd(self.layout.walk, self.layout.obstacles, count, crowd_rng, self.layout.n_standing_groups, lane.path.points_m)

@@ -16,7 +16,6 @@ from jepa_ros.types import FloatArray
 
 GREEN_S, ALL_RED_S = 11.0, 3.0
 MAX_ACCELERATION_MPS2, COMFORT_BRAKE_MPS2, HARD_BRAKE_MPS2 = 1.6, 2.2, 7.0
-LATERAL_ACCELERATION_MPS2 = 1.5
 FAR_M = 1e3
 
 
@@ -49,6 +48,7 @@ class Vehicle:
     speed_mps: float
     wanted_mps: float
     pose: FloatArray  # (3,) x m, y m, yaw rad
+    ends: bool = False  # stands still at the end of its lane instead of coming in again
 
     @property
     def measures(self) -> Kind:
@@ -88,12 +88,13 @@ def advance(
     vehicle: Vehicle, others: list[Vehicle], people_m: FloatArray, people_mps: FloatArray, time_s: float, dt_s: float, hold: bool = False
 ) -> None:
     """Move one vehicle by dt_s along its lane. `hold`: the driver wants to stand."""
+    path = vehicle.lane.path
     gap, closing = _gap_ahead(vehicle, others, people_m, people_mps, time_s)
-    wanted = 0.05 if hold else min(vehicle.wanted_mps, _speed_for_bends(vehicle))
+    wanted = 0.05 if hold else min(vehicle.wanted_mps, float(np.interp(vehicle.arc_m, path.arc_m, path.bend_speed_mps)))
     acceleration = _idm(vehicle, wanted, gap, closing)
     vehicle.speed_mps = max(0.0, vehicle.speed_mps + acceleration * dt_s)
-    vehicle.arc_m = min(vehicle.arc_m + vehicle.speed_mps * dt_s, vehicle.lane.path.length_m)
-    vehicle.pose = vehicle.lane.path.pose(vehicle.arc_m)
+    vehicle.arc_m = min(vehicle.arc_m + vehicle.speed_mps * dt_s, path.length_m)
+    vehicle.pose = path.pose(vehicle.arc_m)
 
 
 def restart_if_done(vehicle: Vehicle, others: list[Vehicle]) -> None:
@@ -115,22 +116,12 @@ def _idm(vehicle: Vehicle, wanted_mps: float, gap_m: float, closing_mps: float) 
     )
 
 
-def _speed_for_bends(vehicle: Vehicle) -> float:
-    path, limit = vehicle.lane.path, vehicle.wanted_mps
-    for ahead in np.arange(0.0, 10.0, 2.0):
-        bend = abs(path.curvature(min(vehicle.arc_m + ahead, path.length_m)))
-        allowed = np.sqrt(LATERAL_ACCELERATION_MPS2 / max(bend, 1e-4))
-        limit = min(limit, float(np.sqrt(allowed**2 + 2 * 1.2 * ahead)))
-    return limit
-
-
 def _gap_ahead(vehicle: Vehicle, others: list[Vehicle], people_m: FloatArray, people_mps: FloatArray, time_s: float) -> tuple[float, float]:
     """Free metres to the nearest thing ahead on the lane, and the speed at which it comes nearer."""
     path, kind = vehicle.lane.path, vehicle.measures
     best, closing = FAR_M, 0.0
-    end = path.length_m - vehicle.arc_m
-    if vehicle.kind == "robot" or vehicle.lane.count == 0:
-        best, closing = end + kind.standstill_m, vehicle.speed_mps
+    if vehicle.ends:
+        best, closing = path.length_m - vehicle.arc_m + kind.standstill_m, vehicle.speed_mps
     stop = vehicle.lane.stop_arc_m
     if stop is not None and signal_is_red(vehicle.lane.signal_group, time_s):
         gap = stop - vehicle.arc_m + kind.standstill_m - 0.5
