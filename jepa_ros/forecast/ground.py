@@ -24,7 +24,11 @@ class GroundGrid:
 
     @classmethod
     def fit(cls, points: FloatArray, range_m: float, ground_height_m: float) -> GroundGrid:
-        """From (N, 3) points in a gravity-aligned frame within `range_m` of its origin; `ground_height_m` where there are none."""
+        """From those of (N, 3) points in a gravity-aligned frame that lie within `range_m` of its origin in x and y.
+
+        `ground_height_m`: the height where there are none.
+        """
+        points = points[(np.abs(points[:, :2]) < range_m).all(axis=1)]
         side = int(np.ceil(2 * range_m / CELL_M)) + 1
         index = ((points[:, :2] + range_m) / CELL_M).astype(np.intp)
         lowest = np.full((side, side), np.inf, dtype=np.float32)

@@ -1,0 +1,216 @@
+"""The bird's-eye view: lidar, occupancy now and later, people with their forecasts, the plan. Anchor frame, forward up."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Circle, Ellipse, FancyArrow, FancyBboxPatch, Polygon
+from scipy import ndimage
+
+from jepa_ros.forecast.ground import GroundGrid
+from jepa_ros.types import FloatArray, OccupancyForecast, Plan, PlanStatus, SceneState
+from jepa_ros.viz import theme
+
+BEHIND_M, AHEAD_M = 9.0, 25.0  # what is shown along x; across, as much as the panel's shape leaves room for
+VEHICLE_M = (4.2, 1.8)
+SMOOTHING = 3  # contours are drawn on a grid this much finer
+
+
+def draw_birdseye(axes: Axes, points_m: FloatArray, ground: GroundGrid, state: SceneState, plan: Plan | None) -> None:
+    """`points_m`: (N, 3) anchor frame, may be empty."""
+    box = axes.get_window_extent()
+    half = 0.5 * (BEHIND_M + AHEAD_M) * box.width / box.height
+    axes.set_facecolor(theme.PANEL)
+    axes.set_xlim(-half, half)
+    axes.set_ylim(-BEHIND_M, AHEAD_M)
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(theme.GRID)
+    _range_rings(axes)
+    _points(axes, points_m, ground)
+    _occupancy(axes, state.occupancy)
+    if plan is not None and len(plan.path) > 1:
+        _plan(axes, plan, state)
+    _people(axes, state)
+    _vehicle(axes)
+    _scale_bar(axes)
+
+
+def _range_rings(axes: Axes) -> None:
+    for radius in (5, 10, 15, 20):
+        axes.add_patch(Circle((0, 0), radius, fill=False, color=theme.GRID, lw=0.7, ls=(0, (4, 4)), zorder=1))
+        angle = np.radians(-38)
+        spot = (radius * np.sin(angle), radius * np.cos(angle))
+        axes.text(
+            *spot, f"{radius} m", color=theme.MUTED, fontsize=7, ha="center", va="center", zorder=1, path_effects=theme.HALO, clip_on=True
+        )
+
+
+def _points(axes: Axes, points_m: FloatArray, ground: GroundGrid) -> None:
+    height = points_m[:, 2] - ground.at(points_m[:, :2])
+    visible = (height > 0.15) & (height < 4.0)
+    place = theme.upwards(points_m[visible, :2])
+    axes.scatter(
+        place[:, 0],
+        place[:, 1],
+        c=height[visible],
+        s=1.4,
+        cmap=theme.HEIGHT,
+        vmin=0.0,
+        vmax=2.6,
+        alpha=0.7,
+        linewidths=0,
+        zorder=3,
+        rasterized=True,
+    )
+
+
+def _occupancy(axes: Axes, occupancy: OccupancyForecast) -> None:
+    """Outlines at even odds: where all four coincide nothing moves; what moves leaves its colours behind."""
+    if occupancy.probability.size == 0:
+        return
+    grid = occupancy.grid
+    fine = grid.resolution_m / SMOOTHING
+    x = grid.origin_m[0] + fine * (np.arange(grid.columns * SMOOTHING) + 0.5)
+    y = grid.origin_m[1] + fine * (np.arange(grid.rows * SMOOTHING) + 0.5)
+    moments = list(zip(theme.horizon_steps(occupancy.times_s), theme.HORIZON_COLOURS, strict=False))
+    for order, (step, colour) in enumerate(reversed(moments)):  # now on top: later colours show only where something changed
+        smooth = ndimage.zoom(occupancy.probability[step], SMOOTHING, order=1, mode="nearest", grid_mode=True)
+        if smooth.max() <= 0.5:
+            continue
+        across, up, value = -y, x, smooth.T
+        axes.contourf(across, up, value, levels=[0.5, 1.01], colors=[colour], alpha=0.13, zorder=2.2 + 0.1 * order)
+        axes.contour(across, up, value, levels=[0.5], colors=[colour], linewidths=1.0, alpha=0.9, zorder=4 + 0.1 * order)
+
+
+def _people(axes: Axes, state: SceneState) -> None:
+    people = state.people
+    places = theme.upwards(theme.to_anchor(people.positions_m, state))
+    rotation = state.anchor_pose[:2, :2]
+    velocities = theme.upwards(people.velocities_mps @ rotation)
+    walking = theme.moving(state)
+    for i, person in enumerate(people.ids):
+        colour = theme.colour_of(int(person))
+        belief = float(people.existence[i])
+        if walking[i]:
+            _forecast(axes, state, i, colour)
+            axes.add_patch(
+                FancyArrow(
+                    *places[i],
+                    *velocities[i],
+                    width=0.05,
+                    head_width=0.45,
+                    head_length=0.5,
+                    length_includes_head=True,
+                    color=colour,
+                    zorder=9,
+                )
+            )
+        axes.add_patch(
+            Circle(
+                places[i],
+                people.radii_m[i],
+                facecolor=colour,
+                edgecolor="white",
+                lw=0.8,
+                alpha=belief if walking[i] else 0.45 * belief,
+                zorder=10,
+            )
+        )
+        axes.add_patch(Circle(places[i], people.radii_m[i], fill=False, edgecolor=colour, lw=1.1, zorder=11))
+        speed = np.hypot(*people.velocities_mps[i])
+        text = f"{person}  {speed:.1f} m/s" if walking[i] else f"{person}"
+        axes.annotate(
+            text,
+            places[i],
+            xytext=(7, -9),
+            textcoords="offset points",
+            fontsize=8.5 if walking[i] else 7,
+            fontweight="bold" if walking[i] else "normal",
+            color=colour,
+            path_effects=theme.HALO,
+            zorder=13,
+            annotation_clip=True,
+        )
+
+
+def _forecast(axes: Axes, state: SceneState, i: int, colour: str) -> None:
+    forecast = state.pedestrians
+    now = theme.to_anchor(state.people.positions_m[i], state)
+    modes = theme.to_anchor(forecast.modes_m[i], state)  # (K, H, 2)
+    share = forecast.probabilities[i] / forecast.probabilities[i].max()
+    lines = theme.upwards(np.concatenate([np.broadcast_to(now, (len(modes), 1, 2)), modes], axis=1))
+    rgba = np.tile(np.array(to_rgba(colour)), (len(modes), 1))
+    rgba[:, 3] = 0.06 + 0.84 * share**1.2
+    order = np.argsort(share)
+    axes.add_collection(
+        LineCollection(list(lines[order]), colors=rgba[order], linewidths=0.7 + 1.5 * share[order], capstyle="round", zorder=7)
+    )
+    rotation = state.anchor_pose[:2, :2]
+    flip = np.array([[0.0, -1.0], [1.0, 0.0]])
+    steps = [k - 1 for k in theme.horizon_steps(np.append(0.0, forecast.times_s)) if k]
+    for mode in order[::-1][:3]:
+        for step in steps:
+            covariance = flip @ rotation.T @ forecast.covariances_m2[i, mode, step] @ rotation @ flip.T
+            values, vectors = np.linalg.eigh(covariance)
+            width, height = 2 * np.sqrt(values)
+            tilt = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
+            fade = float(share[mode])
+            ellipse = Ellipse((0.0, 0.0), width, height, angle=tilt, lw=0.6, zorder=6)
+            ellipse.set(
+                center=theme.upwards(modes[mode, step]), facecolor=to_rgba(colour, 0.16 * fade), edgecolor=to_rgba(colour, 0.5 * fade)
+            )
+            axes.add_patch(ellipse)
+
+
+def plan_ribbon(plan: Plan, state: SceneState, width_m: float = VEHICLE_M[1]) -> FloatArray:
+    """(2 (L + 1), 2) outline of the strip that the vehicle sweeps, anchor frame."""
+    centre = theme.to_anchor(plan.path[:, :2], state)
+    yaw = plan.path[:, 2] - np.arctan2(state.anchor_pose[1, 0], state.anchor_pose[0, 0])
+    side = 0.5 * width_m * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1)
+    return np.concatenate([centre + side, (centre - side)[::-1]])
+
+
+def _plan(axes: Axes, plan: Plan, state: SceneState) -> None:
+    colour = theme.BRAKING if plan.fallback or plan.status != PlanStatus.OK else theme.PLAN
+    axes.add_patch(Polygon(theme.upwards(plan_ribbon(plan, state)), facecolor=colour, edgecolor="none", alpha=0.22, zorder=5))
+    centre = theme.upwards(theme.to_anchor(plan.path[:, :2], state))
+    axes.plot(*centre.T, color="white", lw=5, zorder=8, solid_capstyle="round")
+    axes.plot(*centre.T, color=colour, lw=3, zorder=8, solid_capstyle="round")
+    axes.plot(*centre[-1], marker="o", ms=8, mfc="white", mec=colour, mew=2.4, zorder=8)
+
+
+def _vehicle(axes: Axes) -> None:
+    length, width = VEHICLE_M
+    body = FancyBboxPatch(
+        (-width / 2 + 0.3, -length / 2 + 0.3),
+        width - 0.6,
+        length - 0.6,
+        boxstyle="round,pad=0.3",
+        facecolor=theme.INK,
+        edgecolor="white",
+        lw=1.2,
+        zorder=12,
+    )
+    axes.add_patch(body)
+    axes.add_patch(Polygon([(-0.5, 0.5), (0.5, 0.5), (0.0, 1.6)], facecolor="white", edgecolor="none", zorder=13))
+
+
+def _scale_bar(axes: Axes, length_m: float = 5.0) -> None:
+    left, bottom = axes.get_xlim()[0] + 1.0, axes.get_ylim()[0] + 1.1
+    axes.plot([left, left + length_m], [bottom, bottom], color=theme.INK, lw=2.5, solid_capstyle="butt", zorder=14)
+    axes.text(
+        left + length_m / 2,
+        bottom + 0.35,
+        f"{length_m:.0f} m",
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=theme.INK,
+        path_effects=theme.HALO,
+        zorder=14,
+    )
