@@ -20,7 +20,7 @@ setup(
         "pyyaml",
         "pytransform3d>=3.5",
         "rosbags>=0.10",
-        "rosbags-image>=0.10",
+        "rosbags-image[opencv-headless]>=0.10",
         "safetensors",
         "scipy",
         "torch>=2.2",
