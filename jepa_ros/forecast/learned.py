@@ -102,11 +102,10 @@ class LearnedForecaster:
         return self.network(history, seen, history[index], seen[index] & (index >= 0)[..., None])
 
     def _calibrated(self, output: Output) -> tuple[Tensor, Tensor, Tensor]:
-        mixture, frames = output.mixture, output.frames
-        covariances = covariances_of(mixture, self.calibration)
-        rotation = frames.rotation[:, None, None]
-        probabilities = (mixture.logits / self.calibration.temperature).softmax(dim=1)
-        return frames.to_world(mixture.means), rotation.mT @ covariances @ rotation, probabilities
+        frames = output.frames
+        covariances = covariances_of(output.mixture, self.calibration, frames.rotation)
+        probabilities = (output.mixture.logits / self.calibration.temperature).softmax(dim=1)
+        return frames.to_world(output.mixture.means), covariances, probabilities
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -125,12 +124,16 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return metadata
 
 
-def covariances_of(mixture: Mixture, calibration: Calibration) -> Tensor:
-    """(B, K, H, 2, 2) in the own frame, with the floor and the calibration applied."""
+def covariances_of(mixture: Mixture, calibration: Calibration, rotation: Tensor | None = None) -> Tensor:
+    """(B, K, H, 2, 2) with the floor and the calibration applied: in the own frame, or turned to the world by `rotation` (B, 2, 2)."""
     variance = (2 * mixture.log_sigma).exp() * calibration.sigma_scale**2 + SIGMA_FLOOR_M**2 + calibration.sigma_m**2
-    x, y = variance.unbind(-1)
-    xy = mixture.rho * (x * y).sqrt()
-    return torch.stack((x, xy, xy, y), dim=-1).unflatten(-1, (2, 2))
+    a, b = variance.unbind(-1)
+    c = mixture.rho * (a * b).sqrt()
+    if rotation is not None:  # rotation.T @ covariance @ rotation, written out: batches of 2 x 2 products are slow
+        cos, sin = rotation[:, 0, 0, None, None], rotation[:, 0, 1, None, None]
+        cc, ss, cs = cos * cos, sin * sin, cos * sin
+        a, b, c = cc * a - 2 * cs * c + ss * b, ss * a + 2 * cs * c + cc * b, cs * (a - b) + (cc - ss) * c
+    return torch.stack((a, c, c, b), dim=-1).unflatten(-1, (2, 2))
 
 
 def _check(tracks: Tracks) -> None:

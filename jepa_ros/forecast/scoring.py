@@ -77,7 +77,8 @@ class OnlineScore:
     def summary(self) -> dict[str, float]:
         """Rolling means over the newest scored forecasts; only the counts where nothing has been scored yet.
 
-        minADE and minFDE are over all modes, ADE and FDE of the most likely path, in metres; coverages are shares of steps.
+        minADE and minFDE are over all modes, ADE and FDE of the most likely path, in metres; coverages are shares of steps. A forecast
+        counts once the person was seen at its last step; the steps before it at which nothing is known are left out.
         """
         counts = {"scored": float(self.scored), "waiting": float(sum(len(one.ids) for one in self._pending))}
         if not self._rows:
@@ -97,10 +98,13 @@ class OnlineScore:
     def _score(self, one: _Pending) -> None:
         due_ns = one.stamp_ns + np.round(one.forecast.times_s * NANOSECONDS).astype(np.int64)
         truth = np.stack([self._path(person, due_ns) for person in one.ids.tolist()])
-        rows = np.flatnonzero(np.isfinite(truth).all(axis=(1, 2)))
+        rows = np.flatnonzero(np.isfinite(truth[:, -1, 0]))
         if not len(rows):
             return
         truth, forecast = truth[rows], one.forecast
+        known = np.isfinite(truth[..., 0])
+        truth = np.nan_to_num(truth)
+        share = known / known.sum(axis=1, keepdims=True)  # (P, H): weights of the mean over the known steps
         error = np.linalg.norm(forecast.modes_m[rows] - truth[:, None], axis=-1)  # (P, K, H)
         single = np.linalg.norm(forecast.most_likely()[rows] - truth, axis=-1)
         straight = np.linalg.norm(one.straight_m[rows] - truth, axis=-1)
@@ -113,14 +117,14 @@ class OnlineScore:
             self._generator,
         ).numpy()
         columns = (
-            error.mean(axis=2).min(axis=1),
+            (error * share[:, None]).sum(axis=2).min(axis=1),
             error[..., -1].min(axis=1),
-            single.mean(axis=1),
+            (single * share).sum(axis=1),
             single[:, -1],
-            straight.mean(axis=1),
+            (straight * share).sum(axis=1),
             straight[:, -1],
-            (rank <= 0.5).mean(axis=1),
-            (rank <= 0.9).mean(axis=1),
+            ((rank <= 0.5) * share).sum(axis=1),
+            ((rank <= 0.9) * share).sum(axis=1),
         )
         self._rows.extend(zip(*(column.tolist() for column in columns), strict=True))
         self.scored += len(rows)
@@ -136,7 +140,8 @@ class OnlineScore:
         before = after - 1
         span = stamps[after] - stamps[before]
         weight = ((due_ns - stamps[before]) / np.maximum(span, 1))[:, None]
-        known = (due_ns >= stamps[0]) & (due_ns <= stamps[-1]) & (span <= self.config.longest_gap_s * NANOSECONDS)
+        near = (span <= self.config.longest_gap_s * NANOSECONDS) | (due_ns == stamps[after])
+        known = (due_ns >= stamps[0]) & (due_ns <= stamps[-1]) & near
         return np.where(known[:, None], (1 - weight) * places[before] + weight * places[after], np.nan)
 
     def _forget(self, before_ns: int) -> None:

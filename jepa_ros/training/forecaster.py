@@ -6,6 +6,7 @@ import argparse
 import copy
 import dataclasses
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, au
 from jepa_ros.training.forecaster_calibration import calibrate
 from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, joined, read_recordings, table_of
 from jepa_ros.training.forecaster_losses import LossConfig, latent_losses, mixture_losses
+
+CHECKPOINT_EVERY = 250
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Trainer:
     def _learning_rate(self) -> float:
         warm = min(1.0, (self.step + 1) / max(1, self.config.steps // 20))
         progress = self.step / self.config.steps
-        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress)))
+        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
     def losses(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss and its parts on these rows of the table."""
@@ -146,15 +149,15 @@ def training_recordings(data: Path, exclude: list[str]) -> list[Recording]:
     return [recording for name, recording in read_recordings(data).items() if name not in left_out]
 
 
-def train(trainer: Trainer, checkpoint: Path | None, every: int = 250) -> None:
-    """Train to the last step; the checkpoint is written every so many steps, by rename, so that it is never half a file."""
+def train(trainer: Trainer, checkpoint: Path | None) -> None:
+    """Train to the last step; the checkpoint is written now and then, by rename, so that it is never half a file."""
     config = trainer.config
     bar = tqdm(total=config.steps, initial=trainer.step, desc=f"forecaster seed {config.seed}", mininterval=5.0)
     while trainer.step < config.steps:
         parts = trainer.train_step()
         trainer.running = {name: 0.98 * trainer.running.get(name, value) + 0.02 * value for name, value in parts.items()}
         bar.update()
-        if trainer.step % every == 0 or trainer.step == config.steps:
+        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == config.steps:
             bar.set_postfix({name: f"{value:.3f}" for name, value in trainer.running.items()})
             if checkpoint is not None:
                 partial = checkpoint.with_suffix(".part")
