@@ -31,10 +31,10 @@ class Augmentation:
         if self.ring_step > 1:
             kept &= (frame.ring % self.ring_step == self.seed % self.ring_step) | (frame.ring == NO_RING)
         if self.keep < 1:
-            kept &= rng.random(len(kept)) < self.keep
+            kept &= rng.random(len(kept), np.float32) < self.keep
         points = frame.points_m[kept]
         if self.noise_m > 0:
-            points = points + rng.normal(0, self.noise_m, points.shape).astype(np.float32)
+            points = points + self.noise_m * rng.standard_normal(points.shape, np.float32)
         return dataclasses.replace(frame, points_m=points, ring=frame.ring[kept])
 
 
@@ -54,7 +54,7 @@ def draw_augmentation(rng: np.random.Generator, batch_rng: np.random.Generator) 
         ground_error_m=float(rng.normal(0, 0.05)),
         ring_step=int(rng.choice([1, 2], p=[0.7, 0.3])),
         keep=float(rng.choice([1.0, rng.uniform(0.5, 1.0)])),
-        noise_m=float(rng.uniform(0, 0.03)),
+        noise_m=float(rng.choice([0.0, 0.03])),
         use_lidar=bool(sensors != "camera"),
         use_camera=bool(sensors != "lidar"),
         seed=int(rng.integers(2**31)),

@@ -114,7 +114,7 @@ def train_step(
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optimizer.step()
-    return {"loss/total": float(loss), **scalars, "gradient_norm": float(norm), "learning_rate": rate}
+    return {"loss/total": loss.item(), **scalars, "gradient_norm": float(norm), "learning_rate": rate}
 
 
 def schedule(step: int, config: TrainingConfig) -> float:
@@ -134,7 +134,7 @@ def window_spec(config: TrainingConfig) -> WindowSpec:
 
 
 def _batches(config: TrainingConfig, begin: int) -> DataLoader:
-    windows = Windows(open_shards(Path(config.data)), window_spec(config), config.seed, config.batch, augment=True)
+    windows = Windows(open_shards(Path(config.data)), window_spec(config), config.seed, config.batch)
     numbers = range(begin * config.batch, config.steps * config.batch)
     return DataLoader(windows, config.batch, sampler=numbers, num_workers=config.workers, collate_fn=collate)
 

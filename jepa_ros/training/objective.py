@@ -46,9 +46,12 @@ class Forward:
 def forward(model: SceneJepa, batch: Window) -> Forward:
     """Encode the past, predict, and encode the futures for comparison."""
     size, steps = batch.now_from_history.shape[:2]
-    past = model.encoder(_flat(batch.history))
-    aligned = warp(past.float(), batch.now_from_history.flatten(0, 1).cpu().numpy(), model.half_m).to(past.dtype)
-    history = aligned.unflatten(0, (size, steps))
+    now = model.encoder(_flat(_steps(batch.history, slice(steps - 1, steps))))
+    # The encoder learns from the newest frame alone, at half the cost: it is the same encoder, and older frames enter as it sees them.
+    with torch.no_grad():
+        past = model.encoder(_flat(_steps(batch.history, slice(0, steps - 1))))
+        aligned = warp(past.float(), batch.now_from_history[:, :-1].flatten(0, 1).cpu().numpy(), model.half_m).to(now.dtype)
+    history = torch.cat([aligned.unflatten(0, (size, steps - 1)), now[:, None]], dim=1)
     predicted = model.predictor(history, batch.actions, batch.steps)
     with torch.no_grad():
         target = model.encoder(_flat(batch.targets)).unflatten(0, (size, -1))
@@ -81,15 +84,20 @@ def total_loss(model: SceneJepa, batch: Window, config: ObjectiveConfig, generat
         persistence = losses.prediction_loss(unchanged, out.target_BSDYX, out.valid_BSYX)
         health = spread(tokens)
     scalars = {
-        "loss/prediction": float(prediction),
-        "loss/anti_collapse": float(anti_collapse),
-        "loss/probe": float(probe),
-        "prediction_over_persistence": float(prediction / persistence.clamp(min=1e-9)),
+        "loss/prediction": prediction.item(),
+        "loss/anti_collapse": anti_collapse.item(),
+        "loss/probe": probe.item(),
+        "prediction_over_persistence": (prediction / persistence.clamp(min=1e-9)).item(),
         "latent/effective_rank": health.effective_rank,
         "latent/least_variance": health.least_variance,
         "latent/mean_variance": health.mean_variance,
     }
     return prediction + config.regulariser_weight * anti_collapse + probe, scalars
+
+
+def _steps(scene: SceneInput, chosen: slice) -> SceneInput:
+    """Some of the steps of a (B, T, ...) scene."""
+    return SceneInput(*(getattr(scene, name)[:, chosen] for name in SceneInput.__dataclass_fields__))
 
 
 def _flat(scene: SceneInput) -> SceneInput:

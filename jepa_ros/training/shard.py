@@ -40,7 +40,8 @@ class Frame:
 class Shard:
     """A prepared bag. Arrays are mapped on first use, so that a dataset of thousands costs nothing to open."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, part: tuple[float, float] = (0.0, 1.0)) -> None:
+        """part: which share of the frames, such as (0.5, 1) for the second half."""
         self.folder = folder
         meta = json.loads((folder / "meta.json").read_text())
         self.source: str = meta["source"]
@@ -50,13 +51,15 @@ class Shard:
         ]
         with np.load(folder / "frames.npz") as frames:
             self._frames = dict(frames)
+        count = len(self._frames["stamp_ns"])
+        self._begin, self._end = round(part[0] * count), round(part[1] * count)
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
 
     @property
     def stamps_ns(self) -> NDArray[np.int64]:
-        return self._frames["stamp_ns"]
+        return self._frames["stamp_ns"][self._begin : self._end]
 
     @cached_property
     def _points(self) -> NDArray[np.int16]:
@@ -70,10 +73,11 @@ class Shard:
     def _images(self) -> NDArray[np.uint8]:
         return np.load(self.folder / "images.npy", mmap_mode="r")
 
-    def __getitem__(self, index: int) -> Frame:
+    def __getitem__(self, number: int) -> Frame:
+        index = self._begin + number
         begin, end = self._frames["offsets"][index : index + 2]
         return Frame(
-            stamp_ns=int(self.stamps_ns[index]),
+            stamp_ns=int(self.stamps_ns[number]),
             odom_from_anchor=self._frames["odom_from_anchor"][index],
             ground_height_m=float(self._frames["ground_height_m"][index]),
             points_m=self._points[begin:end].astype(np.float32) * np.float32(CENTIMETRE_M),
@@ -103,10 +107,10 @@ def write_shard(folder: Path, source: str, cameras: list[CameraModel], frames: l
     partial.rename(folder)
 
 
-def open_shards(root: Path) -> list[Shard]:
+def open_shards(root: Path, part: tuple[float, float] = (0.0, 1.0)) -> list[Shard]:
     """Every shard below `root`, by name. Raises ValueError where there is none."""
     folders = sorted(path.parent for path in Path(root).glob("*/meta.json"))
     folders = [folder for folder in folders if not folder.name.endswith(".partial")]
     if not folders:
         raise ValueError(f"{root} holds no prepared bags; run: python -m jepa_ros.training prepare BAG... --out {root}")
-    return [Shard(folder) for folder in folders]
+    return [Shard(folder, part) for folder in folders]

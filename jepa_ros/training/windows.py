@@ -39,7 +39,7 @@ class Window:
     targets: SceneInput  # S scenes, all in the anchor frame of now
     occupied: Tensor  # (1 + S, Y, X) uint8: now, then the targets
     visible: Tensor  # (1 + S, Y, X) uint8; all zero where the recording has no such frame
-    accumulated: Tensor  # (Y, X) mean occupancy of the history's sweeps in the anchor frame of now: the stronger baseline
+    accumulated: Tensor  # (Y, X) mean occupancy of the history's sweeps in the anchor frame of now, a baseline; (0, 0) in training
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,9 @@ class WindowSpec:
 class Windows(Dataset):
     """Windows by number: item n depends on the seed and n alone, so a resumed training sees what an unbroken one would."""
 
-    def __init__(self, shards: list[Shard], spec: WindowSpec, seed: int, batch: int, augment: bool) -> None:
-        self.shards, self.spec, self.seed, self.batch, self.augment = shards, spec, seed, batch, augment
+    def __init__(self, shards: list[Shard], spec: WindowSpec, seed: int, batch: int, fixed: Augmentation | None = None) -> None:
+        """fixed: the same augmentation for every window, which are then taken in order (evaluation); None = drawn at random (training)."""
+        self.shards, self.spec, self.seed, self.batch, self.fixed = shards, spec, seed, batch, fixed
         self.anchors = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard)) if self._future(shard, i, 1) is not None]
         if not self.anchors:
             raise ValueError(f"no frame of {len(shards)} shards has another one {spec.dt_s} s later; record longer or denser bags")
@@ -67,14 +68,11 @@ class Windows(Dataset):
 
     def __getitem__(self, number: int) -> Window:
         rng = np.random.default_rng((self.seed, number))
-        if self.augment:
-            shard_index, now = self.anchors[int(rng.integers(len(self.anchors)))]
-        else:
-            shard_index, now = self.anchors[number]
+        shard_index, now = self.anchors[int(rng.integers(len(self.anchors))) if self.fixed is None else number]
         # Steps and sensors are those of the whole batch: the predictor runs once for all steps, a missing camera costs nothing.
         batch_rng = np.random.default_rng((self.seed, number // self.batch, 1))
         steps = self._draw_steps(batch_rng)
-        augmentation = draw_augmentation(rng, batch_rng) if self.augment else Augmentation()
+        augmentation = self.fixed or draw_augmentation(rng, batch_rng)
         return self._build(self.shards[shard_index], now, steps, augmentation)
 
     def _draw_steps(self, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -113,7 +111,7 @@ class Windows(Dataset):
             targets=_stack(targets),
             occupied=torch.from_numpy(np.stack([label[0] for label in labels])),
             visible=torch.from_numpy(np.stack([label[1] for label in labels])),
-            accumulated=torch.from_numpy(np.mean([view.labels(frame)[0] for frame in history], axis=0, dtype=np.float32)),
+            accumulated=torch.zeros(0, 0) if self.fixed is None else view.mean_occupancy(history),
         )
 
     def _actions(self, shard: Shard, now_index: int, view: _View) -> NDArray[np.float32]:
@@ -167,12 +165,19 @@ class _View:
         visible = visible_cells(points, ground_m, BEV_GRID, (float(origin[0]), float(origin[1])))
         return occupied.astype(np.uint8), visible.astype(np.uint8)
 
+    def mean_occupancy(self, frames: list[Frame]) -> Tensor:
+        """(Y, X) share of the sweeps that found each cell occupied."""
+        return torch.from_numpy(np.mean([self.labels(frame)[0] for frame in frames], axis=0, dtype=np.float32))
+
     def _ground_m(self, frame: Frame, target_from_frame: FloatArray) -> float:
         return frame.ground_height_m + float(target_from_frame[2, 3]) + self._augmentation.ground_error_m
 
 
 def _moved(points_m: FloatArray, target_from_source: FloatArray) -> NDArray[np.float32]:
-    return (points_m @ target_from_source[:3, :3].T + target_from_source[:3, 3]).astype(np.float32)
+    # Column by column in float32: ten times as fast as a product with a 3 x 3 matrix, and exact enough around the vehicle.
+    matrix = target_from_source.astype(np.float32)
+    x, y, z = points_m.T
+    return np.stack([matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] * z + matrix[i, 3] for i in range(3)], axis=1)
 
 
 def _stack(scenes: list[SceneInput]) -> SceneInput:

@@ -47,6 +47,6 @@ def camera_input(observation: Observation) -> tuple[Tensor, Tensor]:
 
 def shrink(camera: CameraImage) -> Tensor:
     """(3, H, W) float RGB in 0-1 at IMAGE_SIZE."""
-    rgb = torch.from_numpy(np.ascontiguousarray(camera.rgb)).permute(2, 0, 1)[None]
-    resized = F.interpolate(rgb.float(), size=IMAGE_SIZE, mode="bilinear", antialias=True, align_corners=False)
+    rgb = torch.from_numpy(camera.rgb.astype(np.float32)).permute(2, 0, 1)[None]
+    resized = F.interpolate(rgb, size=IMAGE_SIZE, mode="bilinear", antialias=True, align_corners=False)
     return resized[0] / 255

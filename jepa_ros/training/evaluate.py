@@ -1,0 +1,128 @@
+"""`evaluate`: a table of what a scene_jepa foresees, step by step, beside its baselines on the same windows.
+
+Persistence: the newest sweep, seen from the anchor frame of now, stays. Accumulated: the mean of the history's sweeps stays.
+Axes: B batch, H future step, D latent width, Y row, X column.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.scene_jepa.model import SceneJepa, load
+from jepa_ros.training.augment import Augmentation
+from jepa_ros.training.metrics import LatentScore, OccupancyScore, Spread, spread
+from jepa_ros.training.objective import forward, seen_tokens
+from jepa_ros.training.shard import Shard, open_shards
+from jepa_ros.training.windows import Window, Windows, WindowSpec, collate
+
+REACH_M = 25.0  # occupancy is scored on cells this near
+THRESHOLD = 0.5
+SPREAD_TOKENS = 20000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures by horizon; occupancy rows begin with "now", the encoded latent of the newest sweep itself."""
+
+    windows: int
+    times_s: list[float]
+    latent_error: list[float]  # normalised: 1 = no better than the mean latent
+    latent_error_persistence: list[float]
+    occupancy: dict[str, dict[str, list[float]]]  # method -> metric -> value by time, first of all "now"
+    latent_spread: Spread
+    width: int
+
+    def table(self) -> str:
+        """As text, one line per time."""
+        lines = ["  time  latent error (persist.)   AP model  persist.  accum.    IoU model  persist.  accum."]
+        methods = ("model", "persistence", "accumulated")
+        for k, time_s in enumerate([0.0, *self.times_s]):
+            latent = f"{self.latent_error[k - 1]:.3f} ({self.latent_error_persistence[k - 1]:.3f})" if k else "-"
+            ap = "".join(f"{self.occupancy[m]['average_precision'][k]:10.3f}" for m in methods)
+            iou = "".join(f"{self.occupancy[m]['iou'][k]:10.3f}" for m in methods)
+            lines.append(f"{time_s:5.1f}s  {latent:>23}  {ap}  {iou}")
+        s = self.latent_spread
+        lines.append(
+            f"{self.windows} windows; effective rank {s.effective_rank:.1f} of {self.width}, least variance {s.least_variance:.3f}"
+        )
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "latent_spread": vars(self.latent_spread)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="dataset written by `prepare`")
+    parser.add_argument("--weights", type=Path, help="default: the shipped ones")
+    parser.add_argument("--sensors", choices=("both", "lidar", "camera"), default="both", help="what the model may see")
+    parser.add_argument("--part", type=float, nargs=2, default=(0.0, 1.0), help="share of each bag, such as 0.5 1 for the second half")
+    parser.add_argument("--every", type=int, default=5, help="take every n-th window")
+
+
+def run(args: argparse.Namespace) -> None:
+    result = evaluate(load("cpu", args.weights), open_shards(args.data, tuple(args.part)), args.sensors, args.every)
+    print(result.table())
+    print(json.dumps(result.as_dict()))
+
+
+@torch.inference_mode()
+def evaluate(model: SceneJepa, shards: list[Shard], sensors: str = "both", every: int = 5) -> Evaluation:
+    """Score a model on every n-th window of prepared bags. Steps that a recording does not reach are left out."""
+    horizon = model.spec.horizon
+    spec = WindowSpec(model.spec.history, horizon, model.spec.dt_s, horizon, cameras=max(len(shard.cameras) for shard in shards))
+    seen = Augmentation(use_lidar=sensors != "camera", use_camera=sensors != "lidar")
+    windows = Windows(shards, spec, seed=0, batch=1, fixed=seen)
+    loader = DataLoader(windows, 1, sampler=range(0, len(windows), every), collate_fn=collate)  # type: ignore[arg-type]
+    latent = [LatentScore() for _ in range(horizon)]
+    occupancy = {name: [OccupancyScore() for _ in range(horizon + 1)] for name in ("model", "persistence", "accumulated")}
+    tokens: list[Tensor] = []
+    for batch in tqdm(loader, desc="evaluate", unit="window", mininterval=5):
+        _score(model, batch, latent, occupancy, tokens)
+    errors = [score.errors() for score in latent]
+    return Evaluation(
+        windows=len(loader),
+        times_s=[round(model.spec.dt_s * (k + 1), 3) for k in range(horizon)],
+        latent_error=[error for error, _ in errors],
+        latent_error_persistence=[error for _, error in errors],
+        occupancy={
+            name: {"average_precision": [s.average_precision() for s in scores], "iou": [s.iou(THRESHOLD) for s in scores]}
+            for name, scores in occupancy.items()
+        },
+        latent_spread=spread(torch.cat(tokens)),
+        width=model.config.width,
+    )
+
+
+def _score(
+    model: SceneJepa, batch: Window, latent: list[LatentScore], occupancy: dict[str, list[OccupancyScore]], tokens: list[Tensor]
+) -> None:
+    out = forward(model, batch)
+    reach = near_cells()
+    visible = batch.visible[0] * reach
+    read = torch.cat([out.now_BDYX[:, None], out.predicted_BSDYX], dim=1)[0]
+    probability = model.occupancy_probe(read).sigmoid()
+    for k, scores in enumerate(zip(*occupancy.values(), strict=True)):
+        for score, foreseen in zip(scores, (probability[k], batch.occupied[0, 0].float(), batch.accumulated[0]), strict=True):
+            score.add(foreseen, batch.occupied[0, k], visible[k])
+        if k:
+            target = out.target_BSDYX[:, k - 1]
+            latent[k - 1].add(out.predicted_BSDYX[:, k - 1], out.now_BDYX, target, out.valid_BSYX[:, k - 1])
+    seen = out.now_BDYX.permute(0, 2, 3, 1)[seen_tokens(batch.visible[:, :1])[:, 0] > 0]
+    tokens.append(seen[:: max(1, len(seen) * 50 // SPREAD_TOKENS)])
+
+
+def near_cells() -> Tensor:
+    """(Y, X) 1 within REACH_M of the anchor."""
+    centre = BEV_GRID.origin_m[0] + (np.arange(BEV_GRID.rows) + 0.5) * BEV_GRID.resolution_m
+    return torch.from_numpy((np.hypot(centre[:, None], centre[None]) <= REACH_M).astype(np.uint8))
