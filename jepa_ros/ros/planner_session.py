@@ -1,0 +1,81 @@
+"""One configured spell of the planner: from configure to cleanup. It listens, offers the services and plans in a thread of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from nav_msgs.msg import Path
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+
+from jepa_ros.backends import load_world_model
+from jepa_ros.planning import Planner
+from jepa_ros.planning.crowd import crowd_scene
+from jepa_ros.ros.planner_inputs import PlannerInputs
+from jepa_ros.ros.planner_scene import SceneReader
+from jepa_ros.ros.planner_services import PlannerNodeConfig, PlannerServices, refused
+from jepa_ros.ros.planner_worker import DeadlineWorker
+from jepa_ros.srv import Imagine, PlanActions, PlanPath
+from jepa_ros.types import PlanStatus
+
+ANSWER_S = 0.004  # kept free for the way of the answer
+SERVICES = {"plan_path": PlanPath, "plan_actions": PlanActions, "imagine": Imagine}
+
+
+class PlannerSession:
+    """Runs from the moment it is made until `close()`. Requests are answered NOT_ACTIVE until `active` is set."""
+
+    def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], publish_path: Callable[[Path], None]) -> None:
+        """Loads the model and warms the planner up. Raises whatever a back-end raises."""
+        self.active = False
+        self._node = node
+        self._config = config
+        torch.set_num_threads(config().threads)
+        model = load_world_model(config().model, device=config().device) if config().model else None
+        planner = Planner(config().planner)
+        planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
+        planner.reset()
+        self.inputs = PlannerInputs(node, config().inputs, model.spec if model else None)
+        self.services = PlannerServices(config, SceneReader(self.inputs), planner, model, publish_path, self._report)
+        self._worker = DeadlineWorker(self._wake)
+        group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
+        self._offered = [
+            node.create_service(kind, f"~/{name}", self._server(kind), callback_group=group) for name, kind in SERVICES.items()
+        ]
+
+    def close(self) -> None:
+        """Answer what is open, listen no more, end the threads. Raises RuntimeError where the planning does not end."""
+        self.active = False
+        self.inputs.close()
+        self._worker.close()
+        for service in self._offered:
+            self._node.destroy_service(service)
+
+    def _server(self, kind: Any) -> Any:
+        async def serve(request: Any, response: Any) -> Any:
+            deadline_s = request.deadline or self._config().default_deadline_s
+            if not self.active:
+                return refused(kind, PlanStatus.NOT_ACTIVE, "the planner node is not active: activate it")
+            if not (math.isfinite(deadline_s) and deadline_s > ANSWER_S):
+                return refused(
+                    kind, PlanStatus.INVALID_REQUEST, f"deadline = {deadline_s}: give more than {ANSWER_S} s, or 0 for the default"
+                )
+            return await self._worker.submit(
+                lambda left_s: self.services.answer(kind, request, left_s),
+                lambda: refused(kind, PlanStatus.TIMEOUT, f"no answer was ready within {deadline_s:.3f} s"),
+                deadline_s - ANSWER_S,
+            )
+
+        return serve
+
+    def _wake(self) -> None:
+        executor = self._node.executor
+        if executor is not None:
+            executor.wake()
+
+    def _report(self, text: str) -> None:
+        self._node.get_logger().error(f"a request failed: {text}", throttle_duration_sec=5.0)
