@@ -11,13 +11,16 @@ NEAR_M, FAR_M = 3.0, 20.0  # ring around the vehicle in which the ground is look
 LOWEST_M, HIGHEST_M = -4.0, 1.0  # of the ground relative to base_link
 CELL_M = 1.0
 MIN_CELLS = 10
+FIT_BAND_M, FIT_ROUNDS = 0.2, 4
+MAX_SLOPE = 0.15  # relative to gravity; a steeper plane is a wall or a hedge
 
 
 class GroundEstimator:
     """Keeps a smoothed height of the ground in the anchor frame.
 
-    One sweep votes with the lowest return of each square metre around the vehicle: most squares show the road, and the commonest height
-    is the ground even where walls, cars or a slope give the rest. Smoothing carries over sweeps that see little of it.
+    One sweep votes with the lowest return of each square metre around the vehicle: most squares show the road, so the commonest height is
+    near it even where walls and cars give the rest; a plane fitted there gives the height below the vehicle. Smoothing carries over
+    sweeps that see little ground.
     """
 
     def __init__(self, initial_m: float = 0.0, smoothing: float = 0.2) -> None:
@@ -36,20 +39,37 @@ class GroundEstimator:
 
 
 def ground_height(points_anchor_m: FloatArray) -> float | None:
-    """The commonest of the lowest heights per square metre of one sweep, or None where too little ground is in view."""
-    x, y, z = points_anchor_m.T
-    distance = np.hypot(x, y)
-    use = (distance > NEAR_M) & (distance < FAR_M) & (z > LOWEST_M) & (z < HIGHEST_M)
-    x, y, z = x[use], y[use], z[use]
-    side = int(2 * FAR_M / CELL_M)
-    cells = ((y + FAR_M) / CELL_M).astype(np.intp) * side + ((x + FAR_M) / CELL_M).astype(np.intp)
-    lowest = np.full(side * side, np.inf, np.float32)
-    np.minimum.at(lowest, cells, z)
-    lowest = lowest[np.isfinite(lowest)]
+    """Height (z, m) of the ground below the vehicle from one sweep of (N, 3) points, or None where too little ground is in view."""
+    lowest = _lowest_per_cell(points_anchor_m)
     if len(lowest) < MIN_CELLS:
         return None
-    counts, edges = np.histogram(lowest, bins=round((HIGHEST_M - LOWEST_M) / BIN_M), range=(LOWEST_M, HIGHEST_M))
+    z = lowest[:, 2]
+    counts, edges = np.histogram(z, bins=round((HIGHEST_M - LOWEST_M) / BIN_M), range=(LOWEST_M, HIGHEST_M))
     # Three bins wide, so that a ground on a bin's edge does not lose half its votes.
-    best = int(np.convolve(counts, (1, 1, 1), "same").argmax())
-    near = lowest[(lowest >= edges[max(best - 1, 0)]) & (lowest <= edges[min(best + 2, len(edges) - 1)])]
-    return float(np.median(near))
+    commonest = int(np.convolve(counts, (1, 1, 1), "same").argmax())
+    return _level_below(lowest, (edges[commonest] + edges[commonest + 1]) / 2)
+
+
+def _lowest_per_cell(points: FloatArray) -> FloatArray:
+    """(M, 3): centre of each square metre around the vehicle, and the lowest height in it."""
+    x, y, z = points.T
+    distance = np.hypot(x, y)
+    use = (distance > NEAR_M) & (distance < FAR_M) & (z > LOWEST_M) & (z < HIGHEST_M)
+    side = round(2 * FAR_M / CELL_M)
+    column, row = ((x[use] + FAR_M) / CELL_M).astype(np.intp), ((y[use] + FAR_M) / CELL_M).astype(np.intp)
+    lowest = np.full(side * side, np.inf)
+    np.minimum.at(lowest, row * side + column, z[use])
+    seen = np.flatnonzero(np.isfinite(lowest))
+    return np.column_stack(((seen % side + 0.5) * CELL_M - FAR_M, (seen // side + 0.5) * CELL_M - FAR_M, lowest[seen]))
+
+
+def _level_below(lowest: FloatArray, start_m: float) -> float:
+    """Height at the origin of a plane fitted to what lies near it, beginning level at `start_m`."""
+    design = np.column_stack((lowest[:, :2], np.ones(len(lowest))))
+    plane = np.array([0.0, 0.0, start_m])
+    for _ in range(FIT_ROUNDS):
+        near = np.abs(lowest[:, 2] - design @ plane) < FIT_BAND_M
+        if near.sum() < MIN_CELLS:
+            return start_m
+        plane = np.linalg.lstsq(design[near].T @ design[near], design[near].T @ lowest[near, 2], rcond=None)[0]
+    return float(plane[2]) if np.hypot(*plane[:2]) < MAX_SLOPE else start_m

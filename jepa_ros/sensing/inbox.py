@@ -112,6 +112,7 @@ class Inbox:
         """Say how the decoding of a message went."""
         counters = self.counters[pending.name]
         if error is None:
+            pending.used = True
             counters.used += 1
             counters.good_stamp_ns = max(counters.good_stamp_ns or 0, pending.stamp_ns)
             return
@@ -161,7 +162,8 @@ class Inbox:
             counters.malformed[reason_of(error)] += 1
 
     def _forget_input(self, name: str, counters: Counters) -> None:
-        """This input alone fell back: its earlier stamps were wrong."""
+        """This input alone fell back: its earlier stamps were wrong, and so are the observations that it led."""
+        self.epoch += counters.kind in ("camera", "lidar") and counters.good_stamp_ns is not None
         counters.forget_time()
         if counters.kind == "camera":
             self.images[name].clear()

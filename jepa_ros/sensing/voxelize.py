@@ -63,7 +63,7 @@ def visible_cells(
     ground_z_m: float,
     grid: GridSpec = DEFAULT_GRID,
     sensor_xy_m: tuple[float, float] = (0.0, 0.0),
-    azimuth_bins: int = 720,
+    azimuth_bins: int = 360,
 ) -> NDArray[np.bool_]:
     """(Y, X) True where the sweep could tell free from occupied, for a sensor at `sensor_xy_m` in the anchor frame.
 

@@ -33,6 +33,7 @@ ODOMETRY_SETTLED_NS = 20_000_000  # so little is followed by the twist without w
 class _Selection:
     """What one observation will be made of; everything but the decoding is done."""
 
+    epoch: int
     stamp_ns: int
     arrival_ns: int
     ego: EgoState
@@ -163,7 +164,7 @@ class SensorHub:
         if ego is None:
             self._inbox.counters[leader.name].malformed["missing_pose"] += 1
             return None
-        return _Selection(leader.stamp_ns, leader.arrival_ns, ego)
+        return _Selection(self._inbox.epoch, leader.stamp_ns, leader.arrival_ns, ego)
 
     def _add_images(self, selection: _Selection) -> None:
         inbox = self._inbox
@@ -173,7 +174,6 @@ class SensorHub:
                 continue
             while waiting[0] is not nearest:
                 inbox.drop(waiting.popleft())
-            nearest.used = True
             model, base_from_camera = inbox.models.get(name), self._base_from(nearest)
             if model is None:
                 inbox.counters[name].malformed["missing_camera_info"] += 1
@@ -190,10 +190,6 @@ class SensorHub:
     def _is_old(self, pending: Pending) -> bool:
         """Observations never go back in time within an epoch."""
         if self._taken_ns is None or pending.stamp_ns > self._taken_ns:
-            return False
-        if pending.stamp_ns < self._taken_ns - self._inbox.jump_back_ns:
-            self._inbox.epoch += 1  # what was taken before had a wrong stamp
-            self._taken_epoch = self._inbox.epoch
             return False
         self._inbox.counters[pending.name].stale += 1
         return True
@@ -216,7 +212,7 @@ class SensorHub:
 
     def _odometry_settled(self, stamp: int) -> bool:
         newest = self._inbox.ego.newest_ns
-        return newest is None or newest >= stamp - ODOMETRY_SETTLED_NS
+        return ego_at(self._inbox, stamp) is not None if newest is None else newest >= stamp - ODOMETRY_SETTLED_NS
 
     def _lidar_lost(self, stamp: int) -> bool:
         lidars = [name for name, counters in self._inbox.counters.items() if counters.kind == "lidar"]
@@ -249,7 +245,10 @@ class SensorHub:
         observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras)
         if lidar is not None:
             self._ground.update(anchor_points(observation))
-        self._taken_ns = selection.stamp_ns
+        with self._lock:
+            if selection.epoch != self._inbox.epoch:
+                return None  # time jumped while this was decoded
+            self._taken_ns = selection.stamp_ns
         self.last_timings_ms = {"receive": receive_ms, "decode": (time.perf_counter() - started) * 1e3}
         return replace(observation, ground_height_m=self._ground.height_m)
 

@@ -1,0 +1,110 @@
+"""Points to grids: the ground, occupancy, what can be seen, pillars."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from jepa_ros.sensing import DEFAULT_GRID, GroundEstimator, anchor_points, occupancy_grid, pillar_channels, pillars, visible_cells
+from jepa_ros.sensing.ground import ground_height
+from jepa_ros.sensing.transforms import pose_matrix
+from jepa_ros.types import EgoState, GridSpec, LidarSweep, Observation, gravity_aligned
+
+RNG = np.random.default_rng(0)
+GRID = GridSpec(rows=20, columns=30, resolution_m=1.0, origin_m=(-10.0, -10.0))
+
+
+def flat_ground(height_m: float, slope: float = 0.0, count: int = 4000) -> np.ndarray:
+    xy = RNG.uniform(-25, 25, (count, 2))
+    return np.column_stack((xy, height_m + slope * xy[:, 0] + RNG.normal(0, 0.02, count))).astype(np.float32)
+
+
+def wall(x: float, y0: float, y1: float, z0: float, z1: float, count: int = 3000) -> np.ndarray:
+    return np.column_stack((np.full(count, x), RNG.uniform(y0, y1, count), RNG.uniform(z0, z1, count))).astype(np.float32)
+
+
+def observation(points_base: np.ndarray, pose: np.ndarray) -> Observation:
+    sweep = LidarSweep(1, points_base.astype(np.float32), None, None, None, np.eye(4))
+    return Observation(1, EgoState(1, pose, np.zeros(2)), sweep)
+
+
+def test_anchor_points_are_level_and_without_the_vehicle():
+    pose = pose_matrix((50, 20, 3), (0.1, -0.05, 0.3, np.sqrt(1 - 0.1**2 - 0.05**2 - 0.3**2)))
+    anchored = np.array([[10.0, 2, -1], [-4, -8, 0.5]])
+    base_from_anchor = np.linalg.inv(pose) @ gravity_aligned(pose)
+    in_base = anchored @ base_from_anchor[:3, :3].T + base_from_anchor[:3, 3]
+    own_roof = np.array([[0.5, 0.3, 1.0], [-2.0, 1.0, 0.2]])
+    np.testing.assert_allclose(anchor_points(observation(np.vstack((own_roof, in_base)), pose)), anchored, atol=1e-4)
+    assert len(anchor_points(observation(own_roof, pose), ego_box_m=(-0.4, -0.4, 0.4, 0.4))) == 2
+
+
+@pytest.mark.parametrize("ground_m", [-1.9, -0.35, 0.0, 0.2])
+def test_ground_on_any_rig(ground_m):
+    clutter = np.vstack([wall(x, -20, 20, ground_m, ground_m + 3) for x in (-12.0, 9.0, 15.0)])
+    below = np.column_stack((RNG.uniform(-15, 15, (30, 2)), np.full(30, ground_m - 1.0)))  # reflections in puddles
+    assert ground_height(np.vstack((flat_ground(ground_m), clutter, below))) == pytest.approx(ground_m, abs=0.08)
+
+
+def test_ground_on_a_slope_is_that_below_the_vehicle():
+    assert ground_height(flat_ground(-0.5, slope=0.03)) == pytest.approx(-0.5, abs=0.15)
+
+
+def test_ground_is_smoothed_and_outlives_blindness():
+    estimator = GroundEstimator(smoothing=0.2)
+    assert estimator.update(np.zeros((0, 3), np.float32)) == 0.0
+    assert estimator.update(flat_ground(-1.0)) == pytest.approx(-1.0, abs=0.08)
+    assert estimator.update(flat_ground(-0.5)) == pytest.approx(-0.9, abs=0.08)
+    assert estimator.update(np.zeros((3, 3), np.float32)) == pytest.approx(-0.9, abs=0.08)
+
+
+def test_occupied_means_a_return_between_knee_and_head():
+    points = np.array(
+        [[0.5, 0.5, 0.29], [1.5, 0.5, 0.31], [2.5, 0.5, 1.99], [3.5, 0.5, 2.01], [-10.0, -10.0, 1.0], [20.0, 0.5, 1.0], [np.inf, 0, 1]],
+        np.float32,
+    )
+    occupied = occupancy_grid(points - [0, 0, 1.5], -1.5, GRID)
+    assert [tuple(cell) for cell in np.argwhere(occupied)] == [(0, 0), (10, 11), (10, 12)]  # [y, x]
+
+
+def test_seen_up_to_the_first_obstacle_and_not_behind():
+    points = np.vstack((wall(5.5, -2, 2, 0.3, 2.0), flat_ground(0.0, count=40_000), wall(12.5, -8, 8, 0.3, 2.0)))
+    hidden = (points[:, 0] > 5.6) & (np.abs(points[:, 1] / points[:, 0]) < 2 / 5.5)
+    seen = visible_cells(points[~hidden], 0.0, GRID)
+    row = 10  # y = 0.5
+    assert seen[row, 10:16].all()  # x = 0.5 .. 5.5: the way there and the wall itself
+    assert not seen[row, 17:].any()
+    assert seen[17, 12:19].all()  # to the side of the wall the ground shows the way
+    assert not visible_cells(np.zeros((0, 3), np.float32), 0.0, GRID).any()
+
+
+def test_what_is_seen_depends_on_where_the_sensor_stands():
+    points = np.vstack([wall(5.5, -9, 9, 0.3, 2.0)])
+    assert visible_cells(points, 0.0, GRID)[10, 12]
+    assert not visible_cells(points, 0.0, GRID, sensor_xy_m=(8.0, 0.5))[10, 12]
+    assert visible_cells(points, 0.0, GRID, sensor_xy_m=(8.0, 0.5))[10, 17]
+
+
+def test_pillars_against_a_loop():
+    points = RNG.uniform((-12, -12, -2), (22, 12, 6), (3000, 3)).astype(np.float32)
+    intensity = RNG.uniform(0, 255, 3000).astype(np.float32)
+    bands, ground = (-0.3, 0.3, 1.0, 2.0, 3.0), -0.5
+    features = pillars(points, ground, GRID, bands, intensity)
+    assert features.shape == (pillar_channels(bands), GRID.rows, GRID.columns)
+    expected = np.zeros_like(features)
+    for row in range(GRID.rows):
+        for column in range(GRID.columns):
+            height = points[:, 2] - np.float32(ground)
+            own = (
+                (np.floor(points[:, 0] + 10) == column) & (np.floor(points[:, 1] + 10) == row) & (height >= bands[0]) & (height < bands[-1])
+            )
+            if own.any():
+                heads = [np.log1p(own.sum()) / 4, height[own].mean() / 2, height[own].max() / 2, intensity[own].mean() / 255]
+                per_band = [np.log1p((own & (height >= low) & (height < high)).sum()) / 4 for low, high in itertools.pairwise(bands)]
+                expected[:, row, column] = [*heads, *per_band]
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+def test_pillars_of_nothing():
+    features = pillars(np.zeros((0, 3), np.float32), 0.0)
+    assert features.shape == (pillar_channels(), DEFAULT_GRID.rows, DEFAULT_GRID.columns)
+    assert not features.any()
