@@ -99,12 +99,14 @@ class Path2D:
             speed[i] = min(speed[i], np.sqrt(speed[i + 1] ** 2 + 2 * 1.2 * (self.arc_m[i + 1] - self.arc_m[i])))
         return speed
 
-    def project(self, points_m: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Distance along the way of the nearest sample, and the distance from it: (P, 2) -> (P,), (P,)."""
-        offset = points_m[:, None, :] - self.points_m[None, :, :]
+    def project(self, points_m: FloatArray, start_m: float, stop_m: float) -> tuple[FloatArray, FloatArray]:
+        """Distance along the way of the nearest sample between start and stop, and the distance from it: (P, 2) -> (P,), (P,)."""
+        first, last = np.searchsorted(self.arc_m, [start_m, stop_m])
+        window = slice(max(int(first) - 1, 0), int(last) + 1)
+        offset = points_m[:, None, :] - self.points_m[None, window, :]
         squared = np.einsum("pld,pld->pl", offset, offset)
         nearest = squared.argmin(axis=1)
-        return self.arc_m[nearest], np.sqrt(squared[np.arange(len(nearest)), nearest])
+        return self.arc_m[window][nearest], np.sqrt(squared[np.arange(len(nearest)), nearest])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jepa_ros.sim.ways import Ways, finish
 from jepa_ros.types import FloatArray
 
 REACH_M = 110.0  # streets end here
-WALK_REACH_M = 75.0  # at a crossing people come from this far
+WALK_REACH_M = 60.0  # at a crossing people come from this far
 PARKING_M = 2.2  # width of a parking lane
 FURNITURE_M = 0.9  # strip behind the kerb for trees and lamps
 PAINT = (0.88, 0.88, 0.86)
@@ -81,8 +81,8 @@ def crossing(seed: int, rng: np.random.Generator) -> Layout:
     entries = [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)]
     traffic = [_way(e, 0, lanes, stops, "car", int(rng.integers(0, 3)), rng.uniform(5.5, 8.5)) for e in entries]
     traffic += [_way(e, -1, lanes, stops, "cyclist", int(rng.integers(0, 2)), rng.uniform(3.5, 5.0)) for e in entries]
-    ego = _way((1.0, 0.0), int(rng.integers(-1, 2)), lanes, stops, "car", 1, rng.uniform(3.0, 7.0))
-    return finish(build, ways, "crossing", seed, (int(rng.integers(24, 40)), 2), ego, rng.uniform(66, 88), "car", tuple(traffic))
+    ego = _way((1.0, 0.0), int(rng.integers(-1, 2)), lanes, stops, "car", 1, rng.uniform(2.5, 6.0))
+    return finish(build, ways, "crossing", seed, (int(rng.integers(28, 44)), 2), ego, rng.uniform(66, 88), "car", tuple(traffic))
 
 
 def _corner(build: Builder, ways: Ways, rng: np.random.Generator, sx: float, sy: float, kerbs: FloatArray, widths: FloatArray) -> int:
@@ -102,7 +102,7 @@ def _corner(build: Builder, ways: Ways, rng: np.random.Generator, sx: float, sy:
     at_y, at_x = sy * (kerbs[0] + (FURNITURE_M + widths[0]) / 2), sx * (kerbs[1] + (FURNITURE_M + widths[1]) / 2)
     half_y, half_x = (widths - FURNITURE_M) / 2 - 0.4
     corner = ways.node((at_x, at_y), (half_x, half_y))
-    distances = np.linspace(25, WALK_REACH_M, 4)
+    distances = np.linspace(24, WALK_REACH_M, 3)
     last = len(distances) - 1
     ways.chain([corner, *(ways.node((sx * d, at_y), (1.0, half_y), i == last) for i, d in enumerate(distances))])
     ways.chain([corner, *(ways.node((at_x, sy * d), (half_x, 1.0), i == last) for i, d in enumerate(distances))])

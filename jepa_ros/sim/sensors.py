@@ -149,10 +149,41 @@ class Renderer:
         """(height, width, 3) uint8 rgb at the present moment; `base_from_camera` is the pose of the optical frame."""
         world_from_camera = self._simulation.world_from_base() @ base_from_camera
         directions, origin = self._rays @ world_from_camera[:3, :3].T, world_from_camera[:3, 3]
-        hits = cast(self._simulation, origin, directions, self._max_range_m)
+        hits = self._cast(origin, directions)
         rgb = self._shader.shade(hits.geom, hits.distance_m, hits.normals, origin, directions)
         rgb += rng.normal(0.0, 0.006, (len(rgb), 1))
         return (np.clip(rgb, 0.0, 1.0) * 255).astype(np.uint8).reshape(self._camera.height, self._camera.width, 3)
+
+    def _cast(self, origin: FloatArray, directions: FloatArray) -> Hits:
+        """Cast every second pixel of every second row; in between only where the four around do not lie on one plane.
+
+        Halves the time. The plane gives exact distances; only things less than two pixels wide can get lost.
+        """
+        height, width = self._camera.height, self._camera.width
+        index = np.arange(height * width).reshape(height, width)
+        coarse = index[::2, ::2]
+        sparse = cast(self._simulation, origin, directions[coarse.ravel()], self._max_range_m)
+        geom, normals = sparse.geom.reshape(coarse.shape), sparse.normals.reshape(*coarse.shape, 3)
+        below, right = (
+            np.minimum(np.arange(coarse.shape[0]) + 1, coarse.shape[0] - 1),
+            np.minimum(np.arange(coarse.shape[1]) + 1, coarse.shape[1] - 1),
+        )
+        flat = np.ones(coarse.shape, dtype=bool)
+        for rows, columns in ((slice(None), right), (below, slice(None)), (below[:, None], right)):
+            flat &= (geom == geom[rows, columns]) & (np.abs(normals - normals[rows, columns]).max(axis=2) < 1e-6)
+        # Every pixel takes over the plane of its coarse neighbour up and to the left.
+        owner = (np.arange(height) // 2)[:, None] * coarse.shape[1] + (np.arange(width) // 2)
+        owner = owner.ravel()
+        hits = Hits(np.full(len(owner), -1.0), sparse.geom[owner], sparse.normals[owner])
+        offset = np.einsum("nd,nd->n", sparse.normals, directions[coarse.ravel()]) * sparse.distance_m
+        facing = np.einsum("nd,nd->n", hits.normals, directions)
+        solid = (hits.geom >= 0) & (np.abs(facing) > 1e-9)
+        hits.distance_m[solid] = offset[owner[solid]] / facing[solid]
+        exact = ~flat.ravel()[owner]
+        exact[coarse.ravel()] = False
+        fine = cast(self._simulation, origin, directions[exact], self._max_range_m)
+        hits.distance_m[exact], hits.geom[exact], hits.normals[exact] = fine.distance_m, fine.geom, fine.normals
+        return hits
 
 
 @dataclass(frozen=True)

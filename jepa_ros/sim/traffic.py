@@ -17,6 +17,7 @@ from jepa_ros.types import FloatArray
 GREEN_S, ALL_RED_S = 11.0, 3.0
 MAX_ACCELERATION_MPS2, COMFORT_BRAKE_MPS2, HARD_BRAKE_MPS2 = 1.6, 2.2, 7.0
 FAR_M = 1e3
+LOOK_AHEAD_M = 40.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ def _gap_ahead(vehicle: Vehicle, others: list[Vehicle], people_m: FloatArray, pe
         can_stop = vehicle.speed_mps**2 / (2 * 3.5) < gap
         if 0 < gap < best and can_stop:
             best, closing = gap, vehicle.speed_mps
-    near = [other for other in others if other is not vehicle and np.abs(other.pose[:2] - vehicle.pose[:2]).max() < 40.0]
+    near = [other for other in others if other is not vehicle and np.abs(other.pose[:2] - vehicle.pose[:2]).max() < LOOK_AHEAD_M]
+    close = np.abs(people_m - vehicle.pose[:2]).max(axis=1, initial=0.0) < LOOK_AHEAD_M
+    people_m, people_mps = people_m[close], people_mps[close]
     points = [people_m, people_m + 0.8 * people_mps]
     sizes = [np.full((2 * len(people_m), 2), RADIUS_M)]
     for other in near:
@@ -137,7 +140,7 @@ def _gap_ahead(vehicle: Vehicle, others: list[Vehicle], people_m: FloatArray, pe
     everything = np.concatenate(points)
     if not len(everything):
         return best, closing
-    arc, lateral = path.project(everything)
+    arc, lateral = path.project(everything, vehicle.arc_m, vehicle.arc_m + LOOK_AHEAD_M)
     size = np.concatenate(sizes)[:, 0]
     gaps = arc - vehicle.arc_m - kind.half_length_m - size
     relevant = (lateral < kind.half_width_m + size + 0.3) & (arc > vehicle.arc_m + 0.5 * kind.half_length_m) & (gaps < best)
