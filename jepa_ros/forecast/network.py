@@ -52,14 +52,23 @@ class Frames:
 
     def to_own(self, points: Tensor) -> Tensor:
         """(B, ..., 2) world points -> own frame."""
-        shape = (len(points),) + (1,) * (points.dim() - 2) + (2,)
-        flat = (points - self.origin.view(shape)).flatten(1, -2)
-        return (flat @ self.rotation.mT).view(points.shape)
+        x, y = (points - self.origin.view(self._shape(points, 2))).unbind(-1)
+        cos, sin = self._direction(points)
+        return torch.stack((cos * x + sin * y, cos * y - sin * x), dim=-1)
 
     def to_world(self, points: Tensor) -> Tensor:
         """(B, ..., 2) own frame -> world."""
-        shape = (len(points),) + (1,) * (points.dim() - 2) + (2,)
-        return (points.flatten(1, -2) @ self.rotation).view(points.shape) + self.origin.view(shape)
+        x, y = points.unbind(-1)
+        cos, sin = self._direction(points)
+        return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1) + self.origin.view(self._shape(points, 2))
+
+    def _direction(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        shape = self._shape(points, 1)[:-1]
+        return self.rotation[:, 0, 0].view(shape), self.rotation[:, 0, 1].view(shape)
+
+    @staticmethod
+    def _shape(points: Tensor, last: int) -> tuple[int, ...]:
+        return (len(points),) + (1,) * (points.dim() - 2) + (last,)
 
 
 @dataclass
@@ -143,11 +152,12 @@ class ContextEncoder(nn.Module):
         nobody = self.nobody.expand(len(own), 1, -1)
         keys, values = torch.cat((nobody, keys_values), dim=1).chunk(2, dim=-1)
         keep = torch.cat((torch.ones_like(has_neighbour[:, :1]), has_neighbour), dim=1)
+        # Written out as products and sums: batches of tiny matrix products are slower on a CPU.
         split = (len(own), keys.shape[1], self.heads, -1)
-        query = self.query(x).view(len(own), self.heads, -1)
-        score = torch.einsum("bhd,bmhd->bhm", query, keys.view(split)) / math.sqrt(query.shape[-1])
-        weight = score.masked_fill(~keep[:, None], -1e4).softmax(dim=-1)
-        x = x + self.social(torch.einsum("bhm,bmhd->bhd", weight, values.view(split)).flatten(1))
+        query = self.query(x).view(len(own), 1, self.heads, -1)
+        score = (query * keys.reshape(split)).sum(dim=-1) / math.sqrt(query.shape[-1])  # (B, M + 1, heads)
+        weight = score.masked_fill(~keep[..., None], -1e4).softmax(dim=1)
+        x = x + self.social((weight[..., None] * values.reshape(split)).sum(dim=1).flatten(1))
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
@@ -201,14 +211,19 @@ class Decoder(nn.Module):
         path = path * 0.1 + self.linear(own.flatten(1))[:, None] * 0.1
         velocity = (own[:, -1] - own[:, -3]) / 2
         straight = velocity[:, None] * torch.arange(1, HORIZON + 1)[:, None]
-        means = straight[:, None] + (path.view(people, self.modes, 2, PATH_TERMS) @ self.path_basis).mT
+        means = straight[:, None] + _on_basis(path.unflatten(-1, (2, PATH_TERMS)), self.path_basis).mT
         time = torch.arange(1, HORIZON + 1, dtype=own.dtype)[:, None]
-        log_sigma = (sigma.view(people, self.modes, 2, COVARIANCE_TERMS) @ self.sigma_basis).mT + torch.log(0.05 * time)
-        rho = 0.95 * torch.tanh(rho @ self.sigma_basis[:2])
+        log_sigma = _on_basis(sigma.unflatten(-1, (2, COVARIANCE_TERMS)), self.sigma_basis).mT + torch.log(0.05 * time)
+        rho = 0.95 * torch.tanh(_on_basis(rho, self.sigma_basis[:2]))
         # Mode 0 is the single best path: it is trained as such, and by construction no other mode is more probable.
         others = logits[:, 1:, 0]
         best = others.max(dim=-1, keepdim=True).values + torch.nn.functional.softplus(logits[:, 0])
         return Mixture(means, log_sigma.clamp(min=-6.0, max=3.0), rho, torch.cat((best, others), dim=-1))
+
+
+def _on_basis(terms: Tensor, basis: Tensor) -> Tensor:
+    """(..., terms) @ (terms, H) as one matrix product."""
+    return (terms.reshape(-1, terms.shape[-1]) @ basis).view(*terms.shape[:-1], -1)
 
 
 class TrackNetwork(nn.Module):

@@ -1,4 +1,7 @@
-"""Train the pedestrian forecaster: `python -m jepa_ros.training forecaster --data DIR [--exclude SCENE]`."""
+"""Train the pedestrian forecaster: `python -m jepa_ros.training forecaster --data DIR [--exclude SCENE]`.
+
+What it writes is not yet calibrated; see `forecaster_calibration`.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,9 @@ from tqdm import tqdm
 
 from jepa_ros import __version__
 from jepa_ros.config import param, validate
-from jepa_ros.forecast.learned import LearnedForecaster, read_metadata
+from jepa_ros.forecast.learned import LearnedForecaster
 from jepa_ros.forecast.network import FutureEncoder, NetworkConfig, TrackNetwork
 from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
-from jepa_ros.training.forecaster_calibration import calibrate
 from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, joined, read_recordings, table_of
 from jepa_ros.training.forecaster_losses import LossConfig, latent_losses, mixture_losses
 
@@ -166,16 +168,6 @@ def train(trainer: Trainer, checkpoint: Path | None) -> None:
     bar.close()
 
 
-def held_out_by(paths: list[Path], training: list[Recording]) -> list[tuple[TrackNetwork, Recording]]:
-    """Networks trained on less, each with the recordings of `training` that it has not seen; for the calibration."""
-    pairs = []
-    for path in paths:
-        left_out = json.loads(read_metadata(path)["training"])["recordings_left_out"]
-        network = LearnedForecaster.load(path).network
-        pairs += [(network, recording) for recording in training if recording.name in left_out]
-    return pairs
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `python -m jepa_ros.training forecaster`."""
     defaults = TrainConfig()
@@ -187,13 +179,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--steps", type=int, default=defaults.steps)
     parser.add_argument("--latent-weight", type=float, default=defaults.loss.latent, help="0 trains without the latent objective")
-    parser.add_argument("--calibrate-with", type=Path, nargs="*", default=[], help="forecasters trained with further scenes left out")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint beside --out, with the same result")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train, calibrate and write one forecaster. Raises ValueError for bad options."""
+    """Train one forecaster and write it, not yet calibrated. Raises ValueError for bad options."""
     torch.set_num_threads(args.threads)
     config = TrainConfig(seed=args.seed, steps=args.steps, loss=LossConfig(latent=args.latent_weight))
     recordings = training_recordings(args.data, args.exclude)
@@ -206,7 +197,6 @@ def run(args: argparse.Namespace) -> None:
         trainer.restore(torch.load(checkpoint, weights_only=True))
     started = time.monotonic()
     train(trainer, checkpoint)
-    calibration = calibrate(held_out_by(args.calibrate_with, recordings))
     facts: dict[str, object] = {
         "recordings": [recording.name for recording in recordings],
         "recordings_left_out": sorted(name for scene in args.exclude for name in RECORDINGS_OF_SCENE[scene]),
@@ -215,5 +205,5 @@ def run(args: argparse.Namespace) -> None:
         "loss": {name: round(value, 4) for name, value in trainer.running.items()},
         "version": __version__,
     }
-    LearnedForecaster(trainer.averaged, calibration).save(args.out, facts)
-    print(json.dumps({"out": str(args.out), "calibration": dataclasses.asdict(calibration), **facts["loss"]}))  # type: ignore[dict-item]
+    LearnedForecaster(trainer.averaged).save(args.out, facts)
+    print(json.dumps({"out": str(args.out), "seconds": facts["seconds"], "loss": facts["loss"]}))

@@ -1,23 +1,29 @@
-"""Corrects the stated uncertainty on scenes that the network has not seen.
+"""Corrects the stated uncertainty: `python -m jepa_ros.training.forecaster_calibration --data DIR FILE...`.
 
-Standard deviations fitted on the training scenes are too small, or too large, elsewhere. So networks are trained without further scenes,
-and three numbers are fitted to their forecasts of those scenes: a factor and an addition to the standard deviations, and a temperature.
+Standard deviations fitted on the training scenes are too small, or too large, elsewhere. So three numbers (a factor and an addition to the
+standard deviations, and a temperature) are fitted to what networks forecast in scenes that they were not trained on. Given several
+leave-one-out forecasters, each is corrected by the forecasts that the others make of the scenes which they left out and it did not, so
+that no window of its own left-out scene is used.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jepa_ros.forecast.learned import Calibration, covariances_of
+from jepa_ros.forecast.learned import Calibration, LearnedForecaster, covariances_of, read_metadata
 from jepa_ros.forecast.mixture import log_density
 from jepa_ros.forecast.network import Mixture, TrackNetwork
 from jepa_ros.training.forecaster_augment import TableTensors
-from jepa_ros.training.forecaster_data import Recording, table_of
+from jepa_ros.training.forecaster_data import Recording, read_recordings, table_of
 
 ROWS = 1200  # windows per recording and noise level
 NOISES_M = (0.0, 0.03, 0.06)
@@ -34,8 +40,6 @@ class _HeldOut:
 
 def calibrate(held_out: list[tuple[TrackNetwork, Recording]], seed: int = 0) -> Calibration:
     """The calibration with the least negative log-likelihood, every pair of a network and a recording unseen by it counting alike."""
-    if not held_out:
-        return Calibration()
     generator = torch.Generator().manual_seed(seed)
     cases = [_forecast(network, recording, noise, generator) for network, recording in held_out for noise in NOISES_M]
     raw = torch.zeros(3, requires_grad=True)
@@ -71,3 +75,31 @@ def _forecast(network: TrackNetwork, recording: Recording, noise_m: float, gener
     batch = tensors.batch(torch.from_numpy(rows))
     output = network.eval()(batch.history, batch.seen, batch.near, batch.near_seen)
     return _HeldOut(output.mixture, output.frames.to_own(batch.future))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Calibrate each file by the others and write it again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with splits.json and the recordings of ETH/UCY")
+    parser.add_argument("files", type=Path, nargs="+", help="forecasters, most of them trained with a scene left out")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    recordings = read_recordings(args.data)
+    facts = {path: json.loads(read_metadata(path)["training"]) for path in args.files}
+    forecasters = {path: LearnedForecaster.load(path) for path in args.files}
+    for path in args.files:
+        pairs = [
+            (forecasters[other].network, recordings[name])
+            for other in args.files
+            for name in facts[other]["recordings_left_out"]
+            if name in facts[path]["recordings"]
+        ]
+        if not pairs:
+            raise ValueError(f"{path}: no other file left out a recording that this one was trained on; give more leave-one-out files")
+        calibration = calibrate(pairs)
+        LearnedForecaster(forecasters[path].network, calibration).save(path, facts[path])
+        print(json.dumps({"file": str(path), **dataclasses.asdict(calibration)}))
+
+
+if __name__ == "__main__":
+    main()
