@@ -11,6 +11,7 @@ NEAR_M, FAR_M = 3.0, 20.0  # ring around the vehicle in which the ground is look
 LOWEST_M, HIGHEST_M = -4.0, 1.0  # of the ground relative to base_link
 CELL_M = 1.0
 MIN_CELLS = 10
+ENOUGH_POINTS = 20_000  # more tell nothing new of some hundred squares
 FIT_BAND_M, FIT_ROUNDS = 0.2, 4
 MAX_SLOPE = 0.15  # relative to gravity; a steeper plane is a wall or a hedge
 
@@ -52,7 +53,7 @@ def ground_height(points_anchor_m: FloatArray) -> float | None:
 
 def _lowest_per_cell(points: FloatArray) -> FloatArray:
     """(M, 3): centre of each square metre around the vehicle, and the lowest height in it."""
-    x, y, z = points.T
+    x, y, z = points[:: max(len(points) // ENOUGH_POINTS, 1)].T
     distance = np.hypot(x, y)
     use = (distance > NEAR_M) & (distance < FAR_M) & (z > LOWEST_M) & (z < HIGHEST_M)
     side = round(2 * FAR_M / CELL_M)
