@@ -96,6 +96,11 @@ class Robot:
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
 
+    def forget(self) -> None:
+        """What was heard until now."""
+        for messages in self.heard.values():
+            messages.clear()
+
     def spin(self, seconds: float) -> None:
         self.spin_until(lambda: False, seconds)
 

@@ -22,6 +22,26 @@ DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CL
 LISTENED = ("/lidar", "/odom", "/cam/image_raw", "/cam/camera_info")
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """One node process, unconfigured, for the tests that leave it as they found it."""
+    robot = Robot()
+    start(robot)
+    yield robot
+    robot.close()
+
+
+@pytest.fixture
+def active(shared):
+    shared.forget()
+    assert change(shared, CONFIGURE)
+    assert change(shared, ACTIVATE)
+    shared.wait_until_heard_by(*LISTENED)
+    yield shared
+    assert change(shared, DEACTIVATE)
+    assert change(shared, CLEANUP)
+
+
 @pytest.fixture
 def robot():
     robot = Robot()
@@ -51,53 +71,46 @@ def text(value: str) -> ParameterValue:
     return ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
 
 
-def test_every_output_has_the_stamp_of_its_input(robot):
-    start(robot, autostart="true")
-    robot.wait_until_heard_by(*LISTENED)
-    stamps = robot.drive(10)
-    assert robot.spin_until(lambda: all(robot.heard[topic] for topic in OUTPUTS)), {t: len(robot.heard[t]) for t in OUTPUTS}
+def test_every_output_has_the_stamp_of_its_input(active):
+    stamps = active.drive(10)
+    assert active.spin_until(lambda: all(active.heard[topic] for topic in OUTPUTS)), {t: len(active.heard[t]) for t in OUTPUTS}
     for topic in ("latent", "latent_forecast", "occupancy", "occupancy_grid", "pedestrians"):
-        heard = [stamp_ns(message) for message in robot.heard[topic]]
+        heard = [stamp_ns(message) for message in active.heard[topic]]
         assert set(heard) <= set(stamps), topic
         assert heard == sorted(set(heard)), topic
-    occupancy = robot.heard["occupancy"][-1]
+    occupancy = active.heard["occupancy"][-1]
     grid = np.array(occupancy.probability).reshape(len(occupancy.times_s), occupancy.rows, occupancy.columns)
     assert grid[0].max() == 255
     assert (occupancy.header.frame_id, occupancy.fixed_frame_id) == ("base_link", "odom")
     assert occupancy.anchor_pose.position.x == pytest.approx((stamp_ns(occupancy) - START_NS) / 1e9)
 
-    report = robot.next_diagnostics()
+    report = active.next_diagnostics()
     assert values(report["node"])["lifecycle"] == "active"
     latency = values(report["latency"])
     for stage in ("transport", "receive", "decode", "encode", "predict", "forecast", "publish", "end_to_end"):
         assert 0.0 <= float(latency[f"latency.{stage}.p50_ms"]) <= float(latency[f"latency.{stage}.p99_ms"]) < 10_000
     assert values(report["sensors"])["in_use"] == "lidar, camera"
-    assert int(values(report["worker"])["steps"]) == len(robot.heard["latent"])
+    assert int(values(report["worker"])["steps"]) == len(active.heard["latent"])
     lidar = {key: int(value) for key, value in values(report["input /lidar"]).items() if key != "kind"}
     assert lidar["received"] == lidar["used"] + lidar["dropped_newest_wins"] + lidar["stale"]
 
 
-def test_the_lifecycle_goes_round_and_survives_a_bad_model(robot):
-    start(robot, model="no_such_model")
-    assert not change(robot, CONFIGURE)
-    assert state(robot) == State.PRIMARY_STATE_UNCONFIGURED
-    assert set_parameter(robot, "model", text("persistence")).successful
+def test_deactivate_closes_the_gate_and_a_bad_model_leaves_the_node_alive(shared):
+    assert change(shared, CONFIGURE)
+    assert change(shared, ACTIVATE)
+    shared.wait_until_heard_by(*LISTENED)
+    assert change(shared, DEACTIVATE)
+    assert shared.spin_until(lambda: shared.publishers["/lidar"].get_subscription_count() == 0)
+    shared.forget()
+    shared.drive(3)
+    assert not shared.heard["latent"]
+    assert change(shared, CLEANUP)
 
-    for spell in range(2):
-        assert change(robot, CONFIGURE)
-        assert change(robot, ACTIVATE)
-        robot.wait_until_heard_by(*LISTENED)
-        robot.heard["latent"].clear()
-        robot.drive(4, START_NS + spell * 10**10)
-        assert robot.spin_until(lambda: bool(robot.heard["latent"]))
-        assert change(robot, DEACTIVATE)
-        assert robot.publishers["/lidar"].get_subscription_count() == 0
-        robot.heard["latent"].clear()
-        robot.drive(2, START_NS + 10**9 + spell * 10**10)
-        assert not robot.heard["latent"]
-        assert change(robot, CLEANUP)
-        assert state(robot) == State.PRIMARY_STATE_UNCONFIGURED
-    assert values(robot.next_diagnostics()["node"])["lifecycle"] == "unconfigured"
+    assert set_parameter(shared, "model", text("no_such_model")).successful
+    assert not change(shared, CONFIGURE)
+    assert state(shared) == State.PRIMARY_STATE_UNCONFIGURED
+    assert values(shared.next_diagnostics()["node"])["lifecycle"] == "unconfigured"
+    assert set_parameter(shared, "model", text("persistence")).successful
 
 
 def test_killed_and_started_again(robot):
@@ -117,46 +130,41 @@ def test_killed_and_started_again(robot):
     assert robot.spin_until(fed, 30)
 
 
-def test_a_jump_back_in_time_clears_the_history(robot):
-    start(robot, autostart="true")
-    robot.wait_until_heard_by(*LISTENED)
-    robot.drive(8, START_NS + 60 * 10**9)
-    assert robot.spin_until(lambda: bool(robot.heard["latent"]))
-    before = len(robot.heard["latent"])
-    robot.drive(8, START_NS)
-    assert robot.spin_until(lambda: stamp_ns(robot.heard["latent"][-1]) < START_NS + 10**9), "nothing after the jump"
-    assert len(robot.heard["latent"]) > before
-    worker = values(robot.next_diagnostics()["worker"])
+def test_a_jump_back_in_time_clears_the_history(active):
+    active.drive(8, START_NS + 60 * 10**9)
+    assert active.spin_until(lambda: bool(active.heard["latent"]))
+    before = len(active.heard["latent"])
+    active.drive(8, START_NS)
+    assert active.spin_until(lambda: stamp_ns(active.heard["latent"][-1]) < START_NS + 10**9), "nothing after the jump"
+    assert len(active.heard["latent"]) > before
+    worker = values(active.next_diagnostics()["worker"])
     assert worker["history_cleared"] == "1"
     assert worker["errors"] == "0"
 
 
-def test_a_lost_sensor_is_named_and_the_other_goes_on(robot):
-    start(robot, autostart="true")
-    robot.wait_until_heard_by(*LISTENED)
-    robot.drive(4)
-    robot.drive(15, START_NS + 10**9, lidar=False)
-    report = robot.next_diagnostics()
+def test_a_lost_sensor_is_named_and_the_other_goes_on(active):
+    active.drive(4)
+    active.drive(15, START_NS + 10**9, lidar=False)
+    report = active.next_diagnostics()
     assert report["sensors"].message == "camera only: lidar lost"
     assert values(report["sensors"])["in_use"] == "camera"
-    robot.drive(15, START_NS + 3 * 10**9, camera=False)
-    report = robot.next_diagnostics()
+    active.drive(15, START_NS + 3 * 10**9, camera=False)
+    report = active.next_diagnostics()
     assert report["sensors"].message == "lidar only: camera lost"
     assert values(report["sensors"])["in_use"] == "lidar"
-    robot.drive(4, START_NS + 5 * 10**9)
-    assert robot.next_diagnostics()["sensors"].level == b"\x00"
+    active.drive(4, START_NS + 5 * 10**9)
+    assert active.next_diagnostics()["sensors"].level == b"\x00"
 
 
-def test_parameters_are_described_and_guarded(robot):
-    start(robot)
+def test_parameters_are_described_and_guarded(shared):
     names = ["model", "inputs.cloud_topic", "outputs.top_modes", "sensing.match_tolerance_s", "pipeline.forecaster"]
-    descriptors = robot.call(DescribeParameters, "/world_model/describe_parameters", DescribeParameters.Request(names=names)).descriptors
+    descriptors = shared.call(DescribeParameters, "/world_model/describe_parameters", DescribeParameters.Request(names=names)).descriptors
     assert all(descriptor.description for descriptor in descriptors)
     assert [descriptor.read_only for descriptor in descriptors] == [False, True, False, True, True]
-    refused = set_parameter(robot, "outputs.top_modes", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=0))
+    refused = set_parameter(shared, "outputs.top_modes", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=0))
     assert not refused.successful
     assert "top_modes" in refused.reason
-    assert not set_parameter(robot, "inputs.cloud_topic", text("/other")).successful
+    assert not set_parameter(shared, "inputs.cloud_topic", text("/other")).successful
 
 
 def test_a_bad_parameter_at_start_is_named(robot):

@@ -74,8 +74,8 @@ class Inputs:
         self._transport: deque[tuple[int, float]] = deque(maxlen=32)
         self._subscriptions: dict[str, Subscription] = {}
         self._kinds_found: set[str] = set()
-        self._listen("/tf", TF, EVERY, partial(hub.put_transforms, static=False))
-        self._listen("/tf_static", TF, LATCHED, partial(hub.put_transforms, static=True))
+        self._listen("/tf", TF, EVERY, partial(hub.put_transforms, static=False), "tf")
+        self._listen("/tf_static", TF, LATCHED, partial(hub.put_transforms, static=True), "tf_static")
         self._search()
         self._timer = node.create_timer(SEARCH_PERIOD_S, self._search, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -103,17 +103,18 @@ class Inputs:
         for image in self._images or found:
             if graph.get(image) in (IMAGE, COMPRESSED):  # raw or compressed: only the graph knows
                 put = hub.put_compressed_image if graph[image] == COMPRESSED else hub.put_image
-                self._listen(image, graph[image], NEWEST, partial(put, image))
+                self._listen(image, graph[image], NEWEST, partial(put, image), image)
             calibration = self._calibrations.get(image) or find_calibration(image, graph)
             if calibration:
-                self._listen(calibration, INFO, EVERY, partial(hub.put_camera_info, image))
+                self._listen(calibration, INFO, EVERY, partial(hub.put_camera_info, image), f"{image}/camera_info")
 
     def _listen_to_one(self, kind: str, graph: dict[str, str], qos: QoSProfile, put: Callable[[str, Any], None]) -> None:
         topic = self._named.get(KINDS[kind]) or find_one(kind, graph)
         if topic and kind not in self._kinds_found:
-            self._listen(topic, kind, qos, partial(put, topic))
+            self._listen(topic, kind, qos, partial(put, topic), topic)
 
-    def _listen(self, topic: str, kind: str, qos: QoSProfile, put: Callable[[Any], None]) -> None:
+    def _listen(self, topic: str, kind: str, qos: QoSProfile, put: Callable[[Any], None], name: str) -> None:
+        """name: under which the hub counts this input."""
         if topic in self._subscriptions:
             return
         is_sensor = KINDS[kind] in ("camera", "lidar")
@@ -122,11 +123,11 @@ class Inputs:
             try:
                 message = TYPES.deserialize_cdr(data, kind)
             except NO_MESSAGE:
-                self._hub.reject(topic, KINDS[kind], "undeserialisable")
+                self._hub.reject(name, KINDS[kind], "undeserialisable")
                 return
             reason = refusal(kind, message)
             if reason:
-                self._hub.reject(topic, KINDS[kind], reason)
+                self._hub.reject(name, KINDS[kind], reason)
                 return
             put(message)
             if is_sensor:
