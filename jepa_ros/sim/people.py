@@ -1,42 +1,38 @@
-"""People who walk, stop, turn, meet and avoid: the social force model with anticipation, vectorised over people.
-
-The interaction has the elliptical form of Johansson, Helbing and Shukla, "Specification of the social force pedestrian model by
-evolutionary adjustment to video tracking data" (2007): the repulsion depends on where the other one will be a moment later, so people
-start to give way metres ahead. Contacts are resolved after each step, so that nobody overlaps another or enters a wall.
-"""
+"""People who walk, stop, start, turn, meet and avoid: where they want to go, alone, in pairs and in standing groups."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from jepa_ros.sim.layout import Obstacles, WalkGraph
+from jepa_ros.sim.social_force import MAX_ACCELERATION_MPS2, RADIUS_M, Movers, avoid_movers, avoid_people, avoid_walls, separate
+from jepa_ros.sim.worlds import SCENARIOS, make_layout
 from jepa_ros.types import FloatArray
 
-RADIUS_M = 0.25
 RELAXATION_S = 0.5  # time to take up the wanted velocity
-ANTICIPATION_S = 0.9
-PEOPLE_STRENGTH_MPS2, PEOPLE_RANGE_M = 2.6, 0.45
-WALL_STRENGTH_MPS2, WALL_RANGE_M = 4.0, 0.15
-REAR_WEIGHT = 0.15  # what happens behind counts this much
-KEEP_RIGHT = 0.35  # share of a frontal repulsion that turns into a step to the right
-MAX_ACCELERATION_MPS2 = 4.0
 STOP_RATE_HZ = 1.0 / 45.0
 STUCK_AFTER_S = 4.0
+STEP_S = 0.05
 
 
-@dataclass(frozen=True)
-class Movers:
-    """Discs that people avoid and that do not give way: vehicles and the robot."""
+def simulate_crowd(seed: int, n_people: int, steps: int, dt_s: float, scenario: str | None = None) -> FloatArray:
+    """(steps, P, 2) positions in metres of a crowd in a random place, NaN where somebody is absent; needs no MuJoCo.
 
-    positions_m: FloatArray  # (M, 2)
-    velocities_mps: FloatArray  # (M, 2)
-    radii_m: FloatArray  # (M,)
-
-    @staticmethod
-    def none() -> Movers:
-        return Movers(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+    `n_people` are there at any time; whoever leaves is replaced by somebody new, so P >= n_people. `scenario`: None draws one.
+    """
+    rng = np.random.default_rng([seed, 300])
+    layout = make_layout(scenario or list(SCENARIOS)[rng.integers(len(SCENARIOS))], seed)
+    crowd = Crowd(layout.walk, layout.obstacles, n_people, rng, layout.n_standing_groups)
+    substeps = max(1, round(dt_s / STEP_S))
+    seen = []
+    for _ in range(steps):
+        seen.append((crowd.serials.copy(), crowd.positions_m.copy()))
+        for _ in range(substeps):
+            crowd.step(dt_s / substeps)
+    positions = np.full((steps, 1 + max(int(serials.max()) for serials, _ in seen), 2), np.nan)
+    for step, (serials, position) in enumerate(seen):
+        positions[step, serials] = position
+    return positions
 
 
 class Crowd:
@@ -55,7 +51,7 @@ class Crowd:
         self._walk, self._obstacles, self._rng = walk, obstacles, rng
         self.time_s = 0.0
         count = n_people
-        self.positions_m = np.zeros((count, 2))
+        self.positions_m: FloatArray = np.zeros((count, 2))
         self.velocities_mps = np.zeros((count, 2))
         self.headings_rad = np.zeros(count)
         self.gait_rad = rng.uniform(0.0, 2 * np.pi, count)
@@ -74,7 +70,7 @@ class Crowd:
             self._place_on_edge(person)
         self._form_walking_groups()
         self._form_standing_groups(n_standing_groups, clear_of_m)
-        self._separate(Movers.none(), rounds=30)
+        self.positions_m = separate(self.positions_m, Movers.none(), obstacles, rounds=30)
 
     @property
     def standing(self) -> np.ndarray:
@@ -85,18 +81,18 @@ class Crowd:
         """Advance by dt_s (0.1 s at most, or contacts are missed)."""
         movers = movers or Movers.none()
         self.time_s += dt_s
-        self._choose_ways()
-        acceleration = self._drive(movers) + self._avoid_people() + self._avoid_movers(movers) + self._avoid_walls()
+        self._choose_ways(dt_s)
+        position, velocity = self.positions_m, self.velocities_mps
+        acceleration = self._drive(movers) + avoid_people(position, velocity) + avoid_movers(position, velocity, movers)
+        acceleration += avoid_walls(position, self._obstacles)
         size = np.linalg.norm(acceleration, axis=1, keepdims=True)
         acceleration *= np.minimum(1.0, MAX_ACCELERATION_MPS2 / np.maximum(size, 1e-9))
-        velocity = self.velocities_mps + acceleration * dt_s
+        velocity = velocity + acceleration * dt_s
         limit = np.where(self.standing, 0.4, 1.3 * self._wanted_speed_mps)[:, None]
         speed = np.linalg.norm(velocity, axis=1, keepdims=True)
         velocity *= np.minimum(1.0, limit / np.maximum(speed, 1e-9))
-        before = self.positions_m.copy()
-        self.positions_m = before + velocity * dt_s
-        self._separate(movers, rounds=3)
-        moved = (self.positions_m - before) / dt_s
+        self.positions_m = separate(position + velocity * dt_s, movers, self._obstacles, rounds=3)
+        moved = (self.positions_m - position) / dt_s
         # What contacts took away is gone; what they pushed is not kept as speed.
         moved_speed = np.linalg.norm(moved, axis=1, keepdims=True)
         self.velocities_mps = moved * np.minimum(1.0, np.maximum(limit, 0.2) / np.maximum(moved_speed, 1e-9))
@@ -107,7 +103,7 @@ class Crowd:
     def _targets(self) -> FloatArray:
         return self._walk.nodes_m[self._node] + self._walk.half_extent_m[self._node] * self._aside
 
-    def _choose_ways(self) -> None:
+    def _choose_ways(self, dt_s: float) -> None:
         to_target = self._targets() - self.positions_m
         distance = np.linalg.norm(to_target, axis=1)
         closer = distance < self._best_distance_m - 0.2
@@ -115,7 +111,7 @@ class Crowd:
         idle = closer | self.standing
         self._progress_s = np.where(idle, self.time_s, self._progress_s)
         stuck = self.time_s - self._progress_s > STUCK_AFTER_S
-        pauses = self._rng.random(len(distance)) < STOP_RATE_HZ * 0.05
+        pauses = self._rng.random(len(distance)) < STOP_RATE_HZ * dt_s
         for person in np.flatnonzero((distance < 0.9) | stuck).tolist():
             self._arrive(person, bool(stuck[person]))
         on_crossing = self._on_crossing()
@@ -208,8 +204,8 @@ class Crowd:
 
     def _form_standing_groups(self, groups: int, clear_of_m: FloatArray | None) -> None:
         """Two to four people in a circle, at a place off the ego's way."""
-        free = [p for p in range(len(self.serials)) if not np.any(self._leader == p) or np.sum(self._leader == p) == 1]
-        free = [p for p in free if self._leader[p] == p]
+        alone = np.bincount(self._leader, minlength=len(self._leader)) == 1
+        free = np.flatnonzero(alone & (self._leader == np.arange(len(self._leader)))).tolist()
         for _ in range(groups):
             size = int(self._rng.integers(2, 5))
             if len(free) < size:
@@ -233,8 +229,6 @@ class Crowd:
                 self._previous[person] = self._walk.neighbours[node][0]
                 self._node[person] = node
                 self._aside[person] = self._rng.uniform(-1, 1, 2)
-
-    # --- forces, all (P, 2) m/s^2
 
     def _drive(self, movers: Movers) -> FloatArray:
         to_target = self._targets() - self.positions_m
@@ -265,54 +259,6 @@ class Crowd:
             wait[person] = bool(np.any((along > -3.0) & (along < 3.0 * np.linalg.norm(velocity, axis=1) + 3.0) & (side < 5.0)))
         return wait
 
-    def _avoid_people(self) -> FloatArray:
-        strength = _repulsion(self.positions_m, self.velocities_mps, self.positions_m, self.velocities_mps, 2 * RADIUS_M)
-        return strength.sum(axis=1)
-
-    def _avoid_movers(self, movers: Movers) -> FloatArray:
-        if not len(movers.radii_m):
-            return np.zeros_like(self.positions_m)
-        reach = RADIUS_M + movers.radii_m[None, :]
-        return 1.5 * _repulsion(self.positions_m, self.velocities_mps, movers.positions_m, movers.velocities_mps, reach).sum(axis=1)
-
-    def _avoid_walls(self) -> FloatArray:
-        away, gap = self._from_walls()
-        push = WALL_STRENGTH_MPS2 * np.exp(np.minimum(RADIUS_M - gap, 0.3) / WALL_RANGE_M)
-        return (away * push[..., None]).sum(axis=1)
-
-    def _from_walls(self) -> tuple[FloatArray, FloatArray]:
-        """Unit vectors (P, W, 2) away from every wall piece and disc, and the gaps (P, W)."""
-        start, end = self._obstacles.segments_m[:, 0], self._obstacles.segments_m[:, 1]
-        way = end - start
-        share = np.einsum("psd,sd->ps", self.positions_m[:, None] - start, way) / np.maximum(np.einsum("sd,sd->s", way, way), 1e-9)
-        nearest = start + np.clip(share, 0.0, 1.0)[..., None] * way
-        offset = np.concatenate([self.positions_m[:, None] - nearest, self.positions_m[:, None] - self._obstacles.discs_m[:, :2]], axis=1)
-        gap = np.linalg.norm(offset, axis=2)
-        thickness = np.concatenate([np.zeros(len(start)), self._obstacles.discs_m[:, 2]])
-        return offset / np.maximum(gap, 1e-6)[..., None], gap - thickness
-
-    # --- contacts and bodies
-
-    def _separate(self, movers: Movers, rounds: int) -> None:
-        for _ in range(rounds):
-            offset = self.positions_m[:, None] - self.positions_m[None, :]
-            gap = np.linalg.norm(offset, axis=2)
-            np.fill_diagonal(gap, np.inf)
-            depth = np.maximum(2 * RADIUS_M - gap, 0.0)
-            self.positions_m = self.positions_m + (offset / np.maximum(gap, 1e-6)[..., None] * (0.5 * depth)[..., None]).sum(axis=1)
-            if len(movers.radii_m):
-                offset = self.positions_m[:, None] - movers.positions_m[None, :]
-                gap = np.linalg.norm(offset, axis=2)
-                depth = np.maximum(RADIUS_M + movers.radii_m - gap, 0.0)
-                deepest = depth.argmax(axis=1)
-                rows = np.arange(len(gap))
-                unit = offset[rows, deepest] / np.maximum(gap[rows, deepest], 1e-6)[:, None]
-                self.positions_m = self.positions_m + unit * depth[rows, deepest][:, None]
-            away, gap = self._from_walls()
-            if gap.shape[1]:
-                rows, worst = np.arange(len(gap)), gap.argmin(axis=1)
-                self.positions_m = self.positions_m + away[rows, worst] * np.maximum(RADIUS_M - gap[rows, worst], 0.0)[:, None]
-
     def _turn_and_stride(self, dt_s: float) -> None:
         speed = np.linalg.norm(self.velocities_mps, axis=1)
         wanted = np.arctan2(self.velocities_mps[:, 1], self.velocities_mps[:, 0])
@@ -325,23 +271,3 @@ class Crowd:
 def step_length_m(speed_mps: FloatArray) -> FloatArray:
     """Length of one step at a walking speed; two steps are one turn of the gait."""
     return 0.35 + 0.27 * speed_mps
-
-
-def _repulsion(
-    position: FloatArray, velocity: FloatArray, others: FloatArray, others_velocity: FloatArray, reach_m: float | FloatArray
-) -> FloatArray:
-    """(P, M, 2): how each of the M others pushes each of the P people. A pair at the same place (a person and itself) pushes nothing."""
-    offset = position[:, None] - others[None, :]
-    shift = (others_velocity[None, :] - velocity[:, None]) * ANTICIPATION_S
-    later = offset - shift
-    near, far = np.linalg.norm(offset, axis=2), np.linalg.norm(later, axis=2)
-    axis = 0.5 * np.sqrt(np.maximum((near + far) ** 2 - np.einsum("pmd,pmd->pm", shift, shift), 1e-4))
-    direction = 0.5 * (offset / np.maximum(near, 1e-6)[..., None] + later / np.maximum(far, 1e-6)[..., None])
-    size = PEOPLE_STRENGTH_MPS2 * np.exp(np.minimum(reach_m - axis, 0.4) / PEOPLE_RANGE_M) * (near + far) / (2 * axis)
-    speed = np.linalg.norm(velocity, axis=1)
-    ahead = -np.einsum("pmd,pd->pm", offset, velocity) / np.maximum(near * speed[:, None], 1e-6)
-    size = size * np.where(speed[:, None] > 0.1, REAR_WEIGHT + (1 - REAR_WEIGHT) * (1 + ahead) / 2, 1.0)
-    size = np.minimum(size, 2 * MAX_ACCELERATION_MPS2) * (near > 1e-6)
-    right = np.stack([velocity[:, 1], -velocity[:, 0]], axis=1) / np.maximum(speed, 1e-6)[:, None]
-    frontal = np.maximum(ahead, 0.0) ** 4 * (speed[:, None] > 0.1)
-    return size[..., None] * (direction + KEEP_RIGHT * frontal[..., None] * right[:, None])

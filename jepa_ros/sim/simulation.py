@@ -9,7 +9,8 @@ import numpy as np
 
 from jepa_ros.sim.bodies import CYCLIST_SIZE_M, compile_model, pose_bodies
 from jepa_ros.sim.layout import Layout
-from jepa_ros.sim.people import RADIUS_M, Crowd, Movers
+from jepa_ros.sim.people import Crowd
+from jepa_ros.sim.social_force import RADIUS_M, Movers
 from jepa_ros.sim.traffic import Vehicle, advance, populate, restart_if_done
 from jepa_ros.sim.worlds import make_layout
 from jepa_ros.types import FloatArray
@@ -52,7 +53,7 @@ class Simulation:
         self._command: tuple[float, float] | None = None
         self.model = compile_model(self.layout, self.crowd, self.vehicles, look_rng)
         self.data = mujoco.MjData(self.model)
-        pose_bodies(self.data, self.layout, self.crowd, self.vehicles)
+        self._pose()
 
     def command(self, speed_mps: float, yaw_rate_radps: float) -> None:
         """From now on the ego is driven by commands, not by its route."""
@@ -62,7 +63,7 @@ class Simulation:
         """Advance by dt_s in substeps of at most 0.05 s."""
         for _ in range(max(1, round(dt_s / SUBSTEP_S))):
             self._substep(dt_s / max(1, round(dt_s / SUBSTEP_S)))
-        pose_bodies(self.data, self.layout, self.crowd, self.vehicles)
+        self._pose()
 
     def world_from_base(self) -> FloatArray:
         """(4, 4) the true pose of the ego."""
@@ -96,6 +97,9 @@ class Simulation:
         for i, (x, y, yaw) in enumerate(self.layout.parked):
             found.append(Agent(1000 + i, "car", np.array([x, y, 0.75]), yaw, np.array([4.3, 1.8, 1.5]), np.zeros(2)))
         return found
+
+    def _pose(self) -> None:
+        pose_bodies(self.data, self.layout, self.crowd, self.vehicles)
 
     def _substep(self, dt_s: float) -> None:
         self.time_s += dt_s

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jepa_ros.sim.layout import Lane
-from jepa_ros.sim.people import RADIUS_M
+from jepa_ros.sim.social_force import RADIUS_M
 from jepa_ros.types import FloatArray
 
 GREEN_S, ALL_RED_S = 11.0, 3.0
