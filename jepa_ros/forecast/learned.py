@@ -126,9 +126,10 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 def covariances_of(mixture: Mixture, calibration: Calibration, rotation: Tensor | None = None) -> Tensor:
     """(B, K, H, 2, 2) with the floor and the calibration applied: in the own frame, or turned to the world by `rotation` (B, 2, 2)."""
-    variance = (2 * mixture.log_sigma).exp() * calibration.sigma_scale**2 + SIGMA_FLOOR_M**2 + calibration.sigma_m**2
-    a, b = variance.unbind(-1)
-    c = mixture.rho * (a * b).sqrt()
+    raw = (2 * mixture.log_sigma).exp() * calibration.sigma_scale**2
+    c = mixture.rho * (raw[..., 0] * raw[..., 1]).sqrt()
+    # Added to both axes alike, so that no direction is surer than the floor.
+    a, b = (raw + SIGMA_FLOOR_M**2 + calibration.sigma_m**2).unbind(-1)
     if rotation is not None:  # rotation.T @ covariance @ rotation, written out: batches of 2 x 2 products are slow
         cos, sin = rotation[:, 0, 0, None, None], rotation[:, 0, 1, None, None]
         cc, ss, cs = cos * cos, sin * sin, cos * sin

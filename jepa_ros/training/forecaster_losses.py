@@ -52,12 +52,13 @@ def mixture_losses(mixture: Mixture, future: Tensor, known: Tensor, winners: flo
 
 def step_log_density(mixture: Mixture, gap: Tensor) -> Tensor:
     """(B, H): log density of each step's mixture, given the gaps (B, K, H, 2) between the truth and the means."""
-    variance = (2 * mixture.log_sigma).exp() + SIGMA_FLOOR_M**2
-    sx, sy = variance.sqrt().unbind(-1)
-    x, y = gap[..., 0] / sx, gap[..., 1] / sy
-    free = 1 - mixture.rho.square()
-    exponent = -0.5 * (x * x + y * y - 2 * mixture.rho * x * y) / free
-    log_norm = -sx.log() - sy.log() - 0.5 * free.log() - math.log(2 * math.pi)
+    raw = (2 * mixture.log_sigma).exp()
+    c = mixture.rho * (raw[..., 0] * raw[..., 1]).sqrt()
+    a, b = (raw + SIGMA_FLOOR_M**2).unbind(-1)
+    determinant = a * b - c * c
+    x, y = gap.unbind(-1)
+    exponent = -0.5 * (b * x * x - 2 * c * x * y + a * y * y) / determinant
+    log_norm = -0.5 * determinant.log() - math.log(2 * math.pi)
     return torch.logsumexp(exponent + log_norm + mixture.logits.log_softmax(dim=1)[..., None], dim=1)
 
 
