@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import yaml
 
-from jepa_ros.config import param, validate
+from jepa_ros.config import from_dict, param, validate
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
@@ -103,3 +106,16 @@ def test_changes_are_validated_as_a_whole(make_node):
         assert not result.successful, name
         assert result.reason
     assert len(seen) == 1
+
+
+def test_the_shipped_parameter_file_fits_the_node(make_node):
+    pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
+    from jepa_ros.ros.stream import WorldModelConfig
+
+    shipped = Path(__file__).parents[1] / "config" / "jepa_ros.yaml"
+    # What is commented out is an example and must fit, too; prose begins with a capital letter.
+    commented = re.sub(r"(?m)^    # (?![A-Z])", "    ", shipped.read_text())
+    for text in (shipped.read_text(), commented):
+        values = yaml.safe_load(text)["/**/world_model"]["ros__parameters"]
+        assert from_dict(WorldModelConfig, values).model == "scene_jepa"
+    assert {"inputs", "sensing", "pipeline"} <= set(values)
