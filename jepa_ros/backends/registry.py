@@ -28,4 +28,6 @@ def _lazy(module: str, extra: str | None = None) -> Loader:
 BACKENDS: dict[str, Loader] = {
     "scene_jepa": _lazy("jepa_ros.backends.scene_jepa.model"),
     "persistence": _lazy("jepa_ros.backends.persistence"),
+    "vjepa2": _lazy("jepa_ros.backends.vjepa2", extra="hub"),
+    "ijepa": _lazy("jepa_ros.backends.ijepa", extra="hub"),
 }

@@ -121,7 +121,7 @@ class DemoLog:
             people=people,
             pedestrians=forecast,
             surprise=latent.surprise if latent else math.nan,
-            timings_ms=self.stage_latencies_ms("p50"),
+            timings_ms={stage: p50 for stage, p50 in self.stage_latencies_ms("p50").items() if stage not in ("transport", "end_to_end")},
         )
 
     def stage_latencies_ms(self, quantile: str) -> dict[str, float]:
