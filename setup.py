@@ -27,6 +27,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "hub": ["transformers>=5.0"],
         "sim": ["mujoco>=3.1"],
         "viz": ["matplotlib", "pillow"],
         "train": ["tensorboard"],
