@@ -39,6 +39,13 @@ def test_kitti_every_sweep_with_its_image_and_the_ground_under_the_wheels():
     np.testing.assert_allclose(np.linalg.norm(travelled, axis=1) / seconds, 3.0, atol=0.5)
 
 
+def test_kitti_car_does_not_see_its_own_mirrors():
+    observation = next(open_bag(recording("kitti_0005/bag")))
+    points = observation.lidar.points_m
+    assert not ((np.abs(points[:, 0] + 0.2) < 0.3) & (np.abs(points[:, 1]) < 2.0)).any()
+    assert len(points) == len(observation.lidar.intensity) > 60_000
+
+
 def test_kitti_cyclist_is_where_the_labels_say_in_lidar_grid_and_image():
     observations = {o.stamp_ns: o for o in open_bag(recording("kitti_0005/bag_short"))}
     with (recording("kitti_0005") / "gt_tracks.csv").open() as file:

@@ -5,8 +5,18 @@ import itertools
 import numpy as np
 import pytest
 
-from jepa_ros.sensing import DEFAULT_GRID, GroundEstimator, anchor_points, occupancy_grid, pillar_channels, pillars, visible_cells
+from jepa_ros.sensing import (
+    DEFAULT_GRID,
+    GroundEstimator,
+    SensingConfig,
+    anchor_points,
+    occupancy_grid,
+    pillar_channels,
+    pillars,
+    visible_cells,
+)
 from jepa_ros.sensing.ground import ground_height
+from jepa_ros.sensing.own_body import own_body, without_own_body
 from jepa_ros.sensing.transforms import pose_matrix
 from jepa_ros.types import EgoState, GridSpec, LidarSweep, Observation, gravity_aligned
 
@@ -28,14 +38,24 @@ def observation(points_base: np.ndarray, pose: np.ndarray) -> Observation:
     return Observation(1, EgoState(1, pose, np.zeros(2)), sweep)
 
 
-def test_anchor_points_are_level_and_without_the_vehicle():
+def test_anchor_points_are_level():
     pose = pose_matrix((50, 20, 3), (0.1, -0.05, 0.3, np.sqrt(1 - 0.1**2 - 0.05**2 - 0.3**2)))
     anchored = np.array([[10.0, 2, -1], [-4, -8, 0.5]])
     base_from_anchor = np.linalg.inv(pose) @ gravity_aligned(pose)
     in_base = anchored @ base_from_anchor[:3, :3].T + base_from_anchor[:3, 3]
-    own_roof = np.array([[0.5, 0.3, 1.0], [-2.0, 1.0, 0.2]])
-    np.testing.assert_allclose(anchor_points(observation(np.vstack((own_roof, in_base)), pose)), anchored, atol=1e-4)
-    assert len(anchor_points(observation(own_roof, pose), ego_box_m=(-0.4, -0.4, 0.4, 0.4))) == 2
+    np.testing.assert_allclose(anchor_points(observation(in_base, pose)), anchored, atol=1e-4)
+
+
+def test_own_body_by_the_height_of_the_lidar():
+    points = np.array([[-0.1, -1.6, 1.1], [0.2, 0.1, 0.5], [0, 3, 1]], np.float32)
+    low, roof = (LidarSweep(1, points, points[:, 2], None, None, pose_matrix((0, 0, height), (0, 0, 0, 1))) for height in (0.8, 1.73))
+    assert without_own_body(low, own_body(low, ground_height_m=0.0)).points_m.tolist() == points[[0, 2]].tolist()
+    assert without_own_body(roof, own_body(roof, ground_height_m=0.0)).points_m.tolist() == points[[2]].tolist()
+    # base_link at the height of the lidar, the ground 1.8 m below.
+    assert own_body(low, ground_height_m=-1.0) == own_body(roof, ground_height_m=0.0)
+    assert without_own_body(low, (-1, -2, 1, 4)).intensity.shape == (0,)
+    with pytest.raises(ValueError, match="own_body_m"):
+        SensingConfig(own_body_m=(1.0, 2.0))
 
 
 @pytest.mark.parametrize("ground_m", [-1.9, -0.35, 0.0, 0.2])

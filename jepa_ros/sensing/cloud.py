@@ -20,11 +20,12 @@ INTENSITY_NAMES = ("intensity", "intensities", "i", "reflectivity")
 RING_NAMES = ("ring", "channel", "line", "laser_id")
 TIME_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "time_offset")
 MAX_TIME_OFFSET_S = 10.0
+FARTHEST_M = 1e5  # numbers beyond are garbage, and overflow in later arithmetic
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points in the frame of the message's header; non-finite ones are left out and counted in `dropped`."""
+    """Points in the frame of the message's header; those non-finite or beyond any sensor's range are left out and counted in `dropped`."""
 
     points_m: NDArray[np.float32]  # (N, 3)
     intensity: NDArray[np.float32] | None  # (N,) sensor units
@@ -46,8 +47,8 @@ def decode_cloud(message: Any) -> Cloud:
         raise MalformedMessage("bad_fields", f"a cloud needs x, y and z, got {[field.name for field in message.fields]}")
 
     xyz = _coordinates(points)
-    finite = np.isfinite(xyz)
-    keep = None if finite.all() else finite.all(axis=1)
+    real = np.abs(xyz) <= FARTHEST_M  # False for NaN and infinity too
+    keep = None if real.all() else real.all(axis=1)
     total = len(xyz)
     if keep is not None:
         xyz, points = xyz[keep], points[keep]

@@ -23,5 +23,12 @@ class SensingConfig:
         (), "Extrinsics where no TF gives them, each 'parent child x y z roll pitch yaw' in m and rad"
     )
 
+    own_body_m: tuple[float, ...] = param(
+        (), "Box of the vehicle's own returns: x_min, y_min, x_max, y_max in the base frame, m; empty = by the height of the lidar"
+    )
+
     def __post_init__(self) -> None:
         validate(self)
+        box = self.own_body_m
+        if box and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
+            raise ValueError(f"SensingConfig.own_body_m = {box}: write x_min, y_min, x_max, y_max in m, or leave it empty")

@@ -12,6 +12,7 @@ from jepa_ros.sensing.errors import MalformedMessage, stamp_ns
 from jepa_ros.sensing.transforms import interpolate, invert, message_pose
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
+FASTEST = 1e4  # m/s or rad/s; no vehicle
 MAX_GAP_NS = NANOSECONDS  # between two samples; what happened in a longer one is anyone's guess
 
 
@@ -34,10 +35,10 @@ def read_odometry(message: Any) -> OdometrySample:
         pose = message_pose(message.pose.pose)
     except ValueError as error:
         raise MalformedMessage("non_finite_pose", str(error)) from None
-    if not (np.isfinite(velocity).all() and np.isfinite(yaw_rate)):
+    if not (np.all(np.abs(velocity) < FASTEST) and abs(yaw_rate) < FASTEST):
         raise MalformedMessage("non_finite_pose", f"twist {velocity}, yaw rate {yaw_rate}")
     state = EgoState(stamp, pose, velocity, yaw_rate)
-    return OdometrySample(message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/"), state)
+    return OdometrySample(str(message.header.frame_id).lstrip("/"), str(message.child_frame_id).lstrip("/"), state)
 
 
 class EgoHistory:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import re
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -224,5 +225,6 @@ def _decompress_with_pillow(data: NDArray[np.uint8]) -> Rgb:
     try:
         with Image.open(io.BytesIO(data.tobytes())) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's decoders raise any of these for damaged files
+    # Pillow's decoders raise any of these for damaged files.
+    except (OSError, ValueError, SyntaxError, IndexError, TypeError, struct.error, Image.DecompressionBombError) as error:
         raise MalformedMessage("undecodable_image", str(error)) from None

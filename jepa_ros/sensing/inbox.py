@@ -35,6 +35,7 @@ class Pending:
     name: str
     stamp_ns: int
     arrival_ns: int
+    frame: str
     message: Any
     decode: Callable[[Any], Any]
     decoded: Any = None
@@ -177,7 +178,7 @@ class Inbox:
         if waiting and stamp <= waiting[-1].stamp_ns:
             self.counters[name].stale += 1
             return
-        waiting.append(Pending(name, stamp, self._clock_ns(), message, decode))
+        waiting.append(Pending(name, stamp, self._clock_ns(), str(message.header.frame_id), message, decode))
         # Kept long enough to find the nearest to a sweep that arrives late or waits.
         while waiting[0].stamp_ns < stamp - self._image_span_ns or len(waiting) > MAX_IMAGES:
             self.drop(waiting.popleft())
@@ -189,7 +190,7 @@ class Inbox:
             return
         if self.sweep:
             self.drop(self.sweep)
-        self.sweep = Pending(name, stamp, self._clock_ns(), message, decode_cloud)
+        self.sweep = Pending(name, stamp, self._clock_ns(), str(message.header.frame_id), message, decode_cloud)
 
     def _store_odometry(self, name: str, message: Any) -> None:
         sample = read_odometry(message)
@@ -216,7 +217,7 @@ class Inbox:
             stamp = None if static else stamp_ns(transform.header)
             if stamp is not None and not self._gate.plausible(stamp):
                 raise MalformedMessage("absurd_stamp", f"{stamp} ns is far from the stamps of the sensors")
-            self.tree.add(transform.header.frame_id, transform.child_frame_id, message_pose(transform.transform), stamp)
+            self.tree.add(str(transform.header.frame_id), str(transform.child_frame_id), message_pose(transform.transform), stamp)
         except MalformedMessage as error:
             return error.reason
         except ValueError:

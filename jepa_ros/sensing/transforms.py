@@ -13,6 +13,7 @@ import numpy as np
 
 from jepa_ros.types import NANOSECONDS, FloatArray
 
+FARTHEST_M = 1e9  # UTM and ECEF coordinates stay below
 QUATERNION_TOLERANCE = 0.1  # a norm this far from 1 is rounding or sloppiness; farther is garbage
 
 
@@ -23,14 +24,14 @@ class TransformError(ValueError):
 def pose_matrix(position: Any, quaternion: Any) -> FloatArray:
     """(4, 4) of a position (x, y, z) in m and a quaternion (x, y, z, w).
 
-    Slightly non-unit quaternions are normalised. Raises ValueError where a number is not finite or the quaternion is far from unit length.
+    Slightly non-unit quaternions are normalised. Raises ValueError where a number is not finite or absurd, or the quaternion is far from unit length.
     """
     x, y, z, w = (float(value) for value in quaternion)
     norm = (x * x + y * y + z * z + w * w) ** 0.5
     matrix = np.eye(4)
     matrix[:3, 3] = position
-    if not (np.isfinite(norm) and np.isfinite(matrix[:3, 3]).all()):
-        raise ValueError(f"pose is not finite: position {tuple(position)}, quaternion {(x, y, z, w)}")
+    if not (np.isfinite(norm) and np.all(np.abs(matrix[:3, 3]) < FARTHEST_M)):
+        raise ValueError(f"pose is not finite, or nowhere on Earth: position {tuple(position)}, quaternion {(x, y, z, w)}")
     if abs(norm - 1.0) > QUATERNION_TOLERANCE:
         raise ValueError(f"quaternion {(x, y, z, w)} has norm {norm:.3g}; it must be 1")
     matrix[:3, :3] = _rotation(np.array([x, y, z, w]) / norm)

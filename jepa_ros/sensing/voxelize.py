@@ -13,31 +13,20 @@ from jepa_ros.types import FloatArray, GridSpec, Observation
 DEFAULT_GRID = GridSpec(rows=128, columns=128, resolution_m=0.4, origin_m=(-25.6, -25.6))
 OCCUPIED_M = (0.3, 2.0)  # heights above the ground whose returns make a cell occupied
 HEIGHT_BANDS_M = (-0.3, 0.3, 0.8, 1.3, 2.0, 3.5)  # edges of the height bands of pillars()
-EGO_BOX_M = (-2.5, -1.5, 2.5, 1.5)  # x, y, x, y of the vehicle's own returns
 
 
-def anchor_points(observation: Observation, ego_box_m: tuple[float, float, float, float] = EGO_BOX_M) -> NDArray[np.float32]:
-    """(N, 3) points of the sweep in the gravity-aligned anchor frame, without those in the vehicle's own box; (0, 3) without lidar.
-
-    `ego_box_m`: x_min, y_min, x_max, y_max in the base frame.
-    """
-    return anchor_cloud(observation, ego_box_m)[0]
+def anchor_points(observation: Observation) -> NDArray[np.float32]:
+    """(N, 3) points of the sweep in the gravity-aligned anchor frame; (0, 3) without lidar."""
+    return anchor_cloud(observation)[0]
 
 
-def anchor_cloud(
-    observation: Observation, ego_box_m: tuple[float, float, float, float] = EGO_BOX_M
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """`anchor_points` with the intensity of each point, (N,) in sensor units, or None where the sensor has none."""
+def anchor_cloud(observation: Observation) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """`anchor_points`, and the intensity of each point, (N,) in sensor units, or None where the sensor has none."""
     if observation.lidar is None:
         return np.empty((0, 3), np.float32), None
-    points, intensity = observation.lidar.points_m, observation.lidar.intensity
-    x, y = points[:, 0], points[:, 1]
-    x_min, y_min, x_max, y_max = ego_box_m
-    outside = (x < x_min) | (x > x_max) | (y < y_min) | (y > y_max)
     # Same origin as base: only roll and pitch are taken out.
     level = observation.odom_from_anchor[:3, :3].T @ observation.ego.odom_from_base[:3, :3]
-    kept = points[outside] @ level.T.astype(np.float32)
-    return kept, None if intensity is None else intensity[outside]
+    return observation.lidar.points_m @ level.T.astype(np.float32), observation.lidar.intensity
 
 
 def cell_indices(points_m: FloatArray, grid: GridSpec) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

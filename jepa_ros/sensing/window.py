@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from jepa_ros.sensing.ground import GroundEstimator
 from jepa_ros.sensing.image import decode_compressed_image, decode_image
 from jepa_ros.sensing.inbox import UNREADABLE, Inbox, Pending
 from jepa_ros.sensing.motion import ego_at, seen_from
+from jepa_ros.sensing.own_body import Box, own_body, without_own_body
 from jepa_ros.sensing.status import InputStatus
 from jepa_ros.sensing.transforms import TransformError
 from jepa_ros.sensing.voxelize import anchor_points
@@ -182,8 +183,8 @@ class SensorHub:
 
     def _base_from(self, pending: Pending) -> FloatArray | None:
         try:
-            return self._inbox.tree.lookup(self._inbox.base_frame, pending.message.header.frame_id, pending.stamp_ns)
-        except (TransformError, AttributeError):
+            return self._inbox.tree.lookup(self._inbox.base_frame, pending.frame, pending.stamp_ns)
+        except TransformError:
             self._inbox.counters[pending.name].malformed["missing_transform"] += 1
             return None
 
@@ -245,6 +246,8 @@ class SensorHub:
         observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras)
         if lidar is not None:
             self._ground.update(anchor_points(observation))
+            box = cast(Box, self.config.own_body_m) or own_body(lidar, self._ground.height_m)
+            observation = replace(observation, lidar=without_own_body(lidar, box))
         with self._lock:
             if selection.epoch != self._inbox.epoch:
                 return None  # time jumped while this was decoded
