@@ -20,6 +20,15 @@ RADIUS_M = PlannerConfig().robot_radius_m
 LONG_S = 5.0  # a deadline that never bites
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the planner node: on a busy machine a second torch thread is one more to wait for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def distance_to_box(points: np.ndarray, box: tuple[float, float, float, float]) -> float:
     x0, y0, x1, y1 = box
     outside = np.maximum(np.maximum([x0, y0] - points, points - [x1, y1]), 0.0)
