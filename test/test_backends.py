@@ -16,7 +16,7 @@ from jepa_ros.backends.surprise import WARM_UP, SurpriseMeter
 from jepa_ros.protocols import WorldModel
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
-SMALL = SceneJepaConfig(width=8, stem=8, body=8, camera=8, trunk=8, step=8)
+SMALL = SceneJepaConfig(width=24, stem=8, body=8, camera=8, trunk=8, step=8)
 FORWARD_CAMERA = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.2], [0, 0, 0, 1.0]])  # z forward, x right, y down
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from jepa_ros.training.shard import NO_RING, Shard, open_shards, write_shard
 from jepa_ros.training.windows import Windows, WindowSpec
 from jepa_ros.types import NANOSECONDS, CameraModel
 
-TINY = SceneJepaConfig(history=2, horizon=3, width=4, stem=4, body=4, camera=4, trunk=4, step=4)
+TINY = SceneJepaConfig(history=2, horizon=3, width=24, stem=4, body=4, camera=4, trunk=4, step=4)
 SPEC = WindowSpec(history=2, horizon=3, dt_s=0.4, targets=3, cameras=1)
 SPEED_MPS = 2.0
 
@@ -109,6 +111,22 @@ def test_a_resumed_training_repeats_an_unbroken_one(data: Path, tmp_path: Path) 
     pretrain(config(data, tmp_path / "b", 6), log=lambda step, s: resumed.update({step: s["loss/total"]}))
     assert list(resumed) == [3, 4, 5]
     assert all(resumed[step] == pytest.approx(unbroken[step], rel=1e-5) for step in resumed)
+
+
+def train_one_rank(rank: int, data: Path, out: Path, port: int) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    model = pretrain(dataclasses.replace(config(data, out, 3), batch=1))
+    torch.save(model.state_dict(), out / f"rank{rank}.pt")
+
+
+def test_two_processes_train_as_one_with_their_batches_joined(data: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(train_one_rank, (data, tmp_path, port), nprocs=2)
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
 
 
 def test_the_probe_sends_no_gradient_into_the_world_model(data: Path) -> None:

@@ -20,6 +20,7 @@ from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa, save
 from jepa_ros.config import load, param, validate
 from jepa_ros.training import checkpoint as checkpoints
+from jepa_ros.training import parallel
 from jepa_ros.training.objective import ObjectiveConfig, total_loss
 from jepa_ros.training.shard import open_shards
 from jepa_ros.training.windows import Window, Windows, WindowSpec, collate
@@ -68,20 +69,22 @@ def run(args: argparse.Namespace) -> None:
 
 def pretrain(config: TrainingConfig, init: Path | None = None, log: Log | None = None) -> SceneJepa:
     """Train, going on from `out`/checkpoint.pt where there is one; leaves `out`/scene_jepa.safetensors. Returns the model."""
+    rank, world = parallel.start()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     device = resolve_device(config.device)
     model = build_model(config, init).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     begin = _resume(out, model, optimizer)
-    log = log or _tensorboard(out)
-    bar = tqdm(_batches(config, begin), total=config.steps, initial=begin, desc="pretrain", unit="step", mininterval=5)
+    log = log or (_tensorboard(out) if rank == 0 else lambda step, scalars: None)
+    batches = _batches(config, begin, rank, world)
+    bar = tqdm(batches, total=config.steps, initial=begin, desc="pretrain", unit="step", mininterval=5, disable=rank > 0)
     started_s = time.monotonic()
     for step, batch in enumerate(bar, start=begin):
         scalars = train_step(model, optimizer, batch, step, config, device)
         log(step, {**scalars, "time/step_s": (time.monotonic() - started_s) / (step - begin + 1)})
         bar.set_postfix(p=f"{scalars['prediction_over_persistence']:.3f}", rank=f"{scalars['latent/effective_rank']:.1f}", refresh=False)
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+        if rank == 0 and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
             state = checkpoints.Checkpoint(step + 1, model.state_dict(), optimizer.state_dict(), dataclasses.asdict(config))
             checkpoints.write(out / "checkpoint.pt", state)
             save(model, out / "scene_jepa.safetensors", f"step-{step + 1}", {"steps": step + 1, "data": config.data, **scalars})
@@ -112,6 +115,7 @@ def train_step(
         raise ValueError(f"the loss is {loss.item()} at step {step}; lower learning_rate (now {config.learning_rate}) and resume")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    parallel.average_gradients(model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optimizer.step()
     return {"loss/total": loss.item(), **scalars, "gradient_norm": float(norm), "learning_rate": rate}
@@ -133,9 +137,10 @@ def window_spec(config: TrainingConfig) -> WindowSpec:
     return WindowSpec(model.history, model.horizon, model.dt_s, config.targets, config.cameras)
 
 
-def _batches(config: TrainingConfig, begin: int) -> DataLoader:
+def _batches(config: TrainingConfig, begin: int, rank: int, world: int) -> DataLoader:
     windows = Windows(open_shards(Path(config.data)), window_spec(config), config.seed, config.batch)
-    numbers = range(begin * config.batch, config.steps * config.batch)
+    mine = (range(batch * config.batch, (batch + 1) * config.batch) for batch in range(begin * world + rank, config.steps * world, world))
+    numbers = [number for batch in mine for number in batch]
     return DataLoader(windows, config.batch, sampler=numbers, num_workers=config.workers, collate_fn=collate)
 
 

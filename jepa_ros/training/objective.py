@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_ros.backends.bev import warp
 from jepa_ros.backends.scene_jepa.encoder import SceneInput
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.config import param, validate
 from jepa_ros.training import losses
 from jepa_ros.training.metrics import spread
+from jepa_ros.training.parallel import gather_tokens
 from jepa_ros.training.windows import Window
 
 
@@ -50,7 +50,7 @@ def forward(model: SceneJepa, batch: Window) -> Forward:
     # The encoder learns from the newest frame alone, at half the cost: it is the same encoder, and older frames enter as it sees them.
     with torch.no_grad():
         past = model.encoder(_flat(_steps(batch.history, slice(0, steps - 1))))
-        aligned = warp(past.float(), batch.now_from_history[:, :-1].flatten(0, 1).cpu().numpy(), model.half_m).to(now.dtype)
+        aligned = model.align_map(past.float(), batch.now_from_history[:, :-1].flatten(0, 1).cpu().numpy()).to(now.dtype)
     history = torch.cat([aligned.unflatten(0, (size, steps - 1)), now[:, None]], dim=1)
     predicted = model.predictor(history, batch.actions, batch.steps)
     with torch.no_grad():
@@ -68,12 +68,9 @@ def total_loss(model: SceneJepa, batch: Window, config: ObjectiveConfig, generat
     out = forward(model, batch)
     prediction = losses.prediction_loss(out.predicted_BSDYX, out.target_BSDYX, out.valid_BSYX)
     seen_now = seen_tokens(batch.visible[:, :1])[:, 0]
-    tokens = losses.draw_tokens(out.now_BDYX, seen_now, config.tokens, generator).float()
-    if config.regulariser == "sigreg":
-        anti_collapse = losses.sigreg_loss(tokens, generator)
-    else:
-        variance, covariance = losses.vicreg_loss(tokens)
-        anti_collapse = variance + config.covariance_weight * covariance
+    tokens = gather_tokens(losses.draw_tokens(out.now_BDYX, seen_now, config.tokens, generator).float())
+    with torch.autocast(tokens.device.type, enabled=False):  # statistics need more digits than bfloat16 has
+        anti_collapse = anti_collapse_loss(tokens, config, generator)
 
     read = torch.cat([out.now_BDYX[:, None], out.predicted_BSDYX], dim=1).detach()
     logits = model.occupancy_probe(read.flatten(0, 1)).unflatten(0, read.shape[:2])
@@ -93,6 +90,14 @@ def total_loss(model: SceneJepa, batch: Window, config: ObjectiveConfig, generat
         "latent/mean_variance": health.mean_variance,
     }
     return prediction + config.regulariser_weight * anti_collapse + probe, scalars
+
+
+def anti_collapse_loss(tokens_KD: Tensor, config: ObjectiveConfig, generator: torch.Generator) -> Tensor:
+    """The regulariser that the configuration names."""
+    if config.regulariser == "sigreg":
+        return losses.sigreg_loss(tokens_KD, generator)
+    variance, covariance = losses.vicreg_loss(tokens_KD)
+    return variance + config.covariance_weight * covariance
 
 
 def _steps(scene: SceneInput, chosen: slice) -> SceneInput:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from jepa_ros.config import param, validate
 from jepa_ros.sensing.voxelize import pillar_channels
 
+FIRST_BAND = 4  # channel of pillars() from which on it counts the returns of each height band
+
 
 @dataclass(frozen=True)
 class SceneJepaConfig:
@@ -18,7 +20,7 @@ class SceneJepaConfig:
     pillar_channels: int = param(
         pillar_channels(), "features of a lidar pillar, as jepa_ros.sensing.voxelize.pillars gives them", at_least=1
     )
-    width: int = param(32, "latent width D; one token covers 2 x 2 cells", at_least=1)
+    width: int = param(40, "latent width D; one token covers 2 x 2 cells; the first `grounded` channels are not learned", at_least=21)
     stem: int = param(32, "channels at 64 x 64", at_least=1)
     body: int = param(64, "channels at 32 x 32", at_least=1)
     camera: int = param(48, "channels of the image features", at_least=1)
@@ -27,3 +29,8 @@ class SceneJepaConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def grounded(self) -> int:
+        """Channels of a latent that state which height bands of its 2 x 2 cells hold a return; the others are learned."""
+        return 4 * (self.pillar_channels - FIRST_BAND)

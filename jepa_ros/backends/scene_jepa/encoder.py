@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
-from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.config import FIRST_BAND, SceneJepaConfig
+
+GROUNDED_SCALE = 4.0  # few cells hold a return: this brings the stated channels near the unit variance of the learned ones
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class SceneEncoder(nn.Module):
         self.body = nn.Sequential(*(ResBlock(config.body) for _ in range(3)))
         self.up = Up(config.body, config.stem)
         self.head = nn.Sequential(ResBlock(config.stem), ChannelNorm(config.stem), nn.Conv2d(config.stem, config.width, 1))
+        self.grounded = config.grounded
 
     def forward(self, scene: SceneInput) -> Tensor:
         """(B, D, 64, 64)."""
@@ -74,4 +77,16 @@ class SceneEncoder(nn.Module):
         coarse = self.down(fine)
         if scene.images_BKCHW.shape[1]:
             coarse = coarse + self.camera(scene.images_BKCHW, scene.pixels_BKZYX2)
-        return self.head(fine + self.up(self.body(coarse)))
+        learned = self.head(fine + self.up(self.body(coarse)))
+        return self._grounded(scene, learned)
+
+    def _grounded(self, scene: SceneInput, learned: Tensor) -> Tensor:
+        """Put what the lidar states about each cell in front of what was learned.
+
+        Purely learned latents keep what is easily foreseen and, at the size of our trainings, forget where exactly a return was. Without a
+        lidar these channels are learned too: the network's guess of what a lidar would have stated.
+        """
+        returns = (scene.pillars_BCYX[:, FIRST_BAND:] > 0).to(learned.dtype)
+        stated = GROUNDED_SCALE * F.pixel_unshuffle(returns, 2)
+        has_lidar = scene.has_lidar_B[:, None, None, None] > 0
+        return torch.cat([torch.where(has_lidar, stated, learned[:, : self.grounded]), learned[:, self.grounded :]], dim=1)

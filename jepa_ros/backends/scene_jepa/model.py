@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class SceneJepa(nn.Module):
     @torch.inference_mode()
     def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:
         """(B, N, D) in another anchor frame; tokens that were outside the old one become 0, the mean of all latents."""
-        return from_map(warp(to_map(latents_BND), new_from_old, self.half_m))
+        return from_map(self.align_map(to_map(latents_BND), new_from_old))
 
     @torch.inference_mode()
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
@@ -87,6 +88,12 @@ class SceneJepa(nn.Module):
     def occupancy(self, latents_BND: Tensor) -> Tensor:
         """(B, Y, X) probability that a lidar return 0.3-2.0 m above the ground falls in each cell of spec.grid."""
         return self.occupancy_probe(to_map(latents_BND)).sigmoid()
+
+    def align_map(self, latents_BDYX: Tensor, new_from_old: np.ndarray) -> Tensor:
+        """`align` for (B, D, Y, X). Channels that state something of single cells are warped cell by cell, not token by token."""
+        stated, learned = latents_BDYX.split([self.config.grounded, self.config.width - self.config.grounded], dim=1)
+        cells = warp(F.pixel_shuffle(stated, 2), new_from_old, self.half_m)
+        return torch.cat([F.pixel_unshuffle(cells, 2), warp(learned, new_from_old, self.half_m)], dim=1)
 
     def _checked_history(self, history_BTND: Tensor) -> Tensor:
         steps = history_BTND.shape[1] if history_BTND.ndim == 4 else 0

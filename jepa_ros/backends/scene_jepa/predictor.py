@@ -17,7 +17,7 @@ EGO_SIGMA_M = 1.5  # softness of the rendered ego footprint
 
 
 class ScenePredictor(nn.Module):
-    """predicted latent = newest latent + learned change; the change starts at zero, which is persistence."""
+    """predicted latent = newest latent, mixed with the older ones and faded as the scene demands, + a change; it starts as persistence."""
 
     def __init__(self, config: SceneJepaConfig, half_m: float) -> None:
         super().__init__()
@@ -29,7 +29,8 @@ class ScenePredictor(nn.Module):
         self.fine = nn.Sequential(ResBlock(c), ResBlock(c), ChannelNorm(c), nn.Conv2d(c, s, 1))
         self.when = nn.Sequential(nn.Linear(config.horizon + 5, 64), nn.ReLU(), nn.Linear(64, 2 * s))
         self.footprint = nn.Conv2d(2, s, 3, padding=1, bias=False)
-        change = Up(s, config.width)
+        # Beside the change: per token, how much of each older latent to mix in and how far to fade, for stated and learned channels.
+        change = Up(s, config.width + 2 * config.history)
         nn.init.zeros_(change.project.weight)
         nn.init.zeros_(change.project.bias)  # type: ignore[arg-type]  # a bias is there unless switched off
         self.step = nn.Sequential(nn.Conv2d(s, s, 3, padding=1), nn.ReLU(), change)
@@ -39,7 +40,6 @@ class ScenePredictor(nn.Module):
         batch, horizon = actions_BHA.shape[:2]
         if steps is None:
             steps = torch.arange(horizon, device=actions_BHA.device)
-        newest = history_BTDYX[:, -1]
         stem = self.stem(history_BTDYX.flatten(1, 2).contiguous(memory_format=torch.channels_last))
         shared = self.fine(stem + self.coarse(stem))  # (B, s, Y/2, X/2)
 
@@ -52,7 +52,20 @@ class ScenePredictor(nn.Module):
 
         conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
         change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
-        return newest[:, None] + change.unflatten(0, (batch, len(steps)))
+        return self._mix(history_BTDYX, change.unflatten(0, (batch, len(steps))))
+
+    def _mix(self, history_BTDYX: Tensor, change: Tensor) -> Tensor:
+        """(B, S, D, Y, X) from the aligned history and what the network says of each step."""
+        stated = self.config.grounded
+        mixed = []
+        for begin, end, group in ((0, stated, 0), (stated, self.config.width, 1)):
+            newest = history_BTDYX[:, None, -1, begin:end]
+            first = self.config.width + group * self.config.history
+            part = newest * (1 - change[:, :, first : first + 1]) + change[:, :, begin:end]
+            for k in range(self.config.history - 1):
+                part = part + change[:, :, first + 1 + k, None] * (history_BTDYX[:, None, k, begin:end] - newest)
+            mixed.append(part)
+        return torch.cat(mixed, dim=2)
 
     def _render(self, actions_BHA: Tensor, steps: Tensor, size: torch.Size) -> Tensor:
         """(B, S, 2, y, x): where the ego will be at each step, and all that it will have swept by then."""

@@ -11,7 +11,8 @@ class OccupancyProbe(nn.Module):
 
     def __init__(self, width: int, hidden: int = 32) -> None:
         super().__init__()
+        self.direct = nn.Conv2d(width, 4, 1)
         self.layers = nn.Sequential(nn.Conv2d(width, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 4, 1))
 
     def forward(self, latents_BDYX: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.layers(latents_BDYX), 2)[:, 0]
+        return F.pixel_shuffle(self.direct(latents_BDYX) + self.layers(latents_BDYX), 2)[:, 0]
