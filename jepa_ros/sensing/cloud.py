@@ -48,14 +48,13 @@ def decode_cloud(message: Any) -> Cloud:
 
     xyz = _coordinates(points)
     real = np.abs(xyz) <= FARTHEST_M  # False for NaN and infinity too
-    keep = None if real.all() else real.all(axis=1)
+    keep = slice(None) if real.all() else np.flatnonzero(real.all(axis=1))
     total = len(xyz)
-    if keep is not None:
-        xyz, points = xyz[keep], points[keep]
+    xyz = xyz[keep]
 
     def column(candidates: tuple[str, ...]) -> NDArray[Any] | None:
         name = next((name for name in candidates if name in names), None)
-        return None if name is None else _first(points[name])
+        return None if name is None else _first(points[name])[keep]
 
     intensity, ring, times = column(INTENSITY_NAMES), column(RING_NAMES), column(TIME_NAMES)
     return Cloud(
