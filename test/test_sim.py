@@ -225,5 +225,5 @@ def test_mistakes_are_named():
         lambda: Rig.of("car", 7),
         lambda: BagSpec(1, storage="db"),
     ):
-        with pytest.raises(ValueError, match="choose|known|must be"):
+        with pytest.raises(ValueError, match=r"choose|known|must be"):
             wrong()

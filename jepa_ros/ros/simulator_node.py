@@ -11,6 +11,8 @@ from typing import Any
 
 import rclpy
 from geometry_msgs.msg import Twist
+from rclpy.clock import Clock as SteadyClock
+from rclpy.clock import ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -69,10 +71,12 @@ class Simulator(Node):
             topic: self.create_publisher(message_class(kind), topic if topic.startswith("/tf") else topic[1:], _quality(topic))
             for topic, kind in self._types.items()
         }
-        self._clock = self.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
         self.create_subscription(Twist, "cmd_vel", self._on_command, 1)
         self._publish(static_messages(self._recorder, self._start_ns))
-        self._timer = self.create_timer(1.0 / (config.rate_hz * config.rate_factor), self._on_timer)
+        # A steady clock: under use_sim_time the node would otherwise wait for the time that it makes itself.
+        period_s = 1.0 / (config.rate_hz * config.rate_factor)
+        self._timer = self.create_timer(period_s, self._on_timer, clock=SteadyClock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(
             f"{config.scenario} {config.seed}: {len(simulation.crowd.positions_m)} people, {len(simulation.vehicles)} vehicles"
         )
@@ -83,7 +87,7 @@ class Simulator(Node):
             simulation.command(0.0, 0.0)
         self._recorder.step(1.0 / self._config.rate_hz)
         stamp_ns = self._start_ns + round(simulation.time_s * NANOSECONDS)
-        self._clock.publish(Clock(clock=time_message(stamp_ns)))
+        self._clock_publisher.publish(Clock(clock=time_message(stamp_ns)))
         self._publish(frame_messages(self._recorder, self._recorder.frame(), stamp_ns))
 
     def _publish(self, messages: Iterable[tuple[str, Any]]) -> None:
