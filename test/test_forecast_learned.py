@@ -10,6 +10,7 @@ from jepa_ros.forecast.history import HISTORY, resample
 from jepa_ros.forecast.learned import LearnedForecaster
 from jepa_ros.forecast.mixture import density_rank, log_density
 from jepa_ros.forecast.network import SIGMA_FLOOR_M, NetworkConfig, TrackNetwork
+from jepa_ros.forecast.separation import separate
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,17 @@ def test_people_do_not_depend_on_the_order_of_rows(forecaster):
     tracks, order = crowd(9), np.random.default_rng(1).permutation(9)
     shuffled = forecaster.predict(Tracks(tracks.positions_m[order], tracks.valid[order], tracks.dt_s))
     np.testing.assert_allclose(shuffled.modes_m, forecaster.predict(tracks).modes_m[order], atol=1e-4)
+
+
+def test_paths_that_meet_are_moved_apart_and_no_others():
+    ahead = np.arange(1, 13)[:, None] * np.array([0.5, 0.0])
+    meeting = np.stack((ahead, np.array([6.5, 0.05]) - ahead, ahead + np.array([0.0, 3.0])))
+    apart = separate(meeting)
+    gaps = np.linalg.norm(apart[:, None] - apart[None], axis=-1)[~np.eye(3, dtype=bool)]
+    assert gaps.min() > 0.24
+    np.testing.assert_array_equal(apart[2], meeting[2])
+    np.testing.assert_array_equal(apart[:, :5], meeting[:, :5])
+    assert np.abs(apart - meeting).max() < 0.13
 
 
 def test_nobody_and_bad_tracks(forecaster):

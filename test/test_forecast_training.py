@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 def arguments(place, out, *options: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    return parser.parse_args(["--data", str(place), "--out", str(out), "--steps", "12", "--threads", "1", *options])
+    return parser.parse_args(["--data", str(place), "--out", str(out), "--steps", "12", "--crowds", "1", "--threads", "1", *options])
 
 
 def test_the_table_holds_each_window_and_its_neighbours(place):

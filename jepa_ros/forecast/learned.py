@@ -19,6 +19,7 @@ from torch import Tensor
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.forecast.history import HORIZON, NEIGHBOURS, STEP_S, nearest_neighbours, resample
 from jepa_ros.forecast.network import SIGMA_FLOOR_M, Mixture, NetworkConfig, Output, TrackNetwork, fill
+from jepa_ros.forecast.separation import separate
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 
 FORMAT = "jepa_ros pedestrian forecaster 1"
@@ -93,6 +94,7 @@ class LearnedForecaster:
             newest = tracks.valid.shape[1] - 1 - tracks.valid[:, ::-1].argmax(axis=1)
             place = tracks.positions_m[np.arange(people), newest] - centre
             _make_unknown(modes_m, covariances_m2, probability, place, lone)
+        modes_m[:, 0] = separate(modes_m[:, 0])  # mode 0 is the single best path
         return PedestrianForecast(modes_m + centre, probability / probability.sum(axis=1, keepdims=True), covariances_m2, times)
 
     def _run(self, history: Tensor, seen: Tensor) -> Output:

@@ -24,6 +24,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.forecast.learned import LearnedForecaster
 from jepa_ros.forecast.network import FutureEncoder, NetworkConfig, TrackNetwork
 from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
+from jepa_ros.training.forecaster_crowds import crowd_recordings
 from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, joined, read_recordings, table_of
 from jepa_ros.training.forecaster_losses import LossConfig, latent_losses, mixture_losses
 
@@ -39,9 +40,12 @@ class TrainConfig:
     learning_rate: float = param(2e-3, "peak of the one-cycle schedule", at_least=0.0)
     weight_decay: float = param(0.02, "AdamW", at_least=0.0)
     average: float = param(0.997, "exponential moving average of the weights", at_least=0.0, at_most=0.9999)
-    balance: float = param(0.5, "a recording is drawn as often as its rows to this power", at_least=0.0, at_most=1.0)
+    balance: float = param(
+        0.5, "a recording (the simulated crowds count as one) is drawn as often as its rows to this power", at_least=0.0, at_most=1.0
+    )
     anneal: float = param(0.4, "part of the training after which only the winner learns", at_least=0.01, at_most=1.0)
     rates: tuple[float, ...] = param((1.0, 1.33, 1.67), "annotated steps per model step, each forwards and backwards in time")
+    crowds: int = param(16, "simulated places beside the recordings", at_least=0)
     seed: int = 0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -65,11 +69,12 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         self.step = 0
         self.running: dict[str, float] = {}
-        table = joined([table_of(variant, source) for source, variant in _variants(recordings, config.rates)])
+        crowds = [(len(recordings), crowd) for crowd in crowd_recordings(config.crowds)]  # together one source
+        table = joined([table_of(variant, source) for source, variant in _variants(recordings, config.rates) + crowds])
         usable = (table.seen.sum(axis=1) >= 2) & (table.known.sum(axis=1) >= 4)
         self.rows = torch.from_numpy(np.flatnonzero(usable))
         source = table.source[usable]
-        counts = np.bincount(source, minlength=len(recordings)).clip(min=1)
+        counts = np.bincount(source, minlength=len(recordings) + 1).clip(min=1)
         self.cumulative = torch.from_numpy(np.cumsum(counts[source] ** (config.balance - 1.0)))
         self.tensors = TableTensors(table)
 
@@ -178,6 +183,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("pedestrian_forecaster.safetensors"), help="where the forecaster is written")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--steps", type=int, default=defaults.steps)
+    parser.add_argument("--crowds", type=int, default=defaults.crowds, help="simulated places to learn from as well")
     parser.add_argument("--latent-weight", type=float, default=defaults.loss.latent, help="0 trains without the latent objective")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint beside --out, with the same result")
@@ -186,7 +192,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train one forecaster and write it, not yet calibrated. Raises ValueError for bad options."""
     torch.set_num_threads(args.threads)
-    config = TrainConfig(seed=args.seed, steps=args.steps, loss=LossConfig(latent=args.latent_weight))
+    config = TrainConfig(seed=args.seed, steps=args.steps, crowds=args.crowds, loss=LossConfig(latent=args.latent_weight))
     recordings = training_recordings(args.data, args.exclude)
     trainer = Trainer(config, recordings)
     checkpoint = args.out.with_suffix(".ckpt")
