@@ -1,8 +1,14 @@
 """Bags of both kinds give what live topics would have given."""
 
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import sensing_messages as messages
+import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from jepa_ros.sensing import BagError, SensorHub, bag_info, camera_info_topic, open_bag, read_raw
@@ -64,6 +70,51 @@ def test_mcap_and_sqlite_give_the_same(tmp_path, version):
     for left, right in zip(mcap, sqlite, strict=True):
         assert_equal(left, right)
         assert left.cameras[0].stamp_ns - left.stamp_ns == 10_000_000  # logged later, yet its own
+
+
+def test_bags_of_humble(tmp_path):
+    """SQLite3 as Humble writes it: metadata version 5, no message definitions, no type hashes, QoS as text."""
+    script = recorded()
+    folder = tmp_path / "humble"
+    folder.mkdir()
+    database = sqlite3.connect(folder / "humble_0.db3")
+    database.execute("CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL)")
+    database.execute("INSERT INTO schema VALUES (3, 'humble')")
+    database.execute("CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL, metadata TEXT NOT NULL)")
+    database.execute(
+        "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT, offered_qos_profiles TEXT)"
+    )
+    database.execute("CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB)")
+    ids = {topic: index + 1 for index, topic in enumerate(NAMES)}
+    database.executemany("INSERT INTO topics VALUES (?, ?, ?, 'cdr', '')", [(ids[topic], topic, kind) for topic, kind in NAMES.items()])
+    for log_s, topic, message in script:
+        data = bytes(messages.STORE.serialize_cdr(message, NAMES[topic]))
+        database.execute("INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)", (ids[topic], round(log_s * 1e9), data))
+    database.commit()
+    database.close()
+    counts = {topic: sum(entry[1] == topic for entry in script) for topic in NAMES}
+    topics = [
+        {
+            "topic_metadata": {"name": topic, "type": kind, "serialization_format": "cdr", "offered_qos_profiles": ""},
+            "message_count": counts[topic],
+        }
+        for topic, kind in NAMES.items()
+    ]
+    information = {
+        "version": 5,
+        "storage_identifier": "sqlite3",
+        "duration": {"nanoseconds": 10**9},
+        "starting_time": {"nanoseconds_since_epoch": round(T * 1e9)},
+        "message_count": len(script),
+        "topics_with_message_count": topics,
+        "compression_format": "",
+        "compression_mode": "",
+        "relative_file_paths": ["humble_0.db3"],
+    }
+    (folder / "metadata.yaml").write_text(yaml.safe_dump({"rosbag2_bagfile_information": information}))
+    modern = open_bag(write_bag(tmp_path / "modern", script))
+    for left, right in zip(modern, open_bag(folder), strict=True):
+        assert_equal(left, right)
 
 
 def test_the_storage_file_alone_is_enough(tmp_path):
@@ -156,3 +207,21 @@ def test_info_and_raw_messages(tmp_path):
     first = next(message for message in raw if message.topic == "/points")
     assert messages.STORE.deserialize_cdr(first.data, first.type_name).width == 5
     assert {message.topic for message in read_raw(path, ["/odom"])} == {"/odom"}
+
+
+def test_live_topics_need_neither_rosbags_nor_opencv_nor_ros():
+    hidden = "rosbags", "cv2", "cv_bridge", "rclpy", "sensor_msgs"
+    script = f"""
+import sys
+for name in {hidden}:
+    sys.modules[name] = None
+import jepa_ros.sensing as sensing
+sensing.SensorHub()
+try:
+    list(sensing.open_bag({str(__file__)!r}))
+except sensing.BagError as error:
+    assert "pip install rosbags" in str(error), error
+else:
+    raise SystemExit("no error")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])

@@ -11,15 +11,15 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from rosbags.rosbag2 import Reader
-from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jepa_ros.sensing.config import SensingConfig
 from jepa_ros.sensing.window import SensorHub
 from jepa_ros.types import NANOSECONDS, Observation
+
+# rosbags is imported when a bag is opened: a robot with live topics only may do without it.
+if TYPE_CHECKING:
+    from rosbags.rosbag2 import Reader
 
 IMAGE, COMPRESSED, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
 CLOUD, ODOMETRY, TF = "sensor_msgs/msg/PointCloud2", "nav_msgs/msg/Odometry", "tf2_msgs/msg/TFMessage"
@@ -141,11 +141,14 @@ class _BagFeed:
     """Drives a hub by the log time of a bag."""
 
     def __init__(self, info: BagInfo, choice: TopicChoice, config: SensingConfig) -> None:
+        from rosbags import serde, typesys
+
         self._path, self._choice = info.path, choice
         self._now_ns = 0
         self._delay_ns = round(config.match_tolerance_s * NANOSECONDS)
         self.hub = SensorHub(config, clock_ns=lambda: self._now_ns)
-        self._types = get_typestore(Stores.LATEST)
+        self._serde_error = serde.SerdeError
+        self._types = typesys.get_typestore(typesys.Stores.LATEST)
         tf_topics = [topic.name for topic in info.topics if topic.type_name == TF]
         self._static = {name for name in tf_topics if name.endswith("tf_static")}
         infos = [name for name in choice.cameras.values() if name]
@@ -178,7 +181,7 @@ class _BagFeed:
     def _put(self, raw: RawMessage) -> None:
         try:
             message: Any = self._types.deserialize_cdr(raw.data, raw.type_name)
-        except (SerdeError, struct.error, ValueError, IndexError, UnicodeDecodeError):
+        except (self._serde_error, struct.error, ValueError, IndexError):
             self.hub.reject(raw.topic, raw.type_name, "undeserialisable")
             return
         if raw.type_name == TF:
@@ -203,6 +206,10 @@ class _Opened:
     def __enter__(self) -> Reader:
         if not self._path.exists():
             raise BagError(f"{self._path}: no such bag")
+        try:
+            from rosbags.rosbag2 import Reader
+        except ImportError:
+            raise BagError(f"{self._path}: reading bags needs rosbags: pip install rosbags") from None
         try:
             self._reader = Reader(self._path)
             self._reader.open()

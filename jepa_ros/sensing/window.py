@@ -66,7 +66,8 @@ class SensorHub:
 
     @property
     def epoch(self) -> int:
-        return self._inbox.epoch
+        """The epoch of what the last `take` gave."""
+        return self._taken_epoch
 
     @property
     def base_frame(self) -> str:
