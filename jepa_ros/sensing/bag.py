@@ -6,6 +6,7 @@ the nearest image and the odometry around them are there, and each gives one obs
 
 from __future__ import annotations
 
+import functools
 import heapq
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -141,14 +142,10 @@ class _BagFeed:
     """Drives a hub by the log time of a bag."""
 
     def __init__(self, info: BagInfo, choice: TopicChoice, config: SensingConfig) -> None:
-        from rosbags import serde, typesys
-
         self._path, self._choice = info.path, choice
         self._now_ns = 0
         self._delay_ns = round(config.match_tolerance_s * NANOSECONDS)
         self.hub = SensorHub(config, clock_ns=lambda: self._now_ns)
-        self._serde_error = serde.SerdeError
-        self._types = typesys.get_typestore(typesys.Stores.LATEST)
         tf_topics = [topic.name for topic in info.topics if topic.type_name == TF]
         self._static = {name for name in tf_topics if name.endswith("tf_static")}
         infos = [name for name in choice.cameras.values() if name]
@@ -180,8 +177,8 @@ class _BagFeed:
 
     def _put(self, raw: RawMessage) -> None:
         try:
-            message: Any = self._types.deserialize_cdr(raw.data, raw.type_name)
-        except (self._serde_error, struct.error, ValueError, IndexError):
+            message = _deserialise(raw)
+        except ValueError:
             self.hub.reject(raw.topic, raw.type_name, "undeserialisable")
             return
         if raw.type_name == TF:
@@ -195,6 +192,24 @@ class _BagFeed:
     def _putters(self) -> dict[str, Callable[[str, Any], None]]:
         hub = self.hub
         return {IMAGE: hub.put_image, COMPRESSED: hub.put_compressed_image, CLOUD: hub.put_cloud, ODOMETRY: hub.put_odometry}
+
+
+@functools.cache
+def _typestore() -> Any:
+    """The message types that are read here have been the same since Foxy, so the definitions in the bag are not needed."""
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores.LATEST)
+
+
+def _deserialise(raw: RawMessage) -> Any:
+    """The message. Raises ValueError where the bytes are none of its type."""
+    from rosbags.serde import SerdeError
+
+    try:
+        return _typestore().deserialize_cdr(raw.data, raw.type_name)
+    except (SerdeError, struct.error, IndexError) as error:
+        raise ValueError(f"{raw.topic}: {error}") from None
 
 
 class _Opened:
