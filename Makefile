@@ -1,16 +1,16 @@
 # jepa_ros. `make help` lists the targets; scripts/setup.sh says what is set up and how.
 .DEFAULT_GOAL := help
 RUN := scripts/env.sh
-ROS_FREE := jepa_ros
 SHELL := /bin/bash
 
 BAG ?=
 MODEL ?=
 OUT ?= demo_out
+ARGS ?=
 
 .PHONY: help
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## set up .venv and build the workspace in .ros; repeats only what changed
@@ -34,6 +34,15 @@ lint: build ## ruff (lint and format) and mypy, without changing a file
 format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
+
+BENCHES := bench-world-model bench-pedestrians bench-people bench-planning-latency
+.PHONY: $(BENCHES)
+bench-world-model: ## what scene_jepa foresees, against persistence (ARGS="--bags BAG ...")
+bench-pedestrians: ## pedestrian forecasts on ETH/UCY, against constant velocity (ARGS="--data DIR")
+bench-people: ## detection and tracking of people in a bag (ARGS="BAG")
+bench-planning-latency: ## how long a plan takes
+$(BENCHES): bench-%: build
+	@$(RUN) python -m jepa_ros.bench.$(subst -,_,$*) $(ARGS)
 
 .PHONY: clean
 clean: ## remove the built workspace, caches and demo output; .venv stays
