@@ -16,7 +16,7 @@ from jepa_ros.training.forecaster_data import TrackTable
 class AugmentConfig:
     """What is done to how many of the samples."""
 
-    jitter_fraction: float = param(0.5, "samples with jitter", at_least=0.0, at_most=1.0)
+    jitter_fraction: float = param(0.6, "samples with jitter", at_least=0.0, at_most=1.0)
     jitter_m: float = param(0.08, "largest standard deviation of the jitter", at_least=0.0)
     jitter_memory: float = param(0.6, "largest correlation of the jitter of one step with the next", at_least=0.0, at_most=0.95)
     scale_low: float = param(0.6, "smallest scale of the world", at_least=0.1)
@@ -85,7 +85,7 @@ def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> 
 
     jittered = uniform(count) < config.jitter_fraction
     sigma = torch.where(jittered, config.jitter_m * uniform(count), torch.zeros(count))
-    memory = config.jitter_memory * uniform(count) * (uniform(count) < 0.5)
+    memory = config.jitter_memory * uniform(count) * (uniform(count) < 0.3)
     noise = _correlated_noise((count, near.shape[1] + 1), memory, generator) * sigma[:, None, None, None]
     history, near = history + noise[:, 0], near + noise[:, 1:]
 

@@ -20,8 +20,8 @@ class LossConfig:
     """Weights of the parts of the loss."""
 
     single: float = param(0.5, "the most likely path", at_least=0.0)
-    winner: float = param(1.0, "the best of the modes", at_least=0.0)
-    density: float = param(0.5, "negative log-likelihood per step", at_least=0.0)
+    winner: float = param(1.25, "the best of the modes", at_least=0.0)
+    density: float = param(0.8, "negative log-likelihood per step", at_least=0.0)
     latent: float = param(0.2, "prediction of the latents of the future", at_least=0.0)
     variance: float = param(1.0, "VICReg variance of the target latents, times `latent`", at_least=0.0)
     covariance: float = param(0.04, "VICReg covariance of the target latents, times `latent`", at_least=0.0)
