@@ -56,7 +56,8 @@ def stamp_ns(message: Any) -> int:
 class Robot:
     """A robot for the node under test: publishes sensors, hears its outputs and diagnostics."""
 
-    def __init__(self) -> None:
+    def __init__(self, publish: bool = True) -> None:
+        """publish: also offer sensors."""
         self.domain = 50 + next(DOMAINS) % 50
         self._context = Context()
         rclpy.init(context=self._context, domain_id=self.domain)
@@ -69,6 +70,11 @@ class Robot:
         for topic, kind in OUTPUTS.items():
             self.node.create_subscription(kind, f"/world_model/{topic}", self.heard[topic].append, 20)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.publishers: dict[str, Any] = {}
+        if publish:
+            self._offer_sensors()
+
+    def _offer_sensors(self) -> None:
         self.publishers = {topic: self.node.create_publisher(kind, topic, 10) for topic, kind in SENSORS.items()}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.publishers["/tf_static"] = self.node.create_publisher(TFMessage, "/tf_static", latched)

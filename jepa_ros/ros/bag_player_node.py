@@ -14,13 +14,13 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 
 from jepa_ros.config import param, validate
-from jepa_ros.ros.conversions import time_message
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.recorder import message_class
+from jepa_ros.ros.stamps import time_message
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE
 from jepa_ros.sensing import BagInfo, bag_info, read_raw
 from jepa_ros.types import NANOSECONDS
@@ -53,7 +53,7 @@ class BagPlayer(Node):
         super().__init__("bag_player")
         self._settings = Parameters(self, BagPlayerConfig)
         self._info = bag_info(self._config.bag)
-        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self._spin(SETTLE_S)  # let the graph come in, to see what is published already

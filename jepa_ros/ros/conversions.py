@@ -9,15 +9,14 @@ import array
 from dataclasses import dataclass
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Twist, Vector3
 from nav_msgs.msg import MapMetaData, OccupancyGrid, Path
 from scipy.spatial.transform import Rotation
-from std_msgs.msg import Header
 
 from jepa_ros.memory import steady_motion
 from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, PedestrianForecast, PedestrianForecastArray, PedestrianMode
 from jepa_ros.protocols import ModelSpec
+from jepa_ros.ros.stamps import header_message, time_message
 from jepa_ros.types import NANOSECONDS, FloatArray, Plan, SceneState
 
 LATENT_DTYPE = np.dtype("<f2")  # "float16", little-endian, as the messages say
@@ -29,15 +28,6 @@ class Frames:
 
     base: str = "base_link"  # names the anchor: this frame at the message's stamp, roll and pitch removed
     fixed: str = "odom"
-
-
-def time_message(stamp_ns: int) -> Time:
-    """Exact: `stamp_ns` is never rounded through a float."""
-    return Time(sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
-
-
-def header_message(stamp_ns: int, frame_id: str) -> Header:
-    return Header(stamp=time_message(stamp_ns), frame_id=frame_id)
 
 
 def byte_array(values: np.ndarray) -> array.array:

@@ -37,6 +37,7 @@ class Reporter:
             latency_status(stream.latency.percentiles()),
             worker_status(worker.steps, worker.resets, worker.errors, self._errors),
             latent_status(worker.last),
+            forecast_status(worker.last, stream.forecast_scores()),
             *input_statuses(inputs, self._inputs),
         ]
         self._inputs, self._errors = inputs, worker.errors.total()
@@ -123,6 +124,12 @@ def latent_status(state: SceneState | None) -> DiagnosticStatus:
     if rank < COLLAPSED_RANK * width:
         return status("latent", WARN, f"latents have collapsed: effective rank {rank:.1f} of {width}", values)
     return status("latent", OK, f"surprise {state.surprise:.2f}", values)
+
+
+def forecast_status(state: SceneState | None, scores: Mapping[str, float]) -> DiagnosticStatus:
+    """People now, and how earlier forecasts compare with what people then did."""
+    count = len(state.people.ids) if state else 0
+    return status("pedestrians", OK, f"{count} people", {"people": count, **scores})
 
 
 def latent_health(latent_ND: FloatArray) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from jepa_ros.ros.conversions import Frames, header_message, likeliest, planar_pose_message
+from jepa_ros.ros.conversions import Frames, likeliest, planar_pose_message
+from jepa_ros.ros.stamps import header_message
 from jepa_ros.types import FloatArray, SceneState
 
 PERSON_HEIGHT_M = 1.7

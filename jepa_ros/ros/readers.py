@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose
 from nav_msgs.msg import Odometry
 
 from jepa_ros import msg as interfaces
 from jepa_ros.ros.conversions import LATENT_DTYPE
+from jepa_ros.ros.stamps import stamp_ns_of
 from jepa_ros.sensing.ego import read_odometry
 from jepa_ros.sensing.transforms import message_pose
-from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, TrackedPeople, Tracks
+from jepa_ros.types import EgoState, FloatArray, OccupancyForecast, PedestrianForecast, TrackedPeople, Tracks
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,6 @@ class Received:
     stamp_ns: int
     odom_from_anchor: FloatArray  # (4, 4), in `fixed_frame`
     fixed_frame: str
-
-
-def stamp_ns_of(stamp: Time) -> int:
-    return stamp.sec * NANOSECONDS + stamp.nanosec
 
 
 def matrix_of(pose: Pose) -> FloatArray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 from rclpy.lifecycle import LifecycleNode
 
 from jepa_ros.config import param, validate
+from jepa_ros.forecast.scoring import OnlineScore
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.inputs import InputConfig, Inputs
@@ -39,13 +41,20 @@ class Stream:
     def __init__(self, node: LifecycleNode, config: WorldModelConfig, pipeline: WorldModelPipeline, outputs: Outputs) -> None:
         self._logger = node.get_logger()
         self._outputs = outputs
+        self._score = OnlineScore()
+        self._score_lock = threading.Lock()  # the worker writes, the diagnostics read
         pipeline.reset()
         self.latency = LatencyBook()
         self.hub = SensorHub(config.sensing)
-        self.worker = PipelineWorker(pipeline, self.hub, self._publish, self._report, self.latency, self._transport_ms)
+        self.worker = PipelineWorker(pipeline, self.hub, self._publish, self._keep_score, self._report, self.latency, self._transport_ms)
         cameras = "camera" in pipeline.spec.inputs
         self.inputs = Inputs(node, config.inputs, self.hub, cameras, self.worker.wake, self.latency)
         self.worker.start()
+
+    def forecast_scores(self) -> dict[str, float]:
+        """How the published forecasts compare with what people then did."""
+        with self._score_lock:
+            return self._score.summary()
 
     def close(self) -> None:
         """Listen no more, finish the step in progress. Raises RuntimeError where that does not end."""
@@ -54,6 +63,10 @@ class Stream:
 
     def _publish(self, state: SceneState) -> None:
         self._outputs.publish(state, Frames(self.hub.base_frame, self.hub.odom_frame))
+
+    def _keep_score(self, state: SceneState) -> None:
+        with self._score_lock:
+            self._score.update(state.stamp_ns, state.people, state.pedestrians)
 
     def _report(self, text: str) -> None:
         self._logger.error(f"a step failed, history cleared: {text}", throttle_duration_sec=5.0)
