@@ -71,8 +71,14 @@ install_packages() {
   fingerprint="${ROS_DISTRO:-pip} $(cat "${requirements[@]}" | sha256sum)"
   [ "$(cat .venv/.jepa_ros 2>/dev/null)" != "$fingerprint" ] || return 0
   say "installing Python packages (torch and, without a sourced ROS 2, its wheels; some minutes)"
-  .venv/bin/python -m pip install --quiet "${requirements[@]/#/--requirement=}"
-  [ -n "${ROS_DISTRO:-}" ] || relocate_wheels
+  if [ -n "${ROS_DISTRO:-}" ]; then
+    # The messages of a sourced ROS 2 are compiled against the system's NumPy, so that one must stay.
+    .venv/bin/python -c 'import numpy; print("numpy==" + numpy.__version__)' >.venv/constraints.txt
+    .venv/bin/python -m pip install --quiet --constraint .venv/constraints.txt "${requirements[@]/#/--requirement=}"
+  else
+    .venv/bin/python -m pip install --quiet "${requirements[@]/#/--requirement=}"
+    relocate_wheels
+  fi
   printf '%s' "$fingerprint" >.venv/.jepa_ros
 }
 
