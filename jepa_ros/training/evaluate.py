@@ -83,7 +83,7 @@ def evaluate(model: SceneJepa, shards: list[Shard], sensors: str = "both", every
     spec = WindowSpec(model.spec.history, horizon, model.spec.dt_s, horizon, cameras=max(len(shard.cameras) for shard in shards))
     seen = Augmentation(use_lidar=sensors != "camera", use_camera=sensors != "lidar")
     windows = Windows(shards, spec, seed=0, batch=1, fixed=seen)
-    loader = DataLoader(windows, 1, sampler=range(0, len(windows), every), collate_fn=collate)  # type: ignore[arg-type]
+    loader = DataLoader(windows, 1, sampler=range(0, len(windows), every), collate_fn=collate)
     latent = [LatentScore() for _ in range(horizon)]
     occupancy = {name: [OccupancyScore() for _ in range(horizon + 1)] for name in ("model", "persistence", "accumulated")}
     tokens: list[Tensor] = []

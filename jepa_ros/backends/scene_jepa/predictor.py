@@ -56,14 +56,16 @@ class ScenePredictor(nn.Module):
 
     def _mix(self, history_BTDYX: Tensor, change: Tensor) -> Tensor:
         """(B, S, D, Y, X) from the aligned history and what the network says of each step."""
-        stated = self.config.grounded
+        stated, width, past = self.config.grounded, self.config.width, self.config.history
+        history = history_BTDYX.to(change.dtype).contiguous()  # one layout for all that follows: this part is bound by memory
         mixed = []
-        for begin, end, group in ((0, stated, 0), (stated, self.config.width, 1)):
-            newest = history_BTDYX[:, None, -1, begin:end]
-            first = self.config.width + group * self.config.history
-            part = newest * (1 - change[:, :, first : first + 1]) + change[:, :, begin:end]
-            for k in range(self.config.history - 1):
-                part = part + change[:, :, first + 1 + k, None] * (history_BTDYX[:, None, k, begin:end] - newest)
+        for begin, end, first in ((0, stated, width), (stated, width, width + past)):
+            fade, older = change[:, :, first : first + 1], change[:, :, first + 1 : first + past]
+            # The newest latent gives way to what is mixed in, so that a mix of equal latents is that latent again.
+            shares = torch.cat([older, 1 - fade - older.sum(dim=2, keepdim=True)], dim=2)
+            part = change[:, :, begin:end]
+            for k in range(past):
+                part = torch.addcmul(part, shares[:, :, k, None], history[:, None, k, begin:end])
             mixed.append(part)
         return torch.cat(mixed, dim=2)
 
