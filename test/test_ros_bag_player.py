@@ -75,7 +75,7 @@ def test_a_bag_comes_out_as_it_was_recorded(robot, bag):
     assert clouds[COUNT] == clouds[0], "the loop starts again at the beginning"
     assert not odometries, "what a live node publishes is left to it"
     assert own_odometry.get_subscription_count()
-    assert START_NS <= min(clocks) < max(clocks) <= START_NS + COUNT * STEP_NS + 10**8
+    assert START_NS <= min(clocks) < max(clocks) <= stamps()[-1]
 
     # Somebody who comes late still learns where the sensors are.
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

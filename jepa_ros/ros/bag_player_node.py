@@ -113,7 +113,7 @@ class BagPlayer(Node):
                 if not self._config.paused:
                     played_s += (now_s - last_s) * self._config.rate
                 last_s = now_s
-                self._publish_clock(played_s)
+                self._publish_clock(min(played_s, due_s))  # never past a message that is still to come
             self._bag_publishers[message.topic].publish(message.data)
             if played_s - said_s >= REPORT_PERIOD_S:
                 said_s = played_s
