@@ -69,12 +69,12 @@ class Builder:
         self._discs.append((at[0], at[1], radius))
 
     def tree(self, at: Place) -> None:
-        trunk, crown = self.rng.uniform(1.9, 2.8), self.rng.uniform(1.2, 2.2)
+        trunk, crown = self.rng.uniform(2.4, 3.2), self.rng.uniform(1.2, 2.2)  # nobody bumps his head
         self.pole(at, self.rng.uniform(0.12, 0.24), trunk + 0.5, "bark", (0.35, 0.26, 0.18))
         shade = self.rng.uniform(0.8, 1.15)
         for _ in range(2):
             dx, dy, dz = self.rng.uniform(-0.5, 0.5, 3)
-            centre = (at[0] + dx, at[1] + dy, trunk + crown * 0.8 + dz)
+            centre = (at[0] + dx, at[1] + dy, trunk + crown + dz)
             radii = (crown * self.rng.uniform(0.7, 1.0), crown * self.rng.uniform(0.7, 1.0), crown * self.rng.uniform(0.7, 1.0))
             self.solids.append(Solid("ellipsoid", centre, radii, "foliage", (0.20 * shade, 0.42 * shade, 0.15 * shade)))
 

@@ -173,7 +173,10 @@ class Crowd:
     # --- the first moment
 
     def _place_on_edge(self, person: int) -> None:
-        start = int(self._rng.integers(len(self._walk.nodes_m)))
+        # More often near a crossing: that is where people meet vehicles.
+        weight = np.ones(len(self._walk.nodes_m))
+        weight[[a for a, _ in self._walk.crossings]] = 3.0
+        start = int(self._rng.choice(len(weight), p=weight / weight.sum()))
         end = int(self._rng.choice(self._walk.neighbours[start]))
         share = self._rng.uniform(0.05, 0.9)
         aside = self._aside[person]
