@@ -62,6 +62,16 @@ def test_reaches_a_free_goal_and_faces_the_asked_way() -> None:
     assert np.hypot(*(turned[-1] - (-3.0, 0.5))) < 0.5, "a goal behind the robot"
 
 
+@pytest.mark.parametrize("kinematics", ["bicycle", "holonomic"])
+def test_other_robots_reach_it_too(kinematics: str) -> None:
+    scene = make_scene()
+    config = PlannerConfig(kinematics=kinematics, limits=Limits(wheelbase_m=0.6))
+    plan = Planner(config).plan(scene, goal_at(scene, 3.5, 1.0), LONG_S)
+    assert plan.status is PlanStatus.OK
+    assert np.hypot(*(in_anchor(scene, plan.path)[-1] - (3.5, 1.0))) < 0.3
+    assert plan.commands.shape == (len(plan.path) - 1, 3 if kinematics == "holonomic" else 2)
+
+
 def test_goes_around_a_wall() -> None:
     wall = (2.0, -3.0, 2.4, 3.0)
     scene = make_scene(walls=(wall,))

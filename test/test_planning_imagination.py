@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -64,8 +66,24 @@ def test_actions_lead_to_the_goal_latent(width: int) -> None:
     goal[0, :2] = torch.tensor([3.0, 1.0]) if width == 3 else torch.tensor([0.2, -0.3])
     config = ActionConfig(samples=200, iterations=12)
     start = torch.tensor([0.0, 0.0, 0.0, 0.5])
-    actions, solution = plan_actions(model, torch.zeros(1, 1, width), goal, 12, start, Limits(), config, 5.0)
+    actions, solution = plan_actions(model, torch.zeros(1, 1, width), goal, 12, start, Limits(), config, 60.0)
     assert actions.shape == (12, width)
     reached = actions[-1, :2] if width == 3 else actions.sum(0)[:2]
     assert np.abs((reached - goal[0, :2]).numpy()).max() < 0.15
     assert solution.cost < 0.2
+
+
+def test_a_slow_model_gets_the_candidates_it_has_time_for() -> None:
+    class Slow(ToyModel):
+        def predict(self, history_BTND: torch.Tensor, actions_BHA: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.01 * len(actions_BHA))
+            return super().predict(history_BTND, actions_BHA)
+
+    question = (Slow(), torch.zeros(1, 1, 3), torch.ones(1, 3), 12, torch.zeros(4), Limits(), ActionConfig())
+    with pytest.raises(TimeoutError, match="too near"):
+        plan_actions(*question, 0.02)
+    started_s = time.perf_counter()
+    actions, solution = plan_actions(*question, 0.8)
+    assert time.perf_counter() - started_s < 0.9
+    assert solution.iterations >= 1
+    assert torch.isfinite(actions).all()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import pathlib
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
@@ -21,9 +23,11 @@ from planning_scenes import goal_at, in_anchor, make_scene  # noqa: E402
 from ros_harness import Robot, values  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
+from jepa_ros.config import from_dict  # noqa: E402
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray  # noqa: E402
 from jepa_ros.protocols import ModelSpec  # noqa: E402
 from jepa_ros.ros import conversions  # noqa: E402
+from jepa_ros.ros.planner_services import PlannerNodeConfig  # noqa: E402
 from jepa_ros.ros.planner_worker import DeadlineWorker  # noqa: E402
 from jepa_ros.srv import Imagine, PlanActions, PlanPath  # noqa: E402
 from jepa_ros.types import PlanStatus, SceneState  # noqa: E402
@@ -218,6 +222,11 @@ def test_imagine_and_plan_actions(world: World) -> None:
     image = PlanActions.Request().goal_image
     image.height, image.width, image.encoding, image.step, image.data = 1, 1, "rgb8", 3, [1, 2, 3]
     assert act(goal_image=image).status.code == PlanStatus.UNSUPPORTED
+
+
+def test_the_shipped_parameters_are_the_defaults() -> None:
+    shipped = yaml.safe_load((pathlib.Path(__file__).parents[1] / "config" / "jepa_ros.yaml").read_text())["/**/planner"]["ros__parameters"]
+    assert from_dict(PlannerNodeConfig, shipped) == PlannerNodeConfig()
 
 
 def test_the_clock_answers_for_work_that_does_not_end() -> None:

@@ -21,7 +21,9 @@ from jepa_ros.planning.verify import refine
 from jepa_ros.protocols import Rollout, Solution, WorldModel
 from jepa_ros.types import GridSpec
 
-BATCH = 16  # candidates predicted at a time: between two batches the clock is looked at
+BATCH = 4  # candidates predicted at a time: between two batches the clock is looked at
+MIN_SAMPLES = 8
+MARGIN = 0.8  # share of the time that is planned to be used
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,25 @@ def plan_actions(
 ) -> tuple[Tensor, Solution]:
     """(L, A) actions whose predicted last latent comes nearest to `goal_ND`, by CEM, and the solution (cost = that distance).
 
-    A mobile base (A = 3) moves as a unicycle from `init_X` (anchor frame); its actions are poses.
+    A mobile base (A = 3) moves as a unicycle from `init_X` (anchor frame); its actions are poses. How many candidates are looked at follows
+    from how long a first prediction takes. Raises TimeoutError where the time is enough for none.
     """
+    started_s = time.perf_counter()
     spec = model.spec
     poses = spec.action_dim == 3
     dynamics = DYNAMICS["unicycle"](limits, spec.dt_s) if poses else FreeActions(spec.action_dim, config.max_action, spec.dt_s)
-    solver = CEM(SolverConfig(samples=config.samples, iterations=config.iterations, elites=config.elites))
     objective = LatentGoal(model, history_TND, goal_ND, batch=BATCH)
-    solution = solver.solve(dynamics, objective, init_X, deadline_s, steps=steps)
+    guesses_GLU = dynamics.guesses(init_X, steps)
+    objective(dynamics.rollout(init_X, guesses_GLU[:1]))
+    one_s = time.perf_counter() - started_s
+    left_s = deadline_s - one_s
+    affordable = int(MARGIN * left_s / one_s)
+    if affordable < 3:
+        raise TimeoutError(f"predicting {steps} steps took {one_s:.2f} s; the deadline of {deadline_s:.2f} s is too near for a search")
+    samples = max(MIN_SAMPLES, min(config.samples, affordable // 3))
+    solver = CEM(SolverConfig(samples=samples, iterations=config.iterations, elites=config.elites), expected_iteration_s=samples * one_s)
+    # At most a third of the time for the guesses; two predictions are kept for the solver's final choice.
+    solution = solver.solve(dynamics, objective, init_X, left_s - 2.0 * one_s, guesses_GLU[: max(1, affordable // 3)])
     return (solution.rollout.states_SLX[0, :, :3] if poses else solution.commands_LU), solution
 
 

@@ -42,9 +42,9 @@ class SolverConfig:
 class SamplingSolver:
     """The loop that MPPI and CEM share; they differ in how they learn from an iteration."""
 
-    def __init__(self, config: SolverConfig | None = None) -> None:
+    def __init__(self, config: SolverConfig | None = None, expected_iteration_s: float = 0.0) -> None:
         self.config = config or SolverConfig()
-        self._iteration_s = 0.0  # how long an iteration takes at worst, of late
+        self._iteration_s = expected_iteration_s  # how long an iteration takes at worst, of late
 
     def solve(
         self,
@@ -68,12 +68,12 @@ class SamplingSolver:
         best_cost, best_LU = _best(cost_S, guesses_GLU)
         mean_LU = best_LU
         deviation_LU = (self.config.noise * 0.5 * (dynamics.high_U - dynamics.low_U)).expand_as(mean_LU)
-        self._iteration_s *= 0.8
         iteration, timed_out = 0, False
         while iteration < self.config.iterations:
             now_s = time.perf_counter()
             if now_s - started_s + self._iteration_s >= deadline_s:
                 timed_out = True
+                self._iteration_s *= 0.8  # a single slow one must not end the search for good
                 break
             commands_SLU = self._candidates(iteration, mean_LU, deviation_LU, best_LU, dynamics)
             rollout = dynamics.rollout(init_X, commands_SLU)

@@ -45,8 +45,10 @@ class Frames:
 class SceneReader:
     """Reads the newest of what was heard; belongs to the planning thread. Raises StaleSensors where it is missing, old or unreadable."""
 
-    def __init__(self, inputs: PlannerInputs) -> None:
+    def __init__(self, inputs: PlannerInputs, device: str) -> None:
+        """device: of the model that imagines."""
         self._inputs = inputs
+        self._device = device
         self._people: tuple[Came, int, tuple[TrackedPeople, PedestrianForecast]] | None = None
 
     def scene(self, max_age_s: float) -> tuple[SceneState, Frames]:
@@ -84,7 +86,7 @@ class SceneReader:
         newest: readers.Received | None = None
         for came in latents:
             message = deserialize_message(came.content, LatentState)
-            latent_ND = latent_for(message, model.spec)
+            latent_ND = latent_for(message, model.spec).to(self._device)
             received = readers.received_of(message)
             if newest is not None and received.stamp_ns <= newest.stamp_ns:
                 memory.clear()  # a jump back in time

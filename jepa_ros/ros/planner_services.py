@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from geometry_msgs.msg import Twist, Vector3
 from nav_msgs.msg import Path
 
 from jepa_ros.config import param, validate
@@ -24,7 +25,7 @@ from jepa_ros.ros.planner_inputs import PlannerInputConfig
 from jepa_ros.ros.planner_scene import Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
 from jepa_ros.sensing.image import decode_image
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
-from jepa_ros.types import CameraImage, CameraModel, EgoState, FloatArray, Observation, PlanStatus
+from jepa_ros.types import CameraImage, CameraModel, EgoState, FloatArray, Observation, Plan, PlanStatus
 
 MAX_CANDIDATES = 4096
 
@@ -123,7 +124,7 @@ class PlannerServices:
         return PlanPath.Response(
             status=PlanningStatus(code=int(plan.status), message=plan.message),
             path=path,
-            commands=conversions.command_messages(plan),
+            commands=twists(plan),
             dt=plan.dt_s,
             cost=plan.cost,
             collision_probability=plan.collision_probability,
@@ -172,7 +173,7 @@ class PlannerServices:
         if steps > spec.horizon:
             raise Refused(PlanStatus.INVALID_REQUEST, f"horizon = {steps}: {spec.name} predicts at most {spec.horizon} steps (0 = all)")
         history_TND, newest = self._reader.history(self._model, config.inputs.max_age_s)
-        goal_ND = self._goal_latent(request, newest).to(history_TND)
+        goal_ND = self._goal_latent(request, newest, history_TND.device)
         scene, _ = self._reader.scene(config.inputs.max_age_s)
         init_X = torch.tensor([0.0, 0.0, 0.0, *scene.ego.velocity_mps], dtype=torch.float32)
         left_s -= time.perf_counter() - started_s
@@ -193,7 +194,7 @@ class PlannerServices:
             raise Refused(PlanStatus.UNSUPPORTED, f"{service} takes poses, and {spec.name} acts in {spec.action_dim} dimensions of its own")
         return self._model
 
-    def _goal_latent(self, request: PlanActions.Request, newest: readers.Received) -> torch.Tensor:
+    def _goal_latent(self, request: PlanActions.Request, newest: readers.Received, device: torch.device) -> torch.Tensor:
         """(N, D) in the newest anchor frame."""
         assert self._model is not None
         spec = self._model.spec
@@ -205,7 +206,7 @@ class PlannerServices:
         if not len(request.goal_latent.data):
             raise Refused(PlanStatus.INVALID_REQUEST, "goal_image.data and goal_latent.data are both empty: give one of them")
         try:
-            goal_ND = latent_for(request.goal_latent, spec)
+            goal_ND = latent_for(request.goal_latent, spec).to(device)
             turn = request.goal_latent.anchor_pose.orientation
             if (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 0.0):
                 return goal_ND  # no pose given: it is in the present anchor frame
@@ -213,6 +214,13 @@ class PlannerServices:
         except (Mismatch, ValueError) as error:
             raise Refused(PlanStatus.INVALID_REQUEST, f"goal_latent: {error}") from None
         return self._model.align(goal_ND[None], new_from_old[None])[0]
+
+
+def twists(plan: Plan) -> list[Twist]:
+    """One for each step; a holonomic plan also moves to the left."""
+    if plan.commands.shape[1] == 2:
+        return conversions.command_messages(plan)
+    return [Twist(linear=Vector3(x=vx, y=vy), angular=Vector3(z=turn)) for vx, vy, turn in plan.commands.tolist()]
 
 
 def checked_candidates(request: Imagine.Request, horizon: int) -> torch.Tensor:

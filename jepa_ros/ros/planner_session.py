@@ -12,7 +12,7 @@ from nav_msgs.msg import Path
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
-from jepa_ros.backends import load_world_model
+from jepa_ros.backends import load_world_model, resolve_device
 from jepa_ros.planning import Planner
 from jepa_ros.planning.crowd import crowd_scene
 from jepa_ros.ros.planner_inputs import PlannerInputs
@@ -40,7 +40,9 @@ class PlannerSession:
         planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
         planner.reset()
         self.inputs = PlannerInputs(node, config().inputs, model.spec if model else None)
-        self.services = PlannerServices(config, SceneReader(self.inputs), planner, model, publish_path, self._report)
+        self.services = PlannerServices(
+            config, SceneReader(self.inputs, resolve_device(config().device)), planner, model, publish_path, self._report
+        )
         self._worker = DeadlineWorker(self._wake)
         group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
         self._offered = [
