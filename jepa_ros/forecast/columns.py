@@ -12,7 +12,22 @@ from jepa_ros.types import FloatArray
 
 # Each deviation is 0 for a person and grows by about 1 where people end. Body sizes: adults are 1.5-1.9 m tall and 0.4-0.55 m across
 # (ISO 7250-2, 5th to 95th percentile); children and bent riders reach down to 1.1 m.
-FEATURES = ("short", "tall", "wide", "deep", "thin", "floating", "continues", "attached", "leaning", "sparse", "gaps")
+FEATURES = (
+    "short",  # lower than a grown person
+    "tall",  # higher than one
+    "wide",  # across the line of sight
+    "deep",  # along it
+    "thin",  # a pole
+    "flat",  # a piece of wall: its surface is straight, a body's is round
+    "square",  # as wide at the top as below: no head and shoulders
+    "floating",  # no legs seen
+    "continues",  # goes on above the height of people: a trunk, a lamp post, a facade
+    "attached",  # beside a wall or in a hedge
+    "leaning",
+    "sparse",  # fewer returns than a body would give
+    "gaps",  # not seen from bottom to top
+)
+LARGEST_DEVIATION = 5.0
 HEIGHT_BINS = 8
 BIN_M = 0.25
 
@@ -26,6 +41,7 @@ class Columns:
     bottoms_m: FloatArray  # (M,)
     widths_m: FloatArray  # (M,) across the line of sight
     depths_m: FloatArray  # (M,) along it
+    thickness_m: FloatArray  # (M,) along the shorter principal axis, whichever way it lies
     counts: NDArray[np.intp]  # (M,) returns below `BODY_TOP_M`
     ground_m: FloatArray  # (M,) height of the local ground
 
@@ -42,8 +58,12 @@ def describe(
     labels: NDArray[np.intp],
     count: int,
     accept: Callable[[Columns], NDArray[np.bool_]],
+    density: float = 1.0,
 ) -> tuple[Columns, FloatArray]:
-    """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) deviations."""
+    """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) deviations.
+
+    `density`: returns per solid angle of this lidar, relative to 60,000 in a sweep of 360 x 27 degrees.
+    """
     body = (labels > 0) & (height < BODY_TOP_M)
     label = labels[body]
     upper = height[body] > 0.6
@@ -57,7 +77,10 @@ def describe(
     offset = xy - centre[label]
     along = (offset * ray[label]).sum(axis=1)
     across = offset[:, 1] * ray[label, 0] - offset[:, 0] * ray[label, 1]
-    spread = [np.sqrt(12 * np.bincount(label[upper], axis[upper] ** 2, count + 1) / trunk) for axis in (across, along)]
+    moments = [np.bincount(label[upper], product[upper], count + 1) / trunk for product in (across**2, along**2, across * along)]
+    spread = [np.sqrt(12 * moment) for moment in moments[:2]]
+    mean, half = 0.5 * (moments[0] + moments[1]), 0.5 * (moments[0] - moments[1])
+    thickness = np.sqrt(12 * np.maximum(mean - np.hypot(half, moments[2]), 0.0))
 
     top = np.zeros(count + 1)
     bottom = np.full(count + 1, np.inf)
@@ -65,22 +88,24 @@ def describe(
     np.minimum.at(bottom, label, tall)
     low = np.bincount(label, ground_m[body], count + 1) / total
 
-    columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], number, low)
+    columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low)
     keep = accept(columns) & (number > 0)
     keep[0] = False
 
     above = np.bincount(labels[height > BODY_TOP_M + 0.1], minlength=count + 1)
     bins = np.zeros((count + 1) * HEIGHT_BINS)
     bins[label * HEIGHT_BINS + np.minimum(tall / BIN_M, HEIGHT_BINS - 1).astype(np.intp)] = 1
-    half = tall > 0.5 * (top + np.minimum(bottom, top))[label]
+    square = _squareness(label, across, tall, top, spread[0])
+    high = tall > 0.5 * (top + np.minimum(bottom, top))[label]
     shift = [
-        np.bincount(label[half], axis[half], count + 1) / np.maximum(np.bincount(label[half], minlength=count + 1), 1)
-        - np.bincount(label[~half], axis[~half], count + 1) / np.maximum(np.bincount(label[~half], minlength=count + 1), 1)
+        np.bincount(label[high], axis[high], count + 1) / np.maximum(np.bincount(label[high], minlength=count + 1), 1)
+        - np.bincount(label[~high], axis[~high], count + 1) / np.maximum(np.bincount(label[~high], minlength=count + 1), 1)
         for axis in (across, along)
     ]
     kept = _select(columns, keep)
     attached = _attached(points[(height < BODY_TOP_M) & ~keep[labels], :2], kept)
-    deviations = _deviations(kept, above[keep], attached, np.hypot(*shift)[keep], bins.reshape(-1, HEIGHT_BINS)[keep])
+    filled = bins.reshape(-1, HEIGHT_BINS)[keep]
+    deviations = _deviations(kept, above[keep], attached, np.hypot(*shift)[keep], filled, square[keep], density)
     return kept, deviations
 
 
@@ -100,7 +125,25 @@ def _attached(others: FloatArray, columns: Columns) -> FloatArray:
     return near / np.maximum(columns.counts, 1)
 
 
-def _deviations(columns: Columns, above: NDArray[np.intp], attached: FloatArray, lean_m: FloatArray, bins: FloatArray) -> FloatArray:
+def _squareness(label: NDArray[np.intp], across: FloatArray, tall: FloatArray, top: FloatArray, width: FloatArray) -> FloatArray:
+    """(C + 1,) width of the uppermost quarter of a metre relative to the whole; 0.5, a person's, where too few returns tell."""
+    head = tall > top[label] - BIN_M
+    number = np.bincount(label[head], minlength=len(top))
+    middle = np.bincount(label[head], across[head], len(top)) / np.maximum(number, 1)
+    variance = np.bincount(label[head], across[head] ** 2, len(top)) / np.maximum(number, 1) - middle**2
+    ratio = np.sqrt(12 * np.maximum(variance, 0.0)) / np.maximum(width, 0.1)
+    return np.where(number >= 4, ratio, 0.5)
+
+
+def _deviations(
+    columns: Columns,
+    above: NDArray[np.intp],
+    attached: FloatArray,
+    lean_m: FloatArray,
+    bins: FloatArray,
+    square: FloatArray,
+    density: float,
+) -> FloatArray:
     """(M, F) in the order of `FEATURES`."""
     range_m = np.hypot(*columns.centres_m.T)
     reached = np.clip((columns.tops_m / BIN_M).astype(np.intp) + 1, 2, HEIGHT_BINS)
@@ -110,15 +153,17 @@ def _deviations(columns: Columns, above: NDArray[np.intp], attached: FloatArray,
     hits_at_10m = columns.counts * (range_m / 10.0) ** 2
     columns_of = {
         "short": np.maximum(0.0, 1.5 - columns.tops_m) / 0.2,
-        "tall": np.maximum(0.0, columns.tops_m - 1.9) / 0.1,
+        "tall": np.maximum(0.0, columns.tops_m - 2.0) / 0.1,
         "wide": np.maximum(0.0, columns.widths_m - 0.75) / 0.2,
         "deep": np.maximum(0.0, columns.depths_m - 0.8) / 0.4,
-        "thin": np.maximum(0.0, 0.35 - columns.widths_m) / 0.1,
+        "thin": np.maximum(0.0, 0.3 - np.maximum(columns.widths_m, columns.depths_m)) / 0.1,
+        "flat": np.maximum(0.0, 0.2 - columns.thickness_m) / 0.1 * np.clip(columns.widths_m / 0.5, 0.0, 1.0),
+        "square": np.maximum(0.0, square - 0.6) / 0.2,
         "floating": np.maximum(0.0, columns.bottoms_m - 0.5) / 0.3,
         "continues": np.log1p(above),
         "attached": np.minimum(attached, 3.0) / 0.3,
         "leaning": np.maximum(0.0, lean_m - 0.2) / 0.1,
-        "sparse": np.maximum(0.0, np.log(60.0 / np.maximum(hits_at_10m, 1.0))),
+        "sparse": np.maximum(0.0, np.log(60.0 * density / np.maximum(hits_at_10m, 1.0))),
         "gaps": gaps / 0.2,
     }
-    return np.stack([columns_of[name] for name in FEATURES], axis=1)
+    return np.minimum(np.stack([columns_of[name] for name in FEATURES], axis=1), LARGEST_DEVIATION)

@@ -17,20 +17,25 @@ from jepa_ros.forecast.columns import FEATURES, Columns, describe
 from jepa_ros.forecast.ground import GroundGrid
 from jepa_ros.types import FloatArray
 
-# Log-odds lost per unit of each deviation in `columns.FEATURES`, and the log-odds of a column that deviates in nothing.
-BIAS = 3.0
+# Log-odds lost per unit of each deviation in `columns.FEATURES`, and the log-odds of a column that deviates in nothing. Logistic
+# regression on eight simulated bags (`python -m jepa_ros.sim`, streets, crossings, corridors, halls, 16 to 64 rings, 9,300 columns, of
+# which 3,200 are people). "short", "thin", "square", "leaning" and "sparse" stand at or above a floor set by hand: simulated places have
+# fewer bollards, bicycles and bushes than real ones.
+BIAS = 3.8
 WEIGHTS = {
     "short": 1.0,
-    "tall": 1.0,
-    "wide": 1.2,
-    "deep": 0.8,
-    "thin": 1.5,
-    "floating": 0.8,
-    "continues": 1.0,
-    "attached": 1.2,
-    "leaning": 0.6,
-    "sparse": 1.0,
-    "gaps": 0.6,
+    "tall": 4.0,
+    "wide": 3.3,
+    "deep": 3.3,
+    "thin": 1.4,
+    "flat": 1.2,
+    "square": 0.7,
+    "floating": 0.7,
+    "continues": 2.6,
+    "attached": 0.5,
+    "leaning": 3.1,
+    "sparse": 0.7,
+    "gaps": 0.5,
 }
 LARGEST_GROUP_CELLS = 11  # about four people abreast; a longer blob is a car or a wall
 MOST_IN_GROUP = 8
@@ -95,6 +100,7 @@ class PersonDetector:
         if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
         config = self.config
+        density = len(points_anchor_m) / 60_000
         range_m = np.hypot(points_anchor_m[:, 0], points_anchor_m[:, 1])
         points = points_anchor_m[(range_m < config.max_range_m) & (range_m > config.min_range_m)]
         ground = GroundGrid.fit(points, config.max_range_m, ground_height_m)
@@ -102,7 +108,7 @@ class PersonDetector:
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]
-        return describe(points, height, ground_m, *self._cluster(points, height), self._accept)
+        return describe(points, height, ground_m, *self._cluster(points, height), self._accept, density)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:
         """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
@@ -124,11 +130,20 @@ class PersonDetector:
         axis = (np.arange(side) - 0.5) * config.cell_m - config.max_range_m
         far = axis[None, :] ** 2 + axis[:, None] ** 2 > config.dense_range_m**2
         # Between two beams of a coarse lidar a far body leaves empty cells.
-        joined = occupied | (far & ndimage.binary_closing(occupied, np.ones((3, 3))))
+        joined = occupied | (far & _closed(occupied))
         cells, count = ndimage.label(joined, np.ones((3, 3)))
         cells, count = _split(cells, count, hits)
         grown = np.where(cells > 0, cells, ndimage.grey_dilation(cells, size=(3, 3)))
         return grown.ravel()[flat], count
+
+
+def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Morphological closing by 3 x 3 cells, one axis at a time; `scipy.ndimage.binary_closing` takes ten times as long."""
+    for axis in (0, 1):
+        mask = mask | np.roll(mask, 1, axis) | np.roll(mask, -1, axis)
+    for axis in (0, 1):
+        mask = mask & np.roll(mask, 1, axis) & np.roll(mask, -1, axis)
+    return mask
 
 
 def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp]) -> tuple[NDArray[np.int32], int]:

@@ -19,8 +19,8 @@ from jepa_ros.types import NANOSECONDS, FloatArray, TrackedPeople, Tracks
 # SHAPE_TIME_S instead of summed. Motion is evidence that no pole or wall gives; standing still speaks against, but people wait too.
 SHAPE_TIME_S = 0.6
 LARGEST_LOGIT = 4.0
-MOVING_LOGIT = 2.0
-STANDING_LOGIT = -1.5
+MOVING_LOGIT = 1.2
+STANDING_LOGIT = -1.8
 MOTION_TIME_S = 1.2  # motion is judged over this time
 MOVED_M = 0.5  # a slow walk over MOTION_TIME_S; the centre of a static column seen from a moving robot shifts by less
 UNKNOWN_FAR = 1e6  # cost of a pair outside the gate
@@ -188,14 +188,19 @@ class PeopleTracker:
         return TrackedPeople(people.ids, people.mean[:, :2], people.mean[:, 2:], existence[shown], people.radii_m, history)
 
     def _motion_logit(self, now_s: float) -> FloatArray:
-        """(P,) evidence from how far each track came in the last MOTION_TIME_S; none while it is younger than half of that."""
+        """(P,) evidence from how far and how straight each track came in the last MOTION_TIME_S; none in the first half of that.
+
+        A piece of wall that is cut differently in every sweep jumps to and fro, a person gets somewhere.
+        """
         path = self._tracks.path_m
         recent = self._times_s >= now_s - MOTION_TIME_S
         known = np.isfinite(path[:, :, 0]) & recent
         oldest = known.argmax(axis=1)
         moved = np.hypot(*(path[:, -1] - path[np.arange(len(path)), oldest]).T)
         age_s = now_s - self._times_s[oldest]
-        moving = np.clip(moved / MOVED_M - 0.5, 0.0, 1.0)
+        steps = np.where((known[:, 1:] & known[:, :-1])[..., None], np.diff(path, axis=1), 0.0)
+        straight = moved / np.maximum(np.hypot(steps[..., 0], steps[..., 1]).sum(axis=1), 1e-6)
+        moving = np.clip(moved / MOVED_M - 0.5, 0.0, 1.0) * np.clip((straight - 0.5) / 0.3, 0.0, 1.0)
         certainty = np.clip(2 * age_s / MOTION_TIME_S - 1.0, 0.0, 1.0)
         return MOVING_LOGIT * moving + STANDING_LOGIT * (1.0 - moving) * certainty
 
