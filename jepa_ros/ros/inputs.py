@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -26,7 +27,7 @@ from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.recorder import message_class
 from jepa_ros.ros.screening import refusal
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE, INFO, KINDS, ODOMETRY, TF, find_calibration, find_images, find_one
-from jepa_ros.sensing import SensorHub
+from jepa_ros.sensing import SensorHub, decode_compressed_image
 from jepa_ros.types import NANOSECONDS
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -34,6 +35,9 @@ EVERY = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)  # best 
 LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SEARCH_PERIOD_S = 0.5
 TYPES = get_typestore(Stores.LATEST)
+PNG = bytes.fromhex(  # of one pixel
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
+)
 NO_MESSAGE = (SerdeError, struct.error, ValueError, IndexError)  # what bytes that are no message of the type raise
 
 
@@ -118,6 +122,7 @@ class Inputs:
         if topic in self._subscriptions:
             return
         is_sensor = KINDS[kind] in ("camera", "lidar")
+        warm_up_reading(kind)
 
         def receive(data: bytes, info: dict[str, int]) -> None:
             try:
@@ -147,3 +152,10 @@ class Inputs:
         elapsed_ms = max(0.0, (time.time_ns() - published_ns) / 1e6)  # another machine's clock may be ahead
         self._latency.add("transport", elapsed_ms)
         self._transport.append((stamp.sec * NANOSECONDS + stamp.nanosec, elapsed_ms))
+
+
+def warm_up_reading(kind: str) -> None:
+    """The reader of a type is generated, and the image library loaded, on first use: not in the way of the first frame."""
+    TYPES.get_msgdef(kind)
+    if kind == COMPRESSED:
+        decode_compressed_image(SimpleNamespace(format="png", data=PNG))
