@@ -24,6 +24,7 @@ SHARE = Path(get_package_share_directory("jepa_ros"))
 NODES = ("world_model", "planner")
 BRING_UP = [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE]
 RESPAWN_DELAY_S = 2.0
+STOP_TIMEOUT_S = "15"  # a Python with torch takes seconds to leave on a busy machine
 POLL_S = 0.5
 
 
@@ -67,6 +68,7 @@ def start_nodes(context: LaunchContext) -> list:
             emulate_tty=True,
             respawn=True,
             respawn_delay=RESPAWN_DELAY_S,
+            sigterm_timeout=STOP_TIMEOUT_S,
         )
         if LaunchConfiguration("autostart").perform(context) == "true":
             # A respawned node is unconfigured again, so each start of the process brings it up.

@@ -17,6 +17,7 @@ from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
+from jepa_ros.msg import LatentState  # noqa: E402
 from jepa_ros.ros.lifecycle_client import LifecycleClient  # noqa: E402
 
 LAUNCH = Path(__file__).parents[1] / "launch"
@@ -37,6 +38,12 @@ def by_hand() -> LaunchDescription:
 @launch_pytest.fixture
 def by_itself() -> LaunchDescription:
     return included("world_model.launch.py", namespace="by_itself", model="persistence", device="cpu")
+
+
+@launch_pytest.fixture
+def demo() -> LaunchDescription:
+    bag = Path(__file__).parent / "resources" / "tiny_bag"
+    return included("demo.launch.py", bag=str(bag), rviz="false", model="persistence", device="cpu")
 
 
 @pytest.fixture
@@ -73,6 +80,17 @@ def test_a_killed_node_comes_back_active(observer):
     os.kill(process_of("world_model"), signal.SIGKILL)
     time.sleep(1.0)
     wait_until_active(observer, "world_model")
+
+
+@pytest.mark.launch(fixture=demo)
+def test_the_demo_plays_a_bag_through_the_nodes(observer):
+    heard: list[LatentState] = []
+    observer.create_subscription(LatentState, "/world_model/latent", heard.append, 10)
+    deadline_s = time.monotonic() + 120.0
+    while not heard and time.monotonic() < deadline_s:
+        rclpy.spin_once(observer, timeout_sec=0.1)
+    assert heard
+    assert heard[0].model_name == "persistence"
 
 
 def process_of(name: str) -> int:
