@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jepa_ros.training.shard import NO_RING, Frame
 from jepa_ros.types import FloatArray
@@ -22,10 +23,13 @@ class Augmentation:
     noise_m: float = 0.0
     use_lidar: bool = True
     use_camera: bool = True
+    slope: tuple[float, float] = (0.0, 0.0)  # metres per metre, along x and y of the anchor frame of now
+    bushes: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))  # x, y, radius, height in that frame, metres
     seed: int = 0  # of the noise
 
-    def sensors(self, frame: Frame, frame_number: int) -> Frame:
-        """The frame as a poorer lidar would have seen it."""
+    def sensors(self, frame: Frame, frame_number: int, now: Frame) -> Frame:
+        """The frame as a poorer lidar would have seen it, in a world that is less smooth than a simulated one. now: of the window."""
+        now_from_frame = np.linalg.inv(now.odom_from_anchor) @ frame.odom_from_anchor
         rng = np.random.default_rng((self.seed, frame_number))
         kept = np.ones(len(frame.points_m), bool)
         if self.ring_step > 1:
@@ -33,13 +37,32 @@ class Augmentation:
         if self.keep < 1:
             kept &= rng.random(len(kept), np.float32) < self.keep
         points = frame.points_m[kept]
+        ring = frame.ring[kept]
+        if len(self.bushes):
+            leaves = self._leaves(np.linalg.inv(now_from_frame), rng) + np.float32([0, 0, frame.ground_height_m])
+            points, ring = np.concatenate([points, leaves]), np.concatenate([ring, np.full(len(leaves), NO_RING, np.uint8)])
+        if any(self.slope):
+            # Heights are above the ground below the vehicle, so the slope counts from the vehicle of each frame.
+            tilt = np.float32(np.array(self.slope) @ now_from_frame[:2, :2])
+            points = points + np.stack([0 * points[:, 0], 0 * points[:, 0], points[:, :2] @ tilt], axis=1)
         if self.noise_m > 0:
             points = points + self.noise_m * rng.standard_normal(points.shape, np.float32)
-        return dataclasses.replace(frame, points_m=points, ring=frame.ring[kept])
+        return dataclasses.replace(frame, points_m=points, ring=ring)
+
+    def _leaves(self, frame_from_now: FloatArray, rng: np.random.Generator) -> NDArray[np.float32]:
+        """(P, 3) returns from the bushes, other ones in each sweep: vegetation flickers where walls do not."""
+        centre = self.bushes[:, :2] @ frame_from_now[:2, :2].T + frame_from_now[:2, 3]
+        density = 400 / np.maximum(np.hypot(*centre.T), 4.0) ** 1.5
+        returns = rng.poisson(density * self.bushes[:, 2])
+        which = np.repeat(np.arange(len(centre)), returns)
+        offset = rng.normal(0, 0.5, (len(which), 2)) * self.bushes[which, 2:3]
+        height = rng.random(len(which)) * self.bushes[which, 3]
+        return np.column_stack([centre[which] + offset, height]).astype(np.float32)
 
 
 def draw_augmentation(rng: np.random.Generator, batch_rng: np.random.Generator) -> Augmentation:
-    """A random augmentation: any heading, half of them mirrored; lidars from half the rings and points up.
+    """A random augmentation: any heading, half of them mirrored; lidars from half the rings and points up;
+    sloping ground and vegetation, which simulated worlds lack.
 
     batch_rng: draws what all windows of a batch share: lidar and camera, lidar alone (two batches in five) or camera alone (one in five).
     """
@@ -48,6 +71,7 @@ def draw_augmentation(rng: np.random.Generator, batch_rng: np.random.Generator) 
     turn[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     if rng.random() < 0.5:
         turn[:, 1] *= -1
+    count = int(rng.choice([0, rng.integers(5, 40)]))
     sensors = batch_rng.choice(["lidar", "both", "camera"], p=[0.4, 0.4, 0.2])
     return Augmentation(
         turn=turn,
@@ -57,5 +81,7 @@ def draw_augmentation(rng: np.random.Generator, batch_rng: np.random.Generator) 
         noise_m=float(rng.choice([0.0, 0.03])),
         use_lidar=bool(sensors != "camera"),
         use_camera=bool(sensors != "lidar"),
+        slope=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.01))),
+        bushes=np.column_stack([rng.uniform(-30, 30, (count, 2)), rng.uniform(0.3, 1.5, count), rng.uniform(0.3, 2.5, count)]),
         seed=int(rng.integers(2**31)),
     )

@@ -92,9 +92,9 @@ class Windows(Dataset):
         past = [self._future(shard, now_index, -k) for k in reversed(range(1, self.spec.history))]
         known = [index for index in past if index is not None] or [now_index]
         past_frames = [shard[index if index is not None else known[0]] for index in past]
-        history = [augmentation.sensors(frame, k) for k, frame in enumerate([*past_frames, now])]
+        history = [augmentation.sensors(frame, k, now) for k, frame in enumerate([*past_frames, now])]
         future_indices = [self._future(shard, now_index, int(step) + 1) for step in steps]
-        future = [augmentation.sensors(shard[now_index if i is None else i], 100 + k) for k, i in enumerate(future_indices)]
+        future = [augmentation.sensors(shard[now_index if i is None else i], 100 + k, now) for k, i in enumerate(future_indices)]
 
         view = _View(shard, now, augmentation, self.spec.cameras if augmentation.use_camera else 0)
         use_lidar = augmentation.use_lidar or not shard.cameras

@@ -42,7 +42,7 @@ class SceneJepa(nn.Module):
         self.half_m = half_extent_m(BEV_GRID)
         self.encoder = SceneEncoder(config, config.pillar_channels, len(SAMPLE_HEIGHTS_M))
         self.predictor = ScenePredictor(config, self.half_m)
-        self.occupancy_probe = OccupancyProbe(config.width)
+        self.occupancy_probe = OccupancyProbe(config.grounded)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self.spec = ModelSpec(
             name="scene_jepa",
