@@ -68,7 +68,9 @@ def play(context: LaunchContext) -> list:
         parameters=[{"bag": bag, "rate": float(LaunchConfiguration("rate").perform(context)), "wait_s": 120.0}],
         output="screen",
     )
-    return [
-        player,
-        RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown(reason="the bag is over"))])),
-    ]
+    return [player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=finish))]
+
+
+def finish(_: ProcessExited, context: LaunchContext) -> list:
+    # The player also exits because somebody pressed Ctrl-C; launch fails on a second shutdown.
+    return [] if context.is_shutdown else [EmitEvent(event=Shutdown(reason="the bag is over"))]
