@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from jepa_ros.protocols import Forecaster
+from jepa_ros.weights import find_weights
 
-DEFAULT = "constant_velocity"
+DEFAULT = "pedestrian_forecaster.safetensors"
 
 
 def load_forecaster(name_or_path: str | Path | None = None) -> Forecaster:
     """The shipped default (None), the baseline ("constant_velocity"), or a trained forecaster by the path of its .safetensors file.
 
-    Raises ValueError where the name is unknown or the file is not a forecaster.
+    Raises ValueError where the name is unknown or the file is not a forecaster, FileNotFoundError where the default was not installed.
     """
     if name_or_path is None:
-        name_or_path = DEFAULT
+        name_or_path = find_weights(DEFAULT)
     if name_or_path == "constant_velocity":
         from jepa_ros.forecast.constant_velocity import ConstantVelocity
 
