@@ -11,6 +11,7 @@ import torch
 from nav_msgs.msg import Path
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
 
 from jepa_ros.backends import load_world_model, resolve_device
 from jepa_ros.planning import Planner
@@ -23,6 +24,7 @@ from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus
 
 ANSWER_S = 0.004  # kept free for the way of the answer
+REQUESTS = QoSProfile(depth=100)  # the default of 10 loses requests when the machine stalls for a second; reliable
 SERVICES = {"plan_path": PlanPath, "plan_actions": PlanActions, "imagine": Imagine}
 
 
@@ -46,7 +48,8 @@ class PlannerSession:
         self._worker = DeadlineWorker(self._wake)
         group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
         self._offered = [
-            node.create_service(kind, f"~/{name}", self._server(kind), callback_group=group) for name, kind in SERVICES.items()
+            node.create_service(kind, f"~/{name}", self._server(kind), qos_profile=REQUESTS, callback_group=group)
+            for name, kind in SERVICES.items()
         ]
 
     def close(self) -> None:
