@@ -15,5 +15,7 @@ export VIRTUAL_ENV=$root/.venv PATH=$root/.venv/bin:$PATH
 source "$root/.ros/install/local_setup.bash"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}
-export FASTDDS_DEFAULT_PROFILES_FILE=${FASTDDS_DEFAULT_PROFILES_FILE:-$root/config/fastdds.xml}
+profile=FASTDDS_DEFAULT_PROFILES_FILE
+[ "${ROS_DISTRO:-}" != jazzy ] || profile=FASTRTPS_DEFAULT_PROFILES_FILE # its older name, which later releases warn about
+export "$profile=${!profile:-$root/config/fastdds.xml}"
 exec "${@:-${SHELL:-bash}}"
