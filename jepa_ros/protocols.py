@@ -65,7 +65,7 @@ class Forecaster(Protocol):
 
 @dataclass(frozen=True)
 class Rollout:
-    """S candidate motions of the robot over L steps, in odom."""
+    """S candidate motions of the robot over L steps, in the frame that the planning is done in (the scene's anchor frame)."""
 
     states_SLX: Tensor  # x m, y m, yaw rad, speed m/s at the end of each step
     commands_SLU: Tensor  # forward speed m/s, yaw rate rad/s (holonomic: vx, vy, yaw rate)

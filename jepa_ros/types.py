@@ -224,7 +224,7 @@ class Plan:
     status: PlanStatus
     message: str
     path: FloatArray  # (L + 1, 3) x m, y m, yaw rad; row 0 = now; empty (0, 3) where there is none
-    commands: FloatArray  # (L, 2) forward speed m/s, yaw rate rad/s
+    commands: FloatArray  # (L, 2) forward speed m/s, yaw rate rad/s; holonomic robots (L, 3) with the speed to the left between them
     dt_s: float
     cost: float
     collision_probability: float  # of the whole plan, 0-1
