@@ -12,9 +12,10 @@ from jepa_ros.sim.layout import Obstacles, WalkGraph
 from jepa_ros.sim.people import Crowd, simulate_crowd
 from jepa_ros.sim.recording import Recorder
 from jepa_ros.sim.sensors import Camera, Lidar, Odometer, Renderer, Rig, cast
+from jepa_ros.sim.signals import signal_is_red
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.sim.social_force import RADIUS_M
-from jepa_ros.sim.worlds import SCENARIOS, make_layout
+from jepa_ros.sim.worlds import PLACES, make_layout
 
 RESOURCES = Path(__file__).parent / "resources"
 
@@ -34,7 +35,7 @@ def cross(a, b, segments):
     return (side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)
 
 
-@pytest.mark.parametrize("scenario", list(SCENARIOS))
+@pytest.mark.parametrize("scenario", list(PLACES))
 def test_people_keep_clear_of_each_other_of_walls_and_of_the_ego(scenario):
     simulation = Simulation(scenario, 20_001)
     crowd, walls = simulation.crowd, simulation.layout.obstacles.segments_m
@@ -215,6 +216,43 @@ def test_a_crowd_without_mujoco_is_seeded_and_marks_who_is_absent():
     assert present.shape[1] > 20  # some left, others came
     speed = np.linalg.norm(np.diff(crowd, axis=0), axis=2) / 0.4
     assert 0.7 < np.nanmedian(speed[speed > 0.2]) < 1.6
+
+
+def test_recorded_people_walk_again(tmp_path):
+    file = tmp_path / "tracks.txt"
+    # 7 walks 4 m in 4 s; 9 comes after 7 has left and may have his body; 8 overlaps both.
+    rows = [(f, 7, f / 25, 0.0) for f in range(0, 101, 10)] + [(f, 8, 4.0, 0.0) for f in range(50, 301, 10)]
+    rows += [(f, 9, 0.0, (f - 150) / 25) for f in range(150, 251, 10)]
+    file.write_text("\n".join("\t".join(map(str, row)) for row in rows))
+    simulation = Simulation("square", 1, tracks=file)
+    simulation.step(3.0)
+    people = {agent.id: agent for agent in simulation.agents() if agent.kind == "person"}
+    assert set(people) == {7, 8}
+    assert people[7].position_m[:2] == pytest.approx([1.0, -2.0])  # the middle of all points, (2, 2), is the origin
+    assert people[7].velocity_mps == pytest.approx([1.0, 0.0])
+    simulation.step(5.0)
+    assert {agent.id for agent in simulation.agents() if agent.kind == "person"} == {8, 9}
+    assert len(simulation.crowd.serials) == 2
+    file.write_text("not a track")
+    with pytest.raises(ValueError, match="rows of frame, id, x, y"):
+        Simulation("square", 1, tracks=file)
+
+
+def test_people_cross_with_the_signal():
+    simulation = Simulation("crossing", 20_008)
+    crowd, walk = simulation.crowd, simulation.layout.walk
+    stepped_out = 0
+    for _ in range(300):
+        offset = np.linalg.norm(crowd.positions_m - walk.nodes_m[crowd._previous], axis=1)
+        near = crowd._on_crossing() & (offset < 1.0)
+        simulation.step(0.1)
+        now = simulation.layout.start_time_s + simulation.time_s
+        for person in np.flatnonzero(near & crowd._on_crossing()):
+            group = walk.crossings[crowd._previous[person], crowd._node[person]]
+            walks = np.linalg.norm(crowd.velocities_mps[person]) > 0.9
+            stepped_out += walks
+            assert not walks or signal_is_red(group, now) or signal_is_red(group, now - 0.6)
+    assert stepped_out > 10
 
 
 def test_mistakes_are_named():

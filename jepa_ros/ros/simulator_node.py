@@ -26,7 +26,7 @@ from jepa_ros.sim.messages import STATIC_TOPIC, STORE, frame_messages, static_me
 from jepa_ros.sim.recording import Recorder
 from jepa_ros.sim.sensors import Camera, Lidar
 from jepa_ros.sim.simulation import Simulation
-from jepa_ros.sim.worlds import SCENARIOS
+from jepa_ros.sim.worlds import PLACES
 from jepa_ros.types import NANOSECONDS
 
 
@@ -34,9 +34,10 @@ from jepa_ros.types import NANOSECONDS
 class SimulatorConfig:
     """The place, the sensors and the pace."""
 
-    scenario: str = param("hall", "the place; streets have a car, halls and corridors a robot", choices=tuple(SCENARIOS))
+    scenario: str = param("hall", "the place; streets have a car, halls and corridors a robot", choices=tuple(PLACES))
     seed: int = param(20000, "another seed is another layout with other people", at_least=0, at_most=2**31 - 1)
     people: int = param(-1, "number of people; -1 = as many as the place has", at_least=-1, at_most=200)
+    tracks: str = param("", "file of recorded people (rows of frame, id, x, y; ETH/UCY) in place of simulated ones; suits the square")
     rate_hz: float = param(5.0, "sensor frames per simulated second", at_least=0.5, at_most=50.0)
     rate_factor: float = param(1.0, "simulated seconds per second, where the machine keeps up", at_least=0.01, at_most=100.0)
     lidar_rings: int = param(32, "16, 32 or 64; 0 = no lidar", at_least=0, at_most=64)
@@ -59,7 +60,7 @@ class Simulator(Node):
         super().__init__("simulator")
         self._config = Parameters(self, SimulatorConfig).config
         config = self._config
-        simulation = Simulation(config.scenario, config.seed, None if config.people < 0 else config.people)
+        simulation = Simulation(config.scenario, config.seed, None if config.people < 0 else config.people, config.tracks or None)
         lidar = Lidar(config.lidar_rings, config.lidar_azimuths) if config.lidar_rings else None
         camera = Camera(config.camera_width, config.camera_height) if config.cameras else None
         self._recorder = Recorder(simulation, config.seed, lidar, camera, config.cameras)
@@ -78,7 +79,7 @@ class Simulator(Node):
         period_s = 1.0 / (config.rate_hz * config.rate_factor)
         self._timer = self.create_timer(period_s, self._on_timer, clock=SteadyClock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(
-            f"{config.scenario} {config.seed}: {len(simulation.crowd.positions_m)} people, {len(simulation.vehicles)} vehicles"
+            f"{config.scenario} {config.seed}: {simulation.crowd.present.sum()} people, {len(simulation.vehicles)} vehicles"
         )
 
     def _on_timer(self) -> None:

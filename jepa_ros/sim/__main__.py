@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from jepa_ros.sim.bag import BagSpec, write_bag
-from jepa_ros.sim.worlds import SCENARIOS
+from jepa_ros.sim.worlds import PLACES, SCENARIOS
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,14 +19,14 @@ def main(arguments: list[str] | None = None) -> None:
     one = commands.add_parser("bag", help="write one bag", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     one.add_argument("out", type=Path, help="folder of the bag; must not exist")
     one.add_argument("--seed", type=int, default=20_007)
-    one.add_argument("--scenario", choices=list(SCENARIOS), default="crossing")
+    one.add_argument("--scenario", choices=list(PLACES), default="crossing")
     many = commands.add_parser(
         "bags", help="write a set of bags, skipping those that exist", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     many.add_argument("out", type=Path, help="folder for the bags")
     many.add_argument("--count", type=int, required=True)
     many.add_argument("--first-seed", type=int, default=0)
-    many.add_argument("--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS), help="taken in turn")
+    many.add_argument("--scenarios", nargs="+", choices=list(PLACES), default=list(SCENARIOS), help="taken in turn")
     many.add_argument("--jobs", type=int, default=1)
     for command in (one, many):
         command.add_argument("--duration", type=float, default=20.0, help="seconds")
@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--cameras", type=int, default=1, help="0 to 6")
         command.add_argument("--camera-size", type=int, nargs=2, default=(400, 225), metavar=("WIDTH", "HEIGHT"))
         command.add_argument("--people", type=int, default=None, help="default: as many as the place has")
+        command.add_argument(
+            "--tracks", default=None, help="file of recorded people (rows of frame, id, x, y; ETH/UCY) in place of simulated ones"
+        )
         command.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
     options = parser.parse_args(arguments)
     if options.command == "bag":
@@ -58,6 +61,7 @@ def _spec(options: argparse.Namespace, seed: int, scenario: str) -> BagSpec:
         camera_size=tuple(options.camera_size),
         storage=options.storage,
         n_people=options.people,
+        tracks=options.tracks,
     )
 
 

@@ -45,6 +45,7 @@ class BagSpec:
     camera_size: tuple[int, int] = (400, 225)  # width, height
     storage: str = "mcap"  # mcap | sqlite3
     n_people: int | None = None  # None: as many as the place has
+    tracks: str | None = None  # file of recorded people who take the place of the simulated ones
 
     def __post_init__(self) -> None:
         if not self.duration_s > 0 or not self.rate_hz > 0:
@@ -70,7 +71,7 @@ def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] =
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    simulation = Simulation(spec.scenario, spec.seed, spec.n_people)
+    simulation = Simulation(spec.scenario, spec.seed, spec.n_people, spec.tracks)
     lidar = Lidar(spec.lidar_rings, spec.lidar_azimuths) if spec.lidar_rings else None
     camera = Camera(*spec.camera_size) if spec.cameras else None
     recorder = Recorder(simulation, spec.seed, lidar, camera, spec.cameras)

@@ -7,7 +7,9 @@ import numpy as np
 
 from jepa_ros.sim.furniture import CAR_PAINT, RGB
 from jepa_ros.sim.layout import MATERIALS, REFLECTIVITY, Layout
-from jepa_ros.sim.people import Crowd, step_length_m
+from jepa_ros.sim.people import Crowd
+from jepa_ros.sim.replay import RecordedCrowd
+from jepa_ros.sim.social_force import step_length_m
 from jepa_ros.sim.traffic import Vehicle
 from jepa_ros.types import FloatArray
 
@@ -24,7 +26,7 @@ CYCLIST_SIZE_M = (1.8, 0.6, 1.75)
 _LYING = (np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0)  # turns a cylinder's axis from z to y
 
 
-def compile_model(layout: Layout, crowd: Crowd, vehicles: list[Vehicle], rng: np.random.Generator) -> mujoco.MjModel:
+def compile_model(layout: Layout, crowd: Crowd | RecordedCrowd, vehicles: list[Vehicle], rng: np.random.Generator) -> mujoco.MjModel:
     """Static solids, then per vehicle one mocap body, then per person three (trunk, left leg, right leg).
 
     geom_user holds (reflectivity, index into MATERIALS) of each geom; geom_rgba its colour.
@@ -58,7 +60,7 @@ def compile_model(layout: Layout, crowd: Crowd, vehicles: list[Vehicle], rng: np
     return spec.compile()
 
 
-def pose_bodies(data: mujoco.MjData, layout: Layout, crowd: Crowd, vehicles: list[Vehicle]) -> None:
+def pose_bodies(data: mujoco.MjData, layout: Layout, crowd: Crowd | RecordedCrowd, vehicles: list[Vehicle]) -> None:
     """Put every moving body where it is now."""
     for index, vehicle in enumerate(vehicles):
         x, y, yaw = vehicle.pose

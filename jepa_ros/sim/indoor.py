@@ -62,7 +62,7 @@ def corridor(seed: int, rng: np.random.Generator) -> Layout:
         route = polyline(np.array([[0.0, 0.4 * half], [first, 0.4 * half], [first, turn * (half + second - 2.0)]]), 2.5, 0.25)
     build.box((first / 2, turn * second / 2), height + 0.05, (first, second + 10), 0.2, "plain", (0.92, 0.92, 0.90))
     ego = Lane(route, rng.uniform(0.6, 1.3), "robot", 1)
-    return finish(build, ways, "corridor", seed, (int(rng.integers(6, 15)), 0), ego, rng.uniform(1, 6), "robot")
+    return finish(build, ways, "corridor", seed, (int(rng.integers(6, 15)), 0), ego, rng.uniform(1, 6), "robot", indoor=True)
 
 
 def hall(seed: int, rng: np.random.Generator) -> Layout:
@@ -104,7 +104,7 @@ def hall(seed: int, rng: np.random.Generator) -> Layout:
         ways.edges.append((inner[i], inner[(i + 3) % len(inner)]))
     build.box((0, 0), height, (half[0] + 1, half[1] + 1), 0.2, "plain", (0.90, 0.90, 0.88))
     ego = Lane(route, rng.uniform(0.7, 1.5), "robot", 1)
-    return finish(build, ways, "hall", seed, (int(rng.integers(16, 40)), 3), ego, rng.uniform(0.5, 4), "robot")
+    return finish(build, ways, "hall", seed, (int(rng.integers(16, 40)), 3), ego, rng.uniform(0.5, 4), "robot", indoor=True)
 
 
 def _fill_hall(build: Builder, rng: np.random.Generator, half: FloatArray, route: FloatArray, height: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -57,7 +58,9 @@ class WalkGraph:
     half_extent_m: FloatArray  # (N, 2) people aim anywhere in this box around a node
     neighbours: tuple[tuple[int, ...], ...]  # N tuples of node indices
     exits: tuple[int, ...]
-    crossings: frozenset[tuple[int, int]] = frozenset()  # edges (both directions) over a carriageway
+    crossings: Mapping[tuple[int, int], int | None] = field(
+        default_factory=dict
+    )  # edges (both directions) over a carriageway -> its signal group
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class Layout:
     parked: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))  # (K, 3) x, y, yaw of parked cars
     raised_m: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))  # (R, 5) x0, y0, x1, y1, height of pavements
     indoor: bool = False
+    start_time_s: float = 0.0  # where in their cycle the signals are at the first moment
 
     def ground_height_m(self, points_m: FloatArray) -> FloatArray:
         """(P,) height of the walking surface under (P, 2) points."""

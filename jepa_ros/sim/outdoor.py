@@ -6,6 +6,7 @@ import numpy as np
 
 from jepa_ros.sim.furniture import Builder
 from jepa_ros.sim.layout import Lane, Layout, polyline
+from jepa_ros.sim.signals import CYCLE_S
 from jepa_ros.sim.ways import Ways, finish
 from jepa_ros.types import FloatArray
 
@@ -63,8 +64,8 @@ def crossing(seed: int, rng: np.random.Generator) -> Layout:
     widths = rng.uniform(3.2, 5.0, 2)  # of the pavements
     corners = {(sx, sy): _corner(build, ways, rng, sx, sy, kerbs, widths) for sx in (1.0, -1.0) for sy in (1.0, -1.0)}
     for s in (1.0, -1.0):
-        ways.cross(corners[s, 1.0], corners[s, -1.0])
-        ways.cross(corners[1.0, s], corners[-1.0, s])
+        ways.cross(corners[s, 1.0], corners[s, -1.0], signal_group=0)
+        ways.cross(corners[1.0, s], corners[-1.0, s], signal_group=1)
         build.stripes(s * (kerbs[1] + (widths[1] + FURNITURE_M) / 2), -kerbs[0], kerbs[0], 1.3)
         build.stripes(s * (kerbs[0] + (widths[0] + FURNITURE_M) / 2), -kerbs[1], kerbs[1], 1.3, across_x=False)
         if kerbs[0] > lanes[0]:
@@ -82,7 +83,18 @@ def crossing(seed: int, rng: np.random.Generator) -> Layout:
     traffic = [_way(e, 0, lanes, stops, "car", int(rng.integers(0, 3)), rng.uniform(5.5, 8.5)) for e in entries]
     traffic += [_way(e, -1, lanes, stops, "cyclist", int(rng.integers(0, 2)), rng.uniform(3.5, 5.0)) for e in entries]
     ego = _way((1.0, 0.0), int(rng.integers(-1, 2)), lanes, stops, "car", 1, rng.uniform(2.5, 6.0))
-    return finish(build, ways, "crossing", seed, (int(rng.integers(28, 44)), 2), ego, rng.uniform(66, 88), "car", tuple(traffic))
+    return finish(
+        build,
+        ways,
+        "crossing",
+        seed,
+        (int(rng.integers(28, 44)), 2),
+        ego,
+        rng.uniform(66, 88),
+        "car",
+        tuple(traffic),
+        start_time_s=rng.uniform(0.0, CYCLE_S),
+    )
 
 
 def _corner(build: Builder, ways: Ways, rng: np.random.Generator, sx: float, sy: float, kerbs: FloatArray, widths: FloatArray) -> int:
@@ -91,8 +103,8 @@ def _corner(build: Builder, ways: Ways, rng: np.random.Generator, sx: float, sy:
     x0, x1 = np.sort([sx * kerbs[1], sx * REACH_M])
     y0, y1 = np.sort([sy * kerbs[0], sy * REACH_M])
     build.pavement(x0, y0, x1, y1)
-    _row_of_buildings(build, np.sort([front_x, sx * REACH_M]), front_y, sy)
-    _row_of_buildings(build, np.sort([front_y + sy * 11.5, sy * REACH_M]), front_x, sx, along_x=False)
+    row_of_buildings(build, np.sort([front_x, sx * REACH_M]), front_y, sy)
+    row_of_buildings(build, np.sort([front_y + sy * 11.5, sy * REACH_M]), front_x, sx, along_x=False)
     build.wall((front_x, front_y), (front_x, front_y + sy * 11.5))
     _kerbside(build, np.sort([sx * (kerbs[1] + 7), sx * REACH_M]), sy * kerbs[0], sy, np.zeros(0))
     _kerbside(build, np.sort([sy * (kerbs[0] + 7), sy * REACH_M]), sx * kerbs[1], sx, np.zeros(0), along_x=False)
@@ -133,13 +145,13 @@ def _street_side(build: Builder, rng: np.random.Generator, side: float, kerb: fl
     y0, y1 = np.sort([kerb, front + side * 12])
     build.pavement(-REACH_M, y0, REACH_M, y1)
     ends = np.array([-REACH_M, REACH_M])
-    _row_of_buildings(build, ends, front, side)
+    row_of_buildings(build, ends, front, side)
     _kerbside(build, ends, kerb, side, zebras)
     if rng.random() < 0.6:
         build.bench((rng.uniform(-30, 30), front - side * 0.35))
 
 
-def _row_of_buildings(build: Builder, ends: FloatArray, front: float, outward: float, along_x: bool = True) -> None:
+def row_of_buildings(build: Builder, ends: FloatArray, front: float, outward: float, along_x: bool = True) -> None:
     """Houses side by side with gaps, some set back behind a hedge."""
     at, stop = ends
     while at < stop - 5.0:

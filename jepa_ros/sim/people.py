@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from jepa_ros.sim.layout import Obstacles, WalkGraph
-from jepa_ros.sim.social_force import MAX_ACCELERATION_MPS2, RADIUS_M, Movers, avoid_movers, avoid_people, avoid_walls, separate
+from jepa_ros.sim.signals import people_may_start
+from jepa_ros.sim.social_force import (
+    MAX_ACCELERATION_MPS2,
+    RADIUS_M,
+    Movers,
+    avoid_movers,
+    avoid_people,
+    avoid_walls,
+    separate,
+    step_length_m,
+)
 from jepa_ros.sim.worlds import SCENARIOS, make_layout
 from jepa_ros.types import FloatArray
 
@@ -46,10 +56,11 @@ class Crowd:
         rng: np.random.Generator,
         n_standing_groups: int = 0,
         clear_of_m: FloatArray | None = None,
+        start_time_s: float = 0.0,
     ) -> None:
-        """`clear_of_m`: (L, 2) points of the ego's way; standing groups keep 2.5 m from it."""
+        """`clear_of_m`: (L, 2) points of the ego's way; standing groups keep 2.5 m from it. `start_time_s`: of the signals' cycle."""
         self._walk, self._obstacles, self._rng = walk, obstacles, rng
-        self.time_s = 0.0
+        self.time_s = start_time_s
         count = n_people
         self.positions_m: FloatArray = np.zeros((count, 2))
         self.velocities_mps = np.zeros((count, 2))
@@ -73,6 +84,11 @@ class Crowd:
         self.positions_m = separate(self.positions_m, Movers.none(), obstacles, rounds=30)
 
     @property
+    def present(self) -> np.ndarray:
+        """(P,) bool: who is there; of a crowd that walks by itself, everybody."""
+        return np.ones(len(self.serials), dtype=bool)
+
+    @property
     def standing(self) -> np.ndarray:
         """(P,) bool: who stands and means to."""
         return self._pause_until_s > self.time_s
@@ -83,12 +99,14 @@ class Crowd:
         self.time_s += dt_s
         self._choose_ways(dt_s)
         position, velocity = self.positions_m, self.velocities_mps
-        acceleration = self._drive(movers) + avoid_people(position, velocity) + avoid_movers(position, velocity, movers)
+        waits = self._waits_at_kerb(movers)
+        self._progress_s[waits] = self.time_s
+        acceleration = self._drive(self.standing | waits) + avoid_people(position, velocity) + avoid_movers(position, velocity, movers)
         acceleration += avoid_walls(position, self._obstacles)
         size = np.linalg.norm(acceleration, axis=1, keepdims=True)
         acceleration *= np.minimum(1.0, MAX_ACCELERATION_MPS2 / np.maximum(size, 1e-9))
         velocity = velocity + acceleration * dt_s
-        limit = np.where(self.standing, 0.4, 1.3 * self._wanted_speed_mps)[:, None]
+        limit = np.where(self.standing | waits, 0.4, 1.3 * self._wanted_speed_mps)[:, None]
         speed = np.linalg.norm(velocity, axis=1, keepdims=True)
         velocity *= np.minimum(1.0, limit / np.maximum(speed, 1e-9))
         self.positions_m = separate(position + velocity * dt_s, movers, self._obstacles, rounds=3)
@@ -175,7 +193,7 @@ class Crowd:
     def _place_on_edge(self, person: int) -> None:
         # More often near a crossing: that is where people meet vehicles.
         weight = np.ones(len(self._walk.nodes_m))
-        weight[[a for a, _ in self._walk.crossings]] = 3.0
+        weight[sorted({a for a, _ in self._walk.crossings})] = 3.0
         start = int(self._rng.choice(len(weight), p=weight / weight.sum()))
         end = int(self._rng.choice(self._walk.neighbours[start]))
         share = self._rng.uniform(0.05, 0.9)
@@ -233,33 +251,33 @@ class Crowd:
                 self._node[person] = node
                 self._aside[person] = self._rng.uniform(-1, 1, 2)
 
-    def _drive(self, movers: Movers) -> FloatArray:
+    def _drive(self, still: np.ndarray) -> FloatArray:
         to_target = self._targets() - self.positions_m
         mates = self._leader[self._leader] != np.arange(len(self._leader))
         beside = self.positions_m[self._leader] - self.positions_m
         gap = np.linalg.norm(beside, axis=1, keepdims=True)
         pull = np.where(mates[:, None] & (gap > 0.9), beside / np.maximum(gap, 1e-6) * np.minimum(gap - 0.9, 1.5), 0.0)
         direction = to_target / np.maximum(np.linalg.norm(to_target, axis=1, keepdims=True), 1e-6)
-        still = self.standing | self._waits_at_kerb(movers)
         wanted = np.where(still[:, None], 0.0, direction * self._wanted_speed_mps[:, None] + pull)
         return (wanted - self.velocities_mps) / RELAXATION_S
 
     def _waits_at_kerb(self, movers: Movers) -> np.ndarray:
-        """Nobody steps in front of a vehicle that would be there within three seconds."""
+        """(P,) bool: nobody steps out against the signal, or in front of a vehicle that would be there within three seconds."""
         wait = np.zeros(len(self.serials), dtype=bool)
-        fast = np.linalg.norm(movers.velocities_mps, axis=1) > 1.0
-        if not fast.any():
-            return wait
-        position, velocity = movers.positions_m[fast], movers.velocities_mps[fast]
-        for person in np.flatnonzero(self._on_crossing() & ~self.standing):
-            kerb = self._walk.nodes_m[self._previous[person]]
-            if np.linalg.norm(self.positions_m[person] - kerb) > 1.2 + np.linalg.norm(self._walk.half_extent_m[self._previous[person]]):
+        speed = np.linalg.norm(movers.velocities_mps, axis=1)
+        fast = speed > 1.0
+        position, direction = movers.positions_m[fast], movers.velocities_mps[fast] / speed[fast, None]
+        for person in np.flatnonzero(self._on_crossing() & ~self.standing).tolist():
+            start, end = self._previous[person], self._node[person]
+            kerb = self._walk.nodes_m[start]
+            if np.linalg.norm(self.positions_m[person] - kerb) > 1.2 + np.linalg.norm(self._walk.half_extent_m[start]):
                 continue  # already on the carriageway: keep going
-            middle = 0.5 * (kerb + self._walk.nodes_m[self._node[person]])
-            offset = middle - position
-            along = np.einsum("md,md->m", offset, velocity) / np.linalg.norm(velocity, axis=1)
-            side = np.sqrt(np.maximum(np.einsum("md,md->m", offset, offset) - along**2, 0.0))
-            wait[person] = bool(np.any((along > -3.0) & (along < 3.0 * np.linalg.norm(velocity, axis=1) + 3.0) & (side < 5.0)))
+            group = self._walk.crossings[start, end]
+            offset = 0.5 * (kerb + self._walk.nodes_m[end]) - position
+            along = np.einsum("md,md->m", offset, direction)
+            side = np.abs(offset[:, 0] * direction[:, 1] - offset[:, 1] * direction[:, 0])
+            comes = (along > -3.0) & (along < 3.0 * speed[fast] + 3.0) & (side < 5.0)
+            wait[person] = bool(comes.any()) or (group is not None and not people_may_start(group, self.time_s))
         return wait
 
     def _turn_and_stride(self, dt_s: float) -> None:
@@ -269,8 +287,3 @@ class Crowd:
         turn = np.where((speed > 0.25) & ~self.standing, np.clip(turn, -4.0 * dt_s, 4.0 * dt_s), 0.0)
         self.headings_rad = self.headings_rad + turn
         self.gait_rad = self.gait_rad + np.pi * speed / step_length_m(speed) * dt_s
-
-
-def step_length_m(speed_mps: FloatArray) -> FloatArray:
-    """Length of one step at a walking speed; two steps are one turn of the gait."""
-    return 0.35 + 0.27 * speed_mps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from jepa_ros.sim.bodies import CYCLIST_SIZE_M, compile_model, pose_bodies
 from jepa_ros.sim.layout import Layout
 from jepa_ros.sim.people import Crowd
+from jepa_ros.sim.replay import RecordedCrowd
 from jepa_ros.sim.social_force import RADIUS_M, Movers
 from jepa_ros.sim.traffic import Vehicle, advance, populate, restart_if_done
 from jepa_ros.sim.worlds import make_layout
@@ -35,8 +37,11 @@ class Agent:
 class Simulation:
     """One seeded run. The ego drives its route by itself until `command` is called."""
 
-    def __init__(self, scenario: str, seed: int, n_people: int | None = None) -> None:
-        """Raises ValueError on an unknown scenario or a negative number of people."""
+    def __init__(self, scenario: str, seed: int, n_people: int | None = None, tracks: str | Path | None = None) -> None:
+        """`tracks`: a file of recorded people who take the place of the simulated ones, see RecordedCrowd; `square` leaves them room.
+
+        Raises ValueError on an unknown scenario, a negative number of people or a file that holds no tracks.
+        """
         if n_people is not None and n_people < 0:
             raise ValueError(f"n_people = {n_people}: must be 0 or more")
         self.layout: Layout = make_layout(scenario, seed)
@@ -46,7 +51,19 @@ class Simulation:
         self.ego = Vehicle(self.layout.ego_platform, lane, start, 0.7 * lane.speed_mps, lane.speed_mps, lane.path.pose(start), ends=True)
         self.vehicles = populate(self.layout.lanes, self.ego, traffic_rng)
         count = self.layout.n_people if n_people is None else n_people
-        self.crowd = Crowd(self.layout.walk, self.layout.obstacles, count, crowd_rng, self.layout.n_standing_groups, lane.path.points_m)
+        self.crowd: Crowd | RecordedCrowd = (
+            RecordedCrowd(tracks, crowd_rng)
+            if tracks
+            else Crowd(
+                self.layout.walk,
+                self.layout.obstacles,
+                count,
+                crowd_rng,
+                self.layout.n_standing_groups,
+                lane.path.points_m,
+                self.layout.start_time_s,
+            )
+        )
         self.time_s = 0.0
         self.ego_yaw_rate_radps = 0.0
         self._hold_until_s = 0.0
@@ -77,7 +94,8 @@ class Simulation:
         """Everybody and every vehicle but the ego; parked cars too."""
         floor = self.layout.ground_height_m(self.crowd.positions_m)
         found = []
-        for i, height in enumerate(self.crowd.heights_m):
+        for i in np.flatnonzero(self.crowd.present).tolist():
+            height = self.crowd.heights_m[i]
             centre = np.array([*self.crowd.positions_m[i], floor[i] + height / 2])
             found.append(
                 Agent(
@@ -103,16 +121,17 @@ class Simulation:
 
     def _substep(self, dt_s: float) -> None:
         self.time_s += dt_s
+        signals_s = self.layout.start_time_s + self.time_s
         everyone = [self.ego, *self.vehicles]
         for vehicle in self.vehicles:
-            advance(vehicle, everyone, self.crowd.positions_m, self.crowd.velocities_mps, self.time_s, dt_s)
+            advance(vehicle, everyone, self.crowd.positions_m, self.crowd.velocities_mps, signals_s, dt_s)
             restart_if_done(vehicle, [other for other in everyone if other is not vehicle])
         yaw_before = self.ego.pose[2]
         if self._command is None:
             if self.time_s > self._hold_until_s + 8.0 and self._ego_rng.random() < EGO_STOP_RATE_HZ * dt_s:
                 self._hold_until_s = self.time_s + self._ego_rng.uniform(2.0, 5.0)
             advance(
-                self.ego, everyone, self.crowd.positions_m, self.crowd.velocities_mps, self.time_s, dt_s, self.time_s < self._hold_until_s
+                self.ego, everyone, self.crowd.positions_m, self.crowd.velocities_mps, signals_s, dt_s, self.time_s < self._hold_until_s
             )
         else:
             self._drive_by_command(dt_s)

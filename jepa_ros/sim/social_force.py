@@ -89,6 +89,11 @@ def separate(position: FloatArray, movers: Movers, obstacles: Obstacles, rounds:
     return position
 
 
+def step_length_m(speed_mps: FloatArray) -> FloatArray:
+    """Length of one step at a walking speed; two steps are one turn of the gait."""
+    return 0.35 + 0.27 * speed_mps
+
+
 def _repulsion(
     position: FloatArray, velocity: FloatArray, others: FloatArray, others_velocity: FloatArray, reach_m: float | FloatArray
 ) -> FloatArray:

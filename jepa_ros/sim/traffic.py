@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jepa_ros.sim.layout import Lane
+from jepa_ros.sim.signals import signal_is_red
 from jepa_ros.sim.social_force import RADIUS_M
 from jepa_ros.types import FloatArray
 
-GREEN_S, ALL_RED_S = 11.0, 3.0
 MAX_ACCELERATION_MPS2, COMFORT_BRAKE_MPS2, HARD_BRAKE_MPS2 = 1.6, 2.2, 7.0
 FAR_M = 1e3
 LOOK_AHEAD_M = 40.0
@@ -77,12 +77,6 @@ def populate(lanes: tuple[Lane, ...], ego: Vehicle, rng: np.random.Generator) ->
                     placed.append(Vehicle(lane.kind, lane, arc, 0.8 * wanted, wanted, pose))
                     break
     return placed[1:]
-
-
-def signal_is_red(group: int, time_s: float) -> bool:
-    """Two groups in turn, with all red in between."""
-    phase = (time_s - group * (GREEN_S + ALL_RED_S)) % (2 * (GREEN_S + ALL_RED_S))
-    return phase > GREEN_S
 
 
 def advance(

@@ -1,4 +1,4 @@
-"""Places made from a seed: `street`, `crossing`, `corridor` and `hall`. Every measure that can vary does."""
+"""Places made from a seed: `street`, `crossing`, `corridor`, `hall` and `square`. Every measure that can vary does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from jepa_ros.sim.indoor import corridor, hall
 from jepa_ros.sim.layout import Layout
 from jepa_ros.sim.outdoor import crossing, street
+from jepa_ros.sim.square import square
 
 SCENARIOS: dict[str, Callable[[int, np.random.Generator], Layout]] = {
     "street": street,
@@ -18,10 +19,14 @@ SCENARIOS: dict[str, Callable[[int, np.random.Generator], Layout]] = {
 }
 
 
+# A square is a kind of place that no set of training bags holds: for recorded tracks, and for judging on something new.
+PLACES = SCENARIOS | {"square": square}
+
+
 def make_layout(scenario: str, seed: int) -> Layout:
     """The place of this name and seed. Raises ValueError on an unknown scenario or a negative seed."""
-    if scenario not in SCENARIOS:
-        raise ValueError(f"scenario {scenario!r} is not known; choose one of {', '.join(SCENARIOS)}")
+    if scenario not in PLACES:
+        raise ValueError(f"scenario {scenario!r} is not known; choose one of {', '.join(PLACES)}")
     if seed < 0:
         raise ValueError(f"seed = {seed}: must be 0 or more")
-    return SCENARIOS[scenario](seed, np.random.default_rng([seed, list(SCENARIOS).index(scenario)]))
+    return PLACES[scenario](seed, np.random.default_rng([seed, list(PLACES).index(scenario)]))
