@@ -18,7 +18,9 @@ class AugmentConfig:
 
     jitter_fraction: float = param(0.6, "samples with jitter", at_least=0.0, at_most=1.0)
     jitter_m: float = param(0.08, "largest standard deviation of the jitter", at_least=0.0)
-    jitter_memory: float = param(0.6, "largest correlation of the jitter of one step with the next", at_least=0.0, at_most=0.95)
+    jitter_memory: float = param(
+        0.95, "largest correlation of the jitter of one step with the next: a smoothing tracker", at_least=0.0, at_most=0.99
+    )
     scale_low: float = param(0.6, "smallest scale of the world", at_least=0.1)
     scale_high: float = param(1.9, "largest scale of the world", at_least=1.0)
     short_fraction: float = param(0.12, "samples with two to seven steps of history", at_least=0.0, at_most=1.0)
