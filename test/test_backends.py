@@ -140,5 +140,11 @@ def test_surprise_rises_for_what_was_not_foreseen() -> None:
     assert meter.update(seen, seen + torch.randn(100, 8, generator=generator)) > 0.99
     meter.reset()
     assert math.isnan(meter.update(seen, seen))
+    for _ in range(4 * WARM_UP):  # something small in a large scene
+        scene = torch.randn(4096, 8, generator=generator)
+        meter.update(scene, scene + 0.3 * torch.randn(4096, 8, generator=generator))
+    appeared = torch.zeros(64, 64, 8)
+    appeared[20:23, 30:33] = 1.0
+    assert meter.update(scene + appeared.reshape(4096, 8), scene + 0.3 * torch.randn(4096, 8, generator=generator)) > 0.99
     with pytest.raises(ValueError, match="differ in shape"):
         meter.update(seen, seen[:50])

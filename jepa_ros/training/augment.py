@@ -39,11 +39,11 @@ class Augmentation:
         points = frame.points_m[kept]
         ring = frame.ring[kept]
         if len(self.bushes):
-            leaves = self._leaves(np.linalg.inv(now_from_frame), rng) + np.float32([0, 0, frame.ground_height_m])
+            leaves = self._leaves(np.linalg.inv(now_from_frame), rng) + np.array([0, 0, frame.ground_height_m], np.float32)
             points, ring = np.concatenate([points, leaves]), np.concatenate([ring, np.full(len(leaves), NO_RING, np.uint8)])
         if any(self.slope):
             # Heights are above the ground below the vehicle, so the slope counts from the vehicle of each frame.
-            tilt = np.float32(np.array(self.slope) @ now_from_frame[:2, :2])
+            tilt = (np.array(self.slope) @ now_from_frame[:2, :2]).astype(np.float32)
             points = points + np.stack([0 * points[:, 0], 0 * points[:, 0], points[:, :2] @ tilt], axis=1)
         if self.noise_m > 0:
             points = points + self.noise_m * rng.standard_normal(points.shape, np.float32)
@@ -71,7 +71,7 @@ def draw_augmentation(rng: np.random.Generator, batch_rng: np.random.Generator) 
     turn[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     if rng.random() < 0.5:
         turn[:, 1] *= -1
-    count = int(rng.choice([0, rng.integers(5, 40)]))
+    count = int(rng.integers(5, 40)) * int(rng.integers(2))
     sensors = batch_rng.choice(["lidar", "both", "camera"], p=[0.4, 0.4, 0.2])
     return Augmentation(
         turn=turn,
