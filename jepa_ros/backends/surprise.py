@@ -45,8 +45,7 @@ class SurpriseMeter:
         if len(self._log_errors) >= WARM_UP:
             history = np.asarray(self._log_errors)
             median = float(np.median(history))
-            sigma = max(WORST_SHARE = 0.005  # of all tokens: a person who steps out covers a few tokens of thousands, and drowns in their mean
-MAD_TO_SIGMA * float(np.median(np.abs(history - median))), 0.05)  # floor: 5 % is never a surprise
+            sigma = max(MAD_TO_SIGMA * float(np.median(np.abs(history - median))), 0.05)  # floor: 5 % is never a surprise
             surprise = 0.5 * (1 + math.erf((log_error - median) / sigma / math.sqrt(2)))
         self._log_errors.append(log_error)
         return surprise
