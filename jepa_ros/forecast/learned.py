@@ -98,9 +98,10 @@ class LearnedForecaster:
         return PedestrianForecast(modes_m + centre, probability / probability.sum(axis=1, keepdims=True), covariances_m2, times)
 
     def _run(self, history: Tensor, seen: Tensor) -> Output:
-        newest = fill(history, seen)[:, -1].numpy()
+        history = fill(history, seen)
         known = seen.any(dim=1).numpy()
-        index = torch.from_numpy(nearest_neighbours(np.where(known[:, None], newest, np.inf), NEIGHBOURS))
+        place = np.where(known[:, None], history[:, -1].numpy(), np.inf)
+        index = torch.from_numpy(nearest_neighbours(place, NEIGHBOURS))
         return self.network(history, seen, history[index], seen[index] & (index >= 0)[..., None])
 
     def _calibrated(self, output: Output) -> tuple[Tensor, Tensor, Tensor]:

@@ -98,7 +98,7 @@ def fill(history: Tensor, seen: Tensor) -> Tensor:
     return history.gather(-2, index[..., None].expand(*index.shape, 2))
 
 
-def frames_of(history: Tensor, seen: Tensor, neighbours: Tensor, has_neighbour: Tensor) -> Frames:
+def frames_of(history: Tensor, neighbours: Tensor, has_neighbour: Tensor) -> Frames:
     """Frames of filled histories (B, T, 2). Who stands still heads to the nearest neighbour; who is alone too has no heading."""
     origin = history[:, -1]
     move = origin - history[:, -1 - HEADING_STEPS]
@@ -238,11 +238,9 @@ class TrackNetwork(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, history: Tensor, seen: Tensor, near: Tensor, near_seen: Tensor) -> Output:
-        """history (B, T, 2), seen (B, T), near (B, M, T, 2), near_seen (B, M, T); a neighbour never seen is none."""
-        history = fill(history, seen)
-        near = fill(near, near_seen)
+        """history (B, T, 2) and near (B, M, T, 2) without holes, see `fill`; seen (B, T), near_seen (B, M, T); never seen = nobody."""
         has_neighbour = near_seen.any(dim=-1)
-        frames = frames_of(history, seen, near, has_neighbour)
+        frames = frames_of(history, near, has_neighbour)
         own, near = frames.to_own(history), frames.to_own(near)
         context = self.encoder(own, seen, near, near_seen, has_neighbour)
         predicted = self.predictor(context).view(len(context), PARTS, self.config.latent)

@@ -87,7 +87,7 @@ class Trainer:
         """The weighted loss and its parts on these rows of the table."""
         config = self.config
         batch = augment(self.tensors.batch(rows), config.augment, self.generator)
-        output = self.network(batch.history, batch.seen, batch.near, batch.near_seen)
+        output = self.network(*batch.inputs())
         future = output.frames.to_own(batch.future)
         progress = self.step / (config.anneal * config.steps)
         winners = max(1.0, config.network.modes * 0.5 * (1 - progress))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.history import HISTORY
+from jepa_ros.forecast.network import fill
 from jepa_ros.training.forecaster_data import TrackTable
 
 
@@ -41,6 +42,10 @@ class Batch:
     near_seen: Tensor  # (B, M, T)
     future: Tensor  # (B, H, 2)
     known: Tensor  # (B, H)
+
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the network reads: histories without holes, and which steps of them were seen."""
+        return fill(self.history, self.seen), self.seen, fill(self.near, self.near_seen), self.near_seen
 
 
 class TableTensors:

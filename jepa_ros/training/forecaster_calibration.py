@@ -73,7 +73,7 @@ def _forecast(network: TrackNetwork, recording: Recording, noise_m: float, gener
     rows = np.flatnonzero(table.complete)
     rows = rows[np.linspace(0, len(rows) - 1, min(ROWS, len(rows))).astype(int)]
     batch = tensors.batch(torch.from_numpy(rows))
-    output = network.eval()(batch.history, batch.seen, batch.near, batch.near_seen)
+    output = network.eval()(*batch.inputs())
     return _HeldOut(output.mixture, output.frames.to_own(batch.future))
 
 
