@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
-from matplotlib.patches import Circle, Ellipse, FancyArrow, FancyBboxPatch, Polygon
+from matplotlib.patches import Circle, Ellipse, FancyArrow, Polygon
 from scipy import ndimage
 
 from jepa_ros.forecast.ground import GroundGrid
@@ -14,11 +14,12 @@ from jepa_ros.types import FloatArray, OccupancyForecast, Plan, PlanStatus, Scen
 from jepa_ros.viz import theme
 
 BEHIND_M, AHEAD_M = 9.0, 25.0  # what is shown along x; across, as much as the panel's shape leaves room for
-VEHICLE_M = (4.2, 1.8)
 SMOOTHING = 3  # contours are drawn on a grid this much finer
 
 
-def draw_birdseye(axes: Axes, points_m: FloatArray, ground: GroundGrid, state: SceneState, plan: Plan | None) -> None:
+def draw_birdseye(
+    axes: Axes, points_m: FloatArray, ground: GroundGrid, state: SceneState, plan: Plan | None, robot_radius_m: float
+) -> None:
     """`points_m`: (N, 3) anchor frame, may be empty."""
     box = axes.get_window_extent()
     half = 0.5 * (BEHIND_M + AHEAD_M) * box.width / box.height
@@ -34,9 +35,9 @@ def draw_birdseye(axes: Axes, points_m: FloatArray, ground: GroundGrid, state: S
     _points(axes, points_m, ground)
     _occupancy(axes, state.occupancy)
     if plan is not None and len(plan.path) > 1:
-        _plan(axes, plan, state)
+        _plan(axes, plan, state, robot_radius_m)
     _people(axes, state)
-    _vehicle(axes)
+    _robot(axes, robot_radius_m)
     _scale_bar(axes)
 
 
@@ -46,7 +47,7 @@ def _range_rings(axes: Axes) -> None:
         angle = np.radians(-38)
         spot = (radius * np.sin(angle), radius * np.cos(angle))
         axes.text(
-            *spot, f"{radius} m", color=theme.MUTED, fontsize=7, ha="center", va="center", zorder=1, path_effects=theme.HALO, clip_on=True
+            *spot, f"{radius} m", color=theme.MUTED, fontsize=7, ha="center", va="center", zorder=6, path_effects=theme.HALO, clip_on=True
         )
 
 
@@ -135,6 +136,7 @@ def _people(axes: Axes, state: SceneState) -> None:
             path_effects=theme.HALO,
             zorder=13,
             annotation_clip=True,
+            clip_on=True,
         )
 
 
@@ -167,37 +169,30 @@ def _forecast(axes: Axes, state: SceneState, i: int, colour: str) -> None:
             axes.add_patch(ellipse)
 
 
-def plan_ribbon(plan: Plan, state: SceneState, width_m: float = VEHICLE_M[1]) -> FloatArray:
-    """(2 (L + 1), 2) outline of the strip that the vehicle sweeps, anchor frame."""
+def plan_ribbon(plan: Plan, state: SceneState, half_width_m: float) -> FloatArray:
+    """(2 (L + 1), 2) outline of the strip that the robot sweeps, anchor frame."""
     centre = theme.to_anchor(plan.path[:, :2], state)
     yaw = plan.path[:, 2] - np.arctan2(state.anchor_pose[1, 0], state.anchor_pose[0, 0])
-    side = 0.5 * width_m * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1)
+    side = half_width_m * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1)
     return np.concatenate([centre + side, (centre - side)[::-1]])
 
 
-def _plan(axes: Axes, plan: Plan, state: SceneState) -> None:
+def _plan(axes: Axes, plan: Plan, state: SceneState, robot_radius_m: float) -> None:
     colour = theme.BRAKING if plan.fallback or plan.status != PlanStatus.OK else theme.PLAN
-    axes.add_patch(Polygon(theme.upwards(plan_ribbon(plan, state)), facecolor=colour, edgecolor="none", alpha=0.22, zorder=5))
+    axes.add_patch(
+        Polygon(theme.upwards(plan_ribbon(plan, state, robot_radius_m)), facecolor=colour, edgecolor="none", alpha=0.22, zorder=5)
+    )
     centre = theme.upwards(theme.to_anchor(plan.path[:, :2], state))
     axes.plot(*centre.T, color="white", lw=5, zorder=8, solid_capstyle="round")
     axes.plot(*centre.T, color=colour, lw=3, zorder=8, solid_capstyle="round")
     axes.plot(*centre[-1], marker="o", ms=8, mfc="white", mec=colour, mew=2.4, zorder=8)
 
 
-def _vehicle(axes: Axes) -> None:
-    length, width = VEHICLE_M
-    body = FancyBboxPatch(
-        (-width / 2 + 0.3, -length / 2 + 0.3),
-        width - 0.6,
-        length - 0.6,
-        boxstyle="round,pad=0.3",
-        facecolor=theme.INK,
-        edgecolor="white",
-        lw=1.2,
-        zorder=12,
-    )
-    axes.add_patch(body)
-    axes.add_patch(Polygon([(-0.5, 0.5), (0.5, 0.5), (0.0, 1.6)], facecolor="white", edgecolor="none", zorder=13))
+def _robot(axes: Axes, radius_m: float) -> None:
+    """The footprint that was planned for, under an arrow that is large enough to be seen."""
+    axes.add_patch(Circle((0, 0), radius_m, facecolor=to_rgba(theme.INK, 0.15), edgecolor=theme.INK, lw=1.2, zorder=12))
+    arrow = np.array([(0.0, 1.0), (0.62, -0.72), (0.0, -0.38), (-0.62, -0.72)])
+    axes.add_patch(Polygon(arrow, facecolor=theme.INK, edgecolor="white", lw=1.4, joinstyle="round", zorder=13))
 
 
 def _scale_bar(axes: Axes, length_m: float = 5.0) -> None:

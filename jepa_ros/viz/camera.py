@@ -20,17 +20,23 @@ OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 def draw_camera(
-    axes: Axes, observation: Observation, points_m: FloatArray, ground: GroundGrid, state: SceneState, plan: Plan | None
-) -> str:
-    """Draw into `axes`; returns the name of the view. `points_m`: (N, 3) anchor frame."""
+    axes: Axes,
+    observation: Observation,
+    points_m: FloatArray,
+    ground: GroundGrid,
+    state: SceneState,
+    plan: Plan | None,
+    robot_radius_m: float,
+) -> None:
+    """`points_m`: (N, 3) anchor frame, may be empty."""
     camera = _forward_camera(observation)
     anchor_from_base = np.linalg.inv(state.anchor_pose) @ observation.ego.odom_from_base
     if camera is None:
         lifted = OPTICAL.copy()
         lifted[2, 3] = float(ground.at(np.zeros((1, 2)))[0]) + 1.9
-        model, anchor_from_camera, name = VIRTUAL, lifted, "lidar, seen from the vehicle"
+        model, anchor_from_camera = VIRTUAL, lifted
     else:
-        model, anchor_from_camera, name = camera.model, anchor_from_base @ camera.base_from_camera, camera.name
+        model, anchor_from_camera = camera.model, anchor_from_base @ camera.base_from_camera
     camera_from_anchor = np.linalg.inv(anchor_from_camera)
 
     def to_pixels(points_anchor_m: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -49,9 +55,8 @@ def draw_camera(
     for spine in axes.spines.values():
         spine.set_color(theme.GRID)
     if plan is not None and len(plan.path) > 1:
-        _plan(axes, plan, state, ground, to_pixels)
+        _plan(axes, plan, state, ground, to_pixels, robot_radius_m)
     _people(axes, model, state, ground, to_pixels)
-    return name
 
 
 Projection = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -85,9 +90,9 @@ def _on_ground(xy: FloatArray, ground: GroundGrid, above_m: float = 0.02) -> Flo
     return np.column_stack([xy, ground.at(xy) + above_m])
 
 
-def _plan(axes: Axes, plan: Plan, state: SceneState, ground: GroundGrid, to_pixels: Projection) -> None:
+def _plan(axes: Axes, plan: Plan, state: SceneState, ground: GroundGrid, to_pixels: Projection, robot_radius_m: float) -> None:
     colour = theme.BRAKING if plan.fallback or plan.status != PlanStatus.OK else theme.PLAN
-    outline = plan_ribbon(plan, state, 1.2)
+    outline = plan_ribbon(plan, state, robot_radius_m)
     half = len(outline) // 2
     left, right = _dense(outline[:half]), _dense(outline[half:][::-1])
     left_px, left_depth = to_pixels(_on_ground(left, ground))

@@ -27,10 +27,11 @@ TOP, BOTTOM = 0.875, 0.135  # of the camera's view and the moments, in figure un
 HEADROOM = 0.085  # above the moments, for their titles
 
 
-def draw_scene(observation: Observation, state: SceneState, plan: Plan | None, path: str | Path) -> None:
+def draw_scene(observation: Observation, state: SceneState, plan: Plan | None, path: str | Path, robot_radius_m: float = 0.4) -> None:
     """Write the picture of one moment to `path` (PNG, 1920 x 1080).
 
     `state` belongs to `observation`; a plan, a camera, a lidar sweep and people may each be missing.
+    `robot_radius_m`: of the footprint that the plan was made for.
     """
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     FigureCanvasAgg(figure)
@@ -43,10 +44,10 @@ def draw_scene(observation: Observation, state: SceneState, plan: Plan | None, p
     width = (TOP - BOTTOM - HEADROOM) * HEIGHT_PX / WIDTH_PX / (1 / aspect + 1 / 4)
     width = min(max(width, 0.40), 0.57)
     birdseye = figure.add_axes((LEFT + width + GAP, 0.03, RIGHT - LEFT - width - GAP, 0.94))
-    draw_birdseye(birdseye, points_m, ground, state, plan)
+    draw_birdseye(birdseye, points_m, ground, state, plan, robot_radius_m)
     _legend(birdseye, state, plan)
     camera = figure.add_axes((LEFT, TOP - 0.1, width, 0.1))
-    draw_camera(camera, observation, points_m, ground, state, plan)
+    draw_camera(camera, observation, points_m, ground, state, plan, robot_radius_m)
     ceiling = _fit(camera, width)
     _moments(figure, state, width, ceiling)
     draw_timings(figure.add_axes((LEFT, 0.03, width, 0.08)), state)
@@ -81,7 +82,8 @@ def _headline(figure: Figure, state: SceneState, plan: Plan | None) -> None:
     figure.text(LEFT, 0.965, "jepa_ros", fontsize=17, fontweight="bold", color=theme.INK, va="center")
     words = f"{' + '.join(state.sensors)}     {moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 100000} UTC"
     figure.text(LEFT + 0.085, 0.963, words, fontsize=9.5, color=theme.MUTED, va="center")
-    figure.text(LEFT, 0.915, "   ·   ".join(summary(state, plan)), fontsize=9, color=theme.INK, va="center")
+    for line, height in zip(summary(state, plan), (0.928, 0.9), strict=True):
+        figure.text(LEFT, height, line, fontsize=9.5, color=theme.INK, va="center")
 
 
 def _legend(axes: Axes, state: SceneState, plan: Plan | None) -> None:
@@ -91,8 +93,9 @@ def _legend(axes: Axes, state: SceneState, plan: Plan | None) -> None:
         name = "occupied now" if step == 0 else f"occupied in {times[step]:.1f} s"
         entries.append(Patch(facecolor=to_rgba(colour, 0.2), edgecolor=colour, label=name))
     person = theme.PEOPLE[0]
+    later = ", ".join(f"{times[step]:.1f}" for step in theme.horizon_steps(times)[1:]) + " s"
     entries.append(Line2D([], [], color=person, marker="o", lw=1.5, mec="white", label="person, forecast modes"))
-    entries.append(Line2D([], [], color=person, marker="o", lw=0, mfc="none", alpha=0.6, ms=9, label="one standard deviation"))
+    entries.append(Line2D([], [], color=person, marker="o", lw=0, mfc="none", alpha=0.6, ms=9, label=f"1 sigma at {later}"))
     if plan is not None and len(plan.path) > 1:
         entries.append(
             Line2D([], [], color=theme.BRAKING if plan.fallback else theme.PLAN, lw=3, label="braking" if plan.fallback else "plan")

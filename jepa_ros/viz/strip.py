@@ -77,16 +77,13 @@ def draw_timings(axes: Axes, state: SceneState) -> None:
         axes.text(spot, -0.45, f"{name} {spent:.1f}", fontsize=7.5, color=colour, va="center")
 
 
-def summary(state: SceneState, plan: Plan | None) -> list[str]:
-    """The numbers in words."""
-    walking = theme.moving(state)
-    lines = [f"{len(state.people.ids)} people tracked, {int(walking.sum())} of them moving"]
-    surprise = "no prediction has come due yet" if np.isnan(state.surprise) else f"{state.surprise:.2f}"
-    lines.append(f"surprise {surprise}")
+def summary(state: SceneState, plan: Plan | None) -> tuple[str, str]:
+    """The numbers in words: people and surprise; the plan."""
+    walking = int(theme.moving(state).sum())
+    surprise = "surprise: no prediction came due" if np.isnan(state.surprise) else f"surprise {state.surprise:.2f}"
+    scene = f"{len(state.people.ids)} people tracked, {walking} of them moving   ·   {surprise}"
     if plan is None:
-        lines.append("no plan asked for")
-    else:
-        kind = "braking" if plan.fallback else "plan"
-        words = f"{kind} {PlanStatus(plan.status).name}, planned in {1e3 * plan.planning_time_s:.0f} ms"
-        lines.append(words + f", collision probability {plan.collision_probability:.3f}")
-    return lines
+        return scene, "no plan asked for"
+    kind = "braking" if plan.fallback else "plan"
+    words = f"{kind}: {PlanStatus(plan.status).name}, planned in {1e3 * plan.planning_time_s:.0f} ms"
+    return scene, f"{words}   ·   collision probability {plan.collision_probability:.3f}"

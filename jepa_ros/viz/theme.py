@@ -16,11 +16,11 @@ GRID = "#cbd5e1"
 PLAN = "#059669"
 BRAKING = "#dc2626"
 HORIZON_COLOURS = ("#475569", "#0284c7", "#d97706", "#be123c")  # now, and three later moments
-# Told apart by people with the common colour blindnesses as well (after Okabe and Ito's palette, darkened for a white ground).
-PEOPLE = ("#d1495b", "#0072b2", "#8f5fbf", "#c77700", "#008b74", "#b5449a", "#5b7c00", "#3f6fd8")
+# No green: that is the plan. Dark enough for a white ground.
+PEOPLE = ("#d1495b", "#0072b2", "#8f5fbf", "#c77700", "#b5449a", "#3f6fd8", "#8c564b")
 HEIGHT = LinearSegmentedColormap.from_list("height", ["#b6c2d1", "#7fb2c9", "#4f8fc0", "#5a62b5", "#8a3f9a"])
 HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
-STANDING_MPS = 0.4  # slower people are drawn without forecast: a fan of modes around a standing person hides more than it says
+STANDING_MPS = 0.5  # slower people are drawn without forecast: a fan of modes around a standing person hides more than it says
 
 
 def upwards(xy: FloatArray) -> FloatArray:
