@@ -118,7 +118,7 @@ class Robot:
             self._executor.spin_once(timeout_sec=0.02)
         return True
 
-    def call(self, kind: type, service: str, request: Any, timeout_s: float = 30.0) -> Any:
+    def call(self, kind: type, service: str, request: Any, timeout_s: float = 90.0) -> Any:
         client = self.node.create_client(kind, service)
         try:
             assert self.spin_until(client.service_is_ready, timeout_s), f"{service} did not appear"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ros
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
-from jepa_ros.ros.parameters import Parameters  # noqa: E402
+from jepa_ros.ros.parameters import Parameters, walk_fields  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -119,3 +119,12 @@ def test_the_shipped_parameter_file_fits_the_node(make_node):
         values = yaml.safe_load(text)["/**/world_model"]["ros__parameters"]
         assert from_dict(WorldModelConfig, values).model == "scene_jepa"
     assert {"inputs", "sensing", "pipeline"} <= set(values)
+
+
+def test_every_parameter_of_the_nodes_is_described():
+    pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
+    from jepa_ros.ros.bag_player_node import BagPlayerConfig
+    from jepa_ros.ros.stream import WorldModelConfig
+
+    fields = [*walk_fields(WorldModelConfig), *walk_fields(BagPlayerConfig)]
+    assert [name for name, (_, field) in fields if not field.metadata.get("description")] == []
