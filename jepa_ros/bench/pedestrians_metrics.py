@@ -19,7 +19,7 @@ from jepa_ros.training.forecaster_data import TrackTable
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 
 SAMPLES = 20
-RANK_SAMPLES = 64
+RANK_SAMPLES = 39  # with 39 draws a truth that is itself a draw lies in the estimated 50 % and 90 % regions 20 and 36 times of 40
 MISS_M = 2.0
 COLLISION_M = 0.2
 COLUMNS = {

@@ -22,7 +22,7 @@ class OnlineScoreConfig:
 
     window: int = param(500, "newest scored forecasts (one person at one stamp each) in the rolling figures", at_least=1)
     longest_gap_s: float = param(0.6, "two sightings further apart say nothing about the time between", at_least=0.05, at_most=5.0)
-    rank_samples: int = param(64, "draws per step with which the highest-density regions are found", at_least=8)
+    rank_samples: int = param(39, "draws per step that find the highest-density regions; one less than a multiple of 20", at_least=19)
 
     def __post_init__(self) -> None:
         validate(self)
