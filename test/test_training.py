@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.inputs import IMAGE_SIZE
-from jepa_ros.training import losses
+from jepa_ros.training import dataset, losses
 from jepa_ros.training.__main__ import main
 from jepa_ros.training.augment import Augmentation
 from jepa_ros.training.evaluate import evaluate
@@ -21,7 +22,7 @@ from jepa_ros.training.loop import TrainingConfig, pretrain
 from jepa_ros.training.metrics import OccupancyScore, spread
 from jepa_ros.training.shard import NO_RING, Shard, open_shards, write_shard
 from jepa_ros.training.windows import Windows, WindowSpec
-from jepa_ros.types import NANOSECONDS, CameraModel
+from jepa_ros.types import NANOSECONDS, CameraModel, EgoState, LidarSweep, Observation
 
 TINY = SceneJepaConfig(history=2, horizon=3, width=24, stem=4, body=4, camera=4, trunk=4, step=4)
 SPEC = WindowSpec(history=2, horizon=3, dt_s=0.4, targets=3, cameras=1)
@@ -181,6 +182,27 @@ def test_an_untrained_model_is_persistence_in_latents(data: Path) -> None:
     assert result.latent_error == pytest.approx(result.latent_error_persistence)
     assert result.occupancy["persistence"]["iou"][0] == 1.0
     assert "effective rank" in result.table()
+
+
+def test_prepare_splits_long_bags_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made_up_bag(path: Path) -> Iterator[Observation]:
+        opened.append(path.name)
+        points = np.random.default_rng(0).uniform(-10, 10, (500, 3)).astype(np.float32)
+        for k in range(5):
+            sweep = LidarSweep(k, points if k != 2 else points[:10], None, None, None, np.eye(4))
+            yield Observation(int(k * 0.4 * NANOSECONDS), EgoState(k, np.eye(4), np.zeros(2)), sweep)
+        if path.name == "broken":
+            raise ValueError("truncated")
+
+    opened: list[str] = []
+    monkeypatch.setattr(dataset, "open_bag", made_up_bag)
+    monkeypatch.setattr(dataset, "SHARD_FRAMES", 3)
+    bags = [tmp_path / "whole", tmp_path / "broken"]
+    report = dataset.prepare(bags, tmp_path / "out")
+    assert report["frames"] == {"kept": 8, "too_few_points": 2, "unreadable: truncated": 1}
+    assert sorted(len(shard) for shard in open_shards(tmp_path / "out")) == [1, 1, 3, 3]
+    assert dataset.prepare(bags, tmp_path / "out") == {**report, "already_there": 2}
+    assert opened == ["whole", "broken"]
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

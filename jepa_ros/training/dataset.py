@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,6 +25,7 @@ from jepa_ros.types import NANOSECONDS, CameraModel, Observation
 REACH_M = 60.0  # a future sweep is looked at from where the vehicle is now: keep what lies beyond the grid too
 HEIGHTS_M = (-1.5, 4.0)  # above the ground
 LEAST_POINTS = 200
+SHARD_FRAMES = 500  # bounds the memory that a long bag takes: some 200 MB
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,18 +42,20 @@ def run(args: argparse.Namespace) -> None:
 def prepare(bags: list[Path], out: Path, workers: int = 1, max_rate_hz: float = 10.0) -> dict[str, Any]:
     """Prepare all bags that `out` does not hold yet, and write `out`/report.json. Returns the report."""
     out.mkdir(parents=True, exist_ok=True)
-    waiting = [bag for bag in bags if not (out / shard_name(bag) / "meta.json").is_file()]
+    waiting = [bag for bag in bags if not (out / f"{shard_name(bag)}.json").is_file()]
     work = partial(prepare_bag, out=out, max_rate_hz=max_rate_hz)
-    results: list[tuple[str, dict[str, int]]] = []
     if workers > 1 and len(waiting) > 1:
         with ProcessPoolExecutor(workers) as pool:
-            results = list(tqdm(pool.map(work, waiting), total=len(waiting), desc="prepare", unit="bag"))
+            for _ in tqdm(pool.map(work, waiting), total=len(waiting), desc="prepare", unit="bag"):
+                pass
     else:
-        results = [work(bag) for bag in tqdm(waiting, desc="prepare", unit="bag")]
-    total = sum((Counter(counts) for _, counts in results), Counter())
-    report = {"bags": len(bags), "already_there": len(bags) - len(waiting), "frames": dict(total), "by_bag": dict(results)}
+        for bag in tqdm(waiting, desc="prepare", unit="bag"):
+            work(bag)
+    by_bag = {str(bag): json.loads((out / f"{shard_name(bag)}.json").read_text()) for bag in bags}
+    total = sum((Counter(counts) for counts in by_bag.values()), Counter())
+    report = {"bags": len(bags), "already_there": len(bags) - len(waiting), "frames": dict(total), "by_bag": by_bag}
     (out / "report.json").write_text(json.dumps(report, indent=1))
-    print(f"{out}: {report['bags']} bags, {report['already_there']} already there; this run: {dict(total) or 'nothing'}")
+    print(f"{out}: {report['bags']} bags, {report['already_there']} of them already there; frames: {dict(total)}")
     return report
 
 
@@ -60,8 +64,14 @@ def shard_name(bag: Path) -> str:
     return f"{bag.stem}_{hashlib.sha1(str(bag.resolve()).encode()).hexdigest()[:8]}"
 
 
-def prepare_bag(bag: Path, out: Path, max_rate_hz: float) -> tuple[str, dict[str, int]]:
-    """(bag, frames kept and dropped by reason). A bag that cannot be read is a reason too, not the end of the run."""
+def prepare_bag(bag: Path, out: Path, max_rate_hz: float) -> None:
+    """Write the shards of a bag, then the counts of frames kept and dropped by reason, which mark it as done.
+
+    A bag that cannot be read is a reason too, not the end of the run; what came before the fault is kept.
+    """
+    name, parts = shard_name(bag), 0
+    for left_over in out.glob(f"{name}_*"):  # of a run that was killed in this bag
+        shutil.rmtree(left_over)
     counts: Counter[str] = Counter()
     frames: list[dict[str, Any]] = []
     cameras: dict[str, CameraModel] = {}
@@ -73,12 +83,21 @@ def prepare_bag(bag: Path, out: Path, max_rate_hz: float) -> tuple[str, dict[str
             if reason is None:
                 last_ns = observation.stamp_ns
                 frames.append(_frame(observation, cameras))
+            if len(frames) == SHARD_FRAMES:
+                _flush(out / f"{name}_{parts:03}", bag, cameras, frames)
+                parts += 1
     except ValueError as error:
         counts[f"unreadable: {error}"] += 1
     if frames:
-        _pad_cameras(frames, len(cameras))
-        write_shard(out / shard_name(bag), str(bag), list(cameras.values()), frames)
-    return str(bag), dict(counts)
+        _flush(out / f"{name}_{parts:03}", bag, cameras, frames)
+    (out / f"{name}.json").write_text(json.dumps(counts))
+
+
+def _flush(folder: Path, bag: Path, cameras: dict[str, CameraModel], frames: list[dict[str, Any]]) -> None:
+    """Write the frames held so far as a shard and let go of them. Windows do not reach across shards."""
+    _pad_cameras(frames, len(cameras))
+    write_shard(folder, str(bag), list(cameras.values()), frames)
+    frames.clear()
 
 
 def _unfit(observation: Observation, last_ns: int, max_rate_hz: float) -> str | None:

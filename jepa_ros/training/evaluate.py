@@ -27,7 +27,6 @@ from jepa_ros.training.shard import Shard, open_shards
 from jepa_ros.training.windows import Window, Windows, WindowSpec, collate
 
 REACH_M = 25.0  # occupancy is scored on cells this near
-THRESHOLD = 0.5
 SPREAD_TOKENS = 20000
 
 
@@ -40,6 +39,8 @@ class Evaluation:
     latent_error: list[float]  # normalised: 1 = no better than the mean latent
     latent_error_persistence: list[float]
     occupancy: dict[str, dict[str, list[float]]]  # method -> metric -> value by time, first of all "now"
+    threshold: float  # of the IoU; choose it on validation data
+    best_threshold: list[float]  # of the model, by time, on these very windows
     latent_spread: Spread
     width: int
 
@@ -52,6 +53,8 @@ class Evaluation:
             ap = "".join(f"{self.occupancy[m]['average_precision'][k]:10.3f}" for m in methods)
             iou = "".join(f"{self.occupancy[m]['iou'][k]:10.3f}" for m in methods)
             lines.append(f"{time_s:5.1f}s  {latent:>23}  {ap}  {iou}")
+        best = ", ".join(f"{threshold:.2f}" for threshold in self.best_threshold)
+        lines.append(f"IoU at probability {self.threshold}; highest for the model at {best}")
         s = self.latent_spread
         lines.append(
             f"{self.windows} windows; effective rank {s.effective_rank:.1f} of {self.width}, least variance {s.least_variance:.3f}"
@@ -67,17 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="default: the shipped ones")
     parser.add_argument("--sensors", choices=("both", "lidar", "camera"), default="both", help="what the model may see")
     parser.add_argument("--part", type=float, nargs=2, default=(0.0, 1.0), help="share of each bag, such as 0.5 1 for the second half")
+    parser.add_argument("--threshold", type=float, default=0.5, help="probability from which on a cell counts as occupied in the IoU")
     parser.add_argument("--every", type=int, default=5, help="take every n-th window")
 
 
 def run(args: argparse.Namespace) -> None:
-    result = evaluate(load("cpu", args.weights), open_shards(args.data, tuple(args.part)), args.sensors, args.every)
+    result = evaluate(load("cpu", args.weights), open_shards(args.data, tuple(args.part)), args.sensors, args.every, args.threshold)
     print(result.table())
     print(json.dumps(result.as_dict()))
 
 
 @torch.inference_mode()
-def evaluate(model: SceneJepa, shards: list[Shard], sensors: str = "both", every: int = 5) -> Evaluation:
+def evaluate(model: SceneJepa, shards: list[Shard], sensors: str = "both", every: int = 5, threshold: float = 0.5) -> Evaluation:
     """Score a model on every n-th window of prepared bags. Steps that a recording does not reach are left out."""
     horizon = model.spec.horizon
     spec = WindowSpec(model.spec.history, horizon, model.spec.dt_s, horizon, cameras=max(len(shard.cameras) for shard in shards))
@@ -96,9 +100,11 @@ def evaluate(model: SceneJepa, shards: list[Shard], sensors: str = "both", every
         latent_error=[error for error, _ in errors],
         latent_error_persistence=[error for _, error in errors],
         occupancy={
-            name: {"average_precision": [s.average_precision() for s in scores], "iou": [s.iou(THRESHOLD) for s in scores]}
+            name: {"average_precision": [s.average_precision() for s in scores], "iou": [s.iou(threshold) for s in scores]}
             for name, scores in occupancy.items()
         },
+        threshold=threshold,
+        best_threshold=[score.best_threshold() for score in occupancy["model"]],
         latent_spread=spread(torch.cat(tokens)),
         width=model.config.width,
     )
