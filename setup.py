@@ -18,7 +18,6 @@ setup(
     install_requires=[
         "numpy>=1.24",
         "pyyaml",
-        "pytransform3d>=3.5",
         "rosbags>=0.10",
         "rosbags-image[opencv-headless]>=0.10",
         "safetensors",
@@ -31,6 +30,5 @@ setup(
         "sim": ["mujoco>=3.1"],
         "viz": ["matplotlib", "pillow"],
         "train": ["tensorboard"],
-        "vjepa2": ["transformers>=4.53"],
     },
 )

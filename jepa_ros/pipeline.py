@@ -40,8 +40,10 @@ from jepa_ros.types import (
 class PipelineConfig:
     """What the pipeline is made of, beyond the world model itself."""
 
-    weights: str = param("", "weights of the world model: a path; empty = the shipped ones")
-    forecaster: str = param("", "pedestrian forecaster: empty = the shipped default, 'constant_velocity', or a path to a .safetensors file")
+    weights: str = param("", "weights of the world model: a path; empty = the shipped ones; used at configure", read_only=False)
+    forecaster: str = param(
+        "", "pedestrian forecaster: empty = the shipped default, 'constant_velocity', or a .safetensors file", read_only=False
+    )
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 

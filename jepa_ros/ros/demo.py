@@ -28,6 +28,7 @@ from jepa_ros.sim.bag import BagSpec, write_bag
 DEFAULT_BAG = Path(".ros/demo_bag")
 DEFAULT_SPEC = BagSpec(seed=7, scenario="crossing", duration_s=8.0)
 LINGER_S = 1.5  # the last diagnostics come once a second
+ANSWER_S = 10.0
 OUTPUTS = {
     "/world_model/latent": "jepa_ros/msg/LatentState",
     "/world_model/latent_forecast": "jepa_ros/msg/LatentForecast",
@@ -121,10 +122,15 @@ def watch(node: Node, log: DemoLog, player: NodeProcess, nodes: list[NodeProcess
             bar.update(0)
             for process in (player, *nodes):
                 process.check()
-        deadline_s = time.monotonic() + LINGER_S
-        while time.monotonic() < deadline_s:
-            rclpy.spin_once(node, timeout_sec=0.05)
         player.check()
+        linger(node, log)
+
+
+def linger(node: Node, log: DemoLog) -> None:
+    """Let the last diagnostics come, and the first answer of the planner where the bag was shorter than its deadline."""
+    begin_s = time.monotonic()
+    while (elapsed_s := time.monotonic() - begin_s) < LINGER_S or (log.frames_processed and not log.plans and elapsed_s < ANSWER_S):
+        rclpy.spin_once(node, timeout_sec=0.05)
 
 
 if __name__ == "__main__":

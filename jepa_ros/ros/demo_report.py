@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
@@ -54,7 +55,7 @@ class DemoLog:
         self._first_stamp_ns: int | None = None
         self._last_stamp_ns = 0
         self._planner = node.create_client(PlanPath, "planner/plan_path")
-        self._plan_timer = node.create_timer(PLAN_PERIOD_S, self._ask)
+        self._plan_timer = node.create_timer(PLAN_PERIOD_S, self._ask, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.plans: list[AnsweredPlan] = []
         self.frames_in = 0
 
@@ -76,6 +77,8 @@ class DemoLog:
             self._latent[header_stamp_ns(data)] = data
         elif topic == "/world_model/occupancy":
             self._occupancy[header_stamp_ns(data)] = data
+            if len(self._occupancy) == 1:
+                self._ask()  # a bag may be over before the timer comes round
         elif topic == "/world_model/pedestrians":
             self._pedestrians[header_stamp_ns(data)] = data
         elif topic == "/diagnostics":
