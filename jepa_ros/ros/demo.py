@@ -23,6 +23,7 @@ from jepa_ros.ros.lifecycle_client import LifecycleClient
 from jepa_ros.ros.node_process import NodeProcess
 from jepa_ros.ros.recorder import Recorder
 from jepa_ros.sensing import BagInfo, bag_info
+from jepa_ros.sensing.bag import choose_topics
 from jepa_ros.sim.bag import BagSpec, write_bag
 
 DEFAULT_BAG = Path(".ros/demo_bag")
@@ -102,12 +103,9 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> DemoLog:
 
 
 def frame_topic(info: BagInfo) -> str:
-    """The topic whose messages count as frames: the busiest lidar, else the busiest camera. ValueError where the bag has neither."""
-    for kinds in (("sensor_msgs/msg/PointCloud2",), ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")):
-        topics = [topic for topic in info.topics if topic.type_name in kinds]
-        if topics:
-            return max(topics, key=lambda topic: topic.count).name
-    raise ValueError(f"{info.path}: no PointCloud2, Image or CompressedImage topic; there is nothing to encode")
+    """The topic whose messages count as frames: the lidar, else a camera."""
+    choice = choose_topics(info)
+    return choice.lidar or next(iter(choice.cameras))
 
 
 def watch(node: Node, log: DemoLog, player: NodeProcess, nodes: list[NodeProcess], duration_s: float) -> None:

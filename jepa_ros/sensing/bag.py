@@ -105,14 +105,17 @@ def read_raw(path: str | Path, topics: Iterable[str] | None = None) -> Iterator[
 
 
 def choose_topics(info: BagInfo, topics: Iterable[str] | Mapping[str, str] | None = None) -> TopicChoice:
-    """Find the inputs of a bag by type: every camera that has a CameraInfo, and the busiest cloud and odometry. Raises BagError."""
+    """Find the inputs of a bag by type: every camera that has a CameraInfo, and of clouds and odometries the one with the shortest name.
+
+    As on a live graph, that is the plain topic (/odom) rather than one made from it or put beside it (/ground_truth/odom). Raises BagError.
+    """
     named = _roles_of(info, topics) if topics is not None else None
     infos = {topic.name for topic in info.topics if topic.type_name == INFO}
 
     def candidates(role: str) -> list[TopicInfo]:
         found = [topic for topic in info.topics if topic.type_name in ROLES[role] and topic.count]
         found = [topic for topic in found if named is None or (topic.name, role) in named]
-        return sorted(found, key=lambda topic: (-topic.count, topic.name))
+        return sorted(found, key=lambda topic: (len(topic.name), topic.name))
 
     cameras: dict[str, str | None] = {}
     # Raw before compressed: of one camera's two streams the first is taken.
