@@ -33,6 +33,7 @@ from jepa_ros.types import (
     OccupancyForecast,
     SceneState,
     TrackedPeople,
+    Tracks,
 )
 
 
@@ -85,8 +86,11 @@ class WorldModelPipeline:
         self._last_stamp_ns = None
 
     def warm_up(self) -> None:
-        """Run once on an empty scene, so that the first real observation does not pay for lazy set-up."""
-        lidar = LidarSweep(0, np.zeros((0, 3), np.float32), None, None, None, np.eye(4))
+        """Run every stage once on a made-up scene, so that the first real observation does not pay for lazy set-up."""
+        rng = np.random.default_rng(0)
+        floor = np.column_stack([rng.uniform(-20, 20, (4000, 2)), np.zeros(4000)])
+        column = np.column_stack([5 + rng.uniform(-0.2, 0.2, (200, 2)), rng.uniform(0, 1.7, 200)])
+        lidar = LidarSweep(0, np.concatenate([floor, column]).astype(np.float32), None, None, None, np.eye(4))
         camera = CameraImage(0, "", np.zeros((64, 64, 3), np.uint8), CameraModel(64, 64, np.eye(3), np.zeros(0)), np.eye(4))
         self.step(
             Observation(
@@ -96,6 +100,7 @@ class WorldModelPipeline:
                 cameras=(camera,) if "camera" in self.spec.inputs else (),
             )
         )
+        self.forecaster.predict(Tracks(np.zeros((1, 8, 2)), np.ones((1, 8), bool), dt_s=0.4))  # nobody is tracked after one step
         self.reset()
 
     @torch.inference_mode()
