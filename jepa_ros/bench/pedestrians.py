@@ -40,7 +40,7 @@ NOISES_M = (0.0, 0.05)
 LEARNED = "learned"
 SHIPPED_BASELINE = "constant_velocity (20 modes)"
 PERIODS_S = (0.1, 0.2, 0.4, 0.5)
-SIDE_TABLE_EVERY = 5  # the tables of periods and short histories use every fifth instant
+SIDE_TABLE_EVERY = 10  # the tables of periods and short histories use every tenth instant
 TRUE_RATE = "eth_true_rate/biwi_eth_interval6.txt"
 
 
