@@ -264,20 +264,18 @@ class Crowd:
     def _waits_at_kerb(self, movers: Movers) -> np.ndarray:
         """(P,) bool: nobody steps out against the signal, or in front of a vehicle that would be there within three seconds."""
         wait = np.zeros(len(self.serials), dtype=bool)
-        speed = np.linalg.norm(movers.velocities_mps, axis=1)
-        fast = speed > 1.0
-        position, direction = movers.positions_m[fast], movers.velocities_mps[fast] / speed[fast, None]
+        fast = np.linalg.norm(movers.velocities_mps, axis=1) > 1.0
+        ahead_s = np.arange(0.0, 3.1, 0.5)[:, None, None]
+        path = (movers.positions_m[fast] + ahead_s * movers.velocities_mps[fast]).reshape(-1, 2)
         for person in np.flatnonzero(self._on_crossing() & ~self.standing).tolist():
             start, end = self._previous[person], self._node[person]
-            kerb = self._walk.nodes_m[start]
+            kerb, way = self._walk.nodes_m[start], self._walk.nodes_m[end] - self._walk.nodes_m[start]
             if np.linalg.norm(self.positions_m[person] - kerb) > 1.2 + np.linalg.norm(self._walk.half_extent_m[start]):
                 continue  # already on the carriageway: keep going
+            share = np.clip((path - kerb) @ way / (way @ way), 0.0, 1.0)
+            comes = np.linalg.norm(path - kerb - share[:, None] * way, axis=1).min(initial=np.inf) < 2.5
             group = self._walk.crossings[start, end]
-            offset = 0.5 * (kerb + self._walk.nodes_m[end]) - position
-            along = np.einsum("md,md->m", offset, direction)
-            side = np.abs(offset[:, 0] * direction[:, 1] - offset[:, 1] * direction[:, 0])
-            comes = (along > -3.0) & (along < 3.0 * speed[fast] + 3.0) & (side < 5.0)
-            wait[person] = bool(comes.any()) or (group is not None and not people_may_start(group, self.time_s))
+            wait[person] = bool(comes) or (group is not None and not people_may_start(group, self.time_s))
         return wait
 
     def _turn_and_stride(self, dt_s: float) -> None:
