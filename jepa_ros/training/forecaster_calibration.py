@@ -25,8 +25,8 @@ from jepa_ros.forecast.network import Mixture, TrackNetwork
 from jepa_ros.training.forecaster_augment import TableTensors
 from jepa_ros.training.forecaster_data import Recording, read_recordings, table_of
 
-ROWS = 500  # windows per recording and noise level
-NOISES_M = (0.0, 0.03, 0.06)
+ROWS = 300  # windows per recording and noise level
+NOISES_M = (0.0, 0.05)
 ITERATIONS = 80
 
 
