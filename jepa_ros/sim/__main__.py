@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("bag", help="write one bag", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     one.add_argument("out", type=Path, help="folder of the bag; must not exist")
-    one.add_argument("--seed", type=int, default=20_007)
+    one.add_argument("--seed", type=int, default=20_028)
     one.add_argument("--scenario", choices=list(PLACES), default="crossing")
     many = commands.add_parser(
         "bags", help="write a set of bags, skipping those that exist", formatter_class=argparse.ArgumentDefaultsHelpFormatter
