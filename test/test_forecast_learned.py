@@ -97,6 +97,17 @@ def test_nobody_and_bad_tracks(forecaster):
     assert np.isfinite(forecaster.predict(Tracks(tracks.positions_m, seen, 0.4)).modes_m).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_who_was_seen_long_ago_may_be_anywhere_near(forecaster):
+    tracks = crowd(4, steps=20)
+    valid = tracks.valid.copy()
+    valid[:2, 5:] = False  # last seen 5.6 s ago
+    forecast = forecaster.predict(Tracks(tracks.positions_m, valid, 0.4))
+    np.testing.assert_allclose(forecast.most_likely()[0], np.tile(tracks.positions_m[0, 4], (12, 1)), atol=0.3)
+    alone = forecaster.predict(Tracks(tracks.positions_m[2:], tracks.valid[2:], 0.4))
+    np.testing.assert_allclose(forecast.modes_m[2:], alone.modes_m, atol=1e-4)
+
+
 @pytest.mark.parametrize("dt_s", [0.1, 0.2, 0.3, 0.4, 0.5])
 def test_a_straight_walk_reads_the_same_at_every_period(forecaster, dt_s):
     steps = round(4.0 / dt_s) + 1

@@ -21,14 +21,16 @@ SAME_TIME_S = 0.05  # a lone sample this near in time stands for a step
 def nearest_neighbours(positions_m: FloatArray, count: int) -> NDArray[np.int64]:
     """(P, count) the nearest others within NEIGHBOUR_RANGE_M of each of (P, 2), nearest first, -1 where there are fewer."""
     people = len(positions_m)
-    gaps = positions_m[:, None] - positions_m[None]
-    distance = np.hypot(gaps[..., 0], gaps[..., 1])
-    np.fill_diagonal(distance, np.inf)
-    near = np.full((people, count), -1, np.int64)
+    gap = positions_m[:, None] - positions_m[None]
+    squared = np.square(gap[..., 0]) + np.square(gap[..., 1])
+    np.fill_diagonal(squared, np.inf)
     taken = min(count, people)
-    order = np.argsort(distance, axis=1, kind="stable")[:, :taken]
-    within = np.take_along_axis(distance, order, axis=1) <= NEIGHBOUR_RANGE_M
-    near[:, :taken] = np.where(within, order, -1)
+    order = np.argpartition(squared, taken - 1, axis=1)[:, :taken] if taken < people else np.tile(np.arange(people), (people, 1))
+    nearest = np.take_along_axis(squared, order, axis=1)
+    rank = np.argsort(nearest, axis=1, kind="stable")
+    within = np.take_along_axis(nearest, rank, axis=1) <= NEIGHBOUR_RANGE_M**2
+    near = np.full((people, count), -1, np.int64)
+    near[:, :taken] = np.where(within, np.take_along_axis(order, rank, axis=1), -1)
     return near
 
 

@@ -23,6 +23,7 @@ from jepa_ros.forecast.separation import separate
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 
 FORMAT = "jepa_ros pedestrian forecaster 1"
+FAR_AWAY_M = 1e6  # where those are put who were not seen lately: nobody's neighbours
 FASTEST_UNKNOWN_MPS = 1.6  # of people seen once, whose velocity is not known
 
 
@@ -99,8 +100,7 @@ class LearnedForecaster:
 
     def _run(self, history: Tensor, seen: Tensor) -> Output:
         history = fill(history, seen)
-        known = seen.any(dim=1).numpy()
-        place = np.where(known[:, None], history[:, -1].numpy(), np.inf)
+        place = np.where(seen.any(dim=1).numpy()[:, None], history[:, -1].numpy(), FAR_AWAY_M)
         index = torch.from_numpy(nearest_neighbours(place, NEIGHBOURS))
         return self.network(history, seen, history[index], seen[index] & (index >= 0)[..., None])
 

@@ -197,6 +197,11 @@ class Decoder(nn.Module):
         self.linear = nn.Linear(2 * HISTORY, 2 * PATH_TERMS, bias=False)
         self.path_basis: Tensor
         self.sigma_basis: Tensor
+        self.steps: Tensor
+        self.first_log_sigma: Tensor
+        steps = torch.arange(1.0, HORIZON + 1)[:, None]
+        self.register_buffer("steps", steps, persistent=False)
+        self.register_buffer("first_log_sigma", torch.log(0.05 * steps), persistent=False)
         self.register_buffer("path_basis", cosine_basis(PATH_TERMS, HORIZON).cumsum(dim=-1), persistent=False)
         self.register_buffer("sigma_basis", cosine_basis(COVARIANCE_TERMS, HORIZON), persistent=False)
         nn.init.zeros_(self.linear.weight)
@@ -210,10 +215,9 @@ class Decoder(nn.Module):
         path, sigma, rho, logits = terms.split((2 * PATH_TERMS, 2 * COVARIANCE_TERMS, 2, 1), dim=-1)
         path = path * 0.1 + self.linear(own.flatten(1))[:, None] * 0.1
         velocity = (own[:, -1] - own[:, -3]) / 2
-        straight = velocity[:, None] * torch.arange(1, HORIZON + 1)[:, None]
+        straight = velocity[:, None] * self.steps
         means = straight[:, None] + _on_basis(path.unflatten(-1, (2, PATH_TERMS)), self.path_basis).mT
-        time = torch.arange(1, HORIZON + 1, dtype=own.dtype)[:, None]
-        log_sigma = _on_basis(sigma.unflatten(-1, (2, COVARIANCE_TERMS)), self.sigma_basis).mT + torch.log(0.05 * time)
+        log_sigma = _on_basis(sigma.unflatten(-1, (2, COVARIANCE_TERMS)), self.sigma_basis).mT + self.first_log_sigma
         rho = 0.95 * torch.tanh(_on_basis(rho, self.sigma_basis[:2]))
         # Mode 0 is the single best path: it is trained as such, and by construction no other mode is more probable.
         others = logits[:, 1:, 0]
