@@ -40,7 +40,7 @@ class Up(nn.Module):
         self.project = nn.Conv2d(channels_in, 4 * channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # As a matrix product over the channels-last memory, written once where pixel shuffle puts it: a 1 x 1 convolution takes the slow way here.
+        # A matrix product over channels-last memory, written once where pixel shuffle puts it: as a convolution it is slow on a CPU.
         weight = self.project.weight.flatten(1)
         projected = F.linear(x.permute(0, 2, 3, 1), weight, self.project.bias)
         batch, rows, columns, _ = projected.shape
