@@ -30,9 +30,9 @@ DEFAULT_BAG = Path(".ros/demo_bag")
 DEFAULT_SPEC = BagSpec(seed=20028, scenario="crossing", duration_s=8.0)  # a seed that no training has seen
 LINGER_S = 1.5  # the last diagnostics come once a second
 ANSWER_S = 10.0
+# Not the latent forecasts: 4 MB each would make up most of the recording, and no viewer shows them.
 OUTPUTS = {
     "/world_model/latent": "jepa_ros/msg/LatentState",
-    "/world_model/latent_forecast": "jepa_ros/msg/LatentForecast",
     "/world_model/occupancy": "jepa_ros/msg/OccupancyForecast",
     "/world_model/occupancy_grid": "nav_msgs/msg/OccupancyGrid",
     "/world_model/pedestrians": "jepa_ros/msg/PedestrianForecastArray",

@@ -63,7 +63,9 @@ class SceneJepa(nn.Module):
     @torch.inference_mode()
     def encode(self, observation: Observation) -> Tensor:
         """(1, N, D) latents in the anchor frame of the observation; lidar only, cameras only, or both."""
-        return from_map(self.encoder(scene_input(observation, self.config.pillar_channels).to(self.device)))
+        scene = scene_input(observation, self.config.pillar_channels).to(self.device)
+        with self._fast():
+            return from_map(self.encoder(scene)).float()
 
     @torch.inference_mode()
     def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:
@@ -81,13 +83,21 @@ class SceneJepa(nn.Module):
         if actions_BHA.shape[2:] != (3,) or not 1 <= horizon <= self.spec.horizon or batch != len(history_BTND):
             raise ValueError(f"actions must be ({len(history_BTND)}, 1 ... {self.spec.horizon}, 3), got {tuple(actions_BHA.shape)}")
         history_map = to_map(history_BTND.flatten(0, 1)).unflatten(0, history_BTND.shape[:2])
-        predicted = self.predictor(history_map, actions_BHA.to(history_BTND))
+        with self._fast():
+            predicted = self.predictor(history_map, actions_BHA.to(history_BTND)).float()
         return from_map(predicted.flatten(0, 1)).unflatten(0, (batch, horizon))
 
     @torch.inference_mode()
     def occupancy(self, latents_BND: Tensor) -> Tensor:
         """(B, Y, X) probability that a lidar return 0.3-2.0 m above the ground falls in each cell of spec.grid."""
-        return self.occupancy_probe(to_map(latents_BND)).sigmoid()
+        with self._fast():
+            return self.occupancy_probe(to_map(latents_BND)).float().sigmoid()
+
+    def _fast(self) -> torch.autocast:
+        """bfloat16 where the processor multiplies it natively: half the time, 0.4 % of the latents' size in error. Elsewhere float32."""
+        kind = self.device.type
+        native = torch.cuda.is_bf16_supported() if kind == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        return torch.autocast(kind, torch.bfloat16, enabled=native)
 
     def align_map(self, latents_BDYX: Tensor, new_from_old: np.ndarray) -> Tensor:
         """`align` for (B, D, Y, X). Channels that state something of single cells are warped cell by cell, not token by token."""
