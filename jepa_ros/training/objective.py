@@ -25,8 +25,10 @@ class ObjectiveConfig:
     """Weights of the losses. The probe's loss reaches the probe alone."""
 
     regulariser: str = param("vicreg", "what keeps the latents from collapsing", choices=("vicreg", "sigreg"))
-    regulariser_weight: float = param(1.0, "weight of the anti-collapse term beside the prediction error", at_least=0.0)
-    covariance_weight: float = param(0.04, "vicreg: weight of the covariance term beside the variance term", at_least=0.0)
+    regulariser_weight: float = param(
+        2.0, "weight of the anti-collapse term beside the prediction error; sigreg needs about 20", at_least=0.0
+    )
+    covariance_weight: float = param(0.5, "vicreg: weight of the covariance term beside the variance term", at_least=0.0)
     tokens: int = param(4096, "tokens that the anti-collapse statistics are taken over", at_least=2)
 
     def __post_init__(self) -> None:
