@@ -126,6 +126,7 @@ def watch(node: Node, log: DemoLog, player: NodeProcess, nodes: list[NodeProcess
 
 def linger(node: Node, log: DemoLog) -> None:
     """Let the last diagnostics come, and the first answer of the planner where the bag was shorter than its deadline."""
+    log.stop_asking()
     begin_s = time.monotonic()
     while (elapsed_s := time.monotonic() - begin_s) < LINGER_S or (log.frames_processed and not log.plans and elapsed_s < ANSWER_S):
         rclpy.spin_once(node, timeout_sec=0.05)

@@ -84,6 +84,10 @@ class DemoLog:
         elif topic == "/diagnostics":
             self._diagnostics.append(data)
 
+    def stop_asking(self) -> None:
+        """The bag is over: from here on every forecast is stale, and rightly refused."""
+        self._plan_timer.cancel()
+
     def _ask(self) -> None:
         """A goal straight ahead, in the frame that the newest forecast is anchored to."""
         if not self._occupancy or not self._planner.service_is_ready():
