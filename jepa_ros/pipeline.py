@@ -27,7 +27,6 @@ from jepa_ros.types import (
     CameraModel,
     EgoState,
     FloatArray,
-    GridSpec,
     LidarSweep,
     Observation,
     OccupancyForecast,
@@ -122,7 +121,7 @@ class WorldModelPipeline:
             self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
             predicted_HND = self._predict(observation, intended_motion)
         with clock("occupancy"):
-            occupancy = self._occupancy(latent_ND, predicted_HND)
+            occupancy = self._occupancy(observation, latent_ND, predicted_HND)
         with clock("people"):
             people = self._track_people(observation, anchor_pose)
         with clock("forecast"):
@@ -151,13 +150,13 @@ class WorldModelPipeline:
         actions_BHA = torch.as_tensor(intended_motion, dtype=history_BTND.dtype, device=history_BTND.device)[None]
         return self.model.predict(history_BTND, actions_BHA)[0]
 
-    def _occupancy(self, latent_ND: Tensor, predicted_HND: Tensor) -> OccupancyForecast:
-        grid = self.spec.grid or GridSpec(0, 0, 1.0, (0.0, 0.0))  # a model without the probe says nothing about any cell
+    def _occupancy(self, observation: Observation, latent_ND: Tensor, predicted_HND: Tensor) -> OccupancyForecast:
+        """Without a probe, or without the sensors that it needs, the forecast has no cells: "unknown" must not look like "free"."""
+        grid = self.spec.grid
         times_s = self.spec.dt_s * np.arange(len(predicted_HND) + 1)
-        if self.spec.grid is None:
-            probability = np.zeros((len(times_s), 0, 0), np.float32)
-        else:
-            probability = self.model.occupancy(torch.cat([latent_ND[None], predicted_HND])).float().cpu().numpy()
+        if grid is None or not set(self.spec.occupancy_needs) <= set(observation_sensors(observation)):
+            return OccupancyForecast(np.zeros((len(times_s), 0, 0), np.float32), times_s, 1.0, (0.0, 0.0))
+        probability = self.model.occupancy(torch.cat([latent_ND[None], predicted_HND])).float().cpu().numpy()
         return OccupancyForecast(probability, times_s, grid.resolution_m, grid.origin_m)
 
     def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:

@@ -27,6 +27,7 @@ class ModelSpec:
     action_dim: int  # A; see `WorldModel.predict`
     inputs: tuple[str, ...]  # of "lidar", "camera"
     grid: GridSpec | None = None  # of occupancy(); None = the model has no occupancy probe
+    occupancy_needs: tuple[str, ...] = ()  # inputs without which occupancy() says nothing that may be planned on
 
 
 @runtime_checkable

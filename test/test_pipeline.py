@@ -5,7 +5,8 @@ import pytest
 
 from jepa_ros.forecast.constant_velocity import ConstantVelocity
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
-from jepa_ros.types import NANOSECONDS, EgoState, LidarSweep, Observation, SceneState
+from jepa_ros.planning import Planner
+from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, LidarSweep, Observation, PlanStatus, SceneState
 
 WALK_MPS = 1.2
 
@@ -83,6 +84,16 @@ def test_a_step_back_in_time_starts_the_stream_anew(pipeline, states):
     again = pipeline.step(observation(0.0, np.random.default_rng(1)))
     assert len(again.people.ids) == 0
     assert np.isnan(again.surprise)
+
+
+def test_without_the_lidar_occupancy_is_unknown_rather_than_free(pipeline):
+    camera = CameraImage(10, "camera", np.zeros((90, 160, 3), np.uint8), CameraModel(160, 90, np.eye(3), np.zeros(0)), np.eye(4))
+    state = pipeline.step(Observation(10, EgoState(10, np.eye(4), np.zeros(2)), cameras=(camera,)))
+    assert state.sensors == ("camera",)
+    assert state.occupancy.probability.size == 0
+    plan = Planner().plan(state, np.array([5.0, 0.0, np.nan]), deadline_s=1.0)
+    assert plan.status == PlanStatus.UNSUPPORTED
+    assert len(plan.path) == 0
 
 
 def test_an_unknown_model_names_the_known_ones():

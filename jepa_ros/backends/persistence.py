@@ -32,6 +32,7 @@ class Persistence:
             action_dim=3,
             inputs=("lidar",),
             grid=BEV_GRID,
+            occupancy_needs=("lidar",),
         )
 
     def encode(self, observation: Observation) -> Tensor:

@@ -54,6 +54,7 @@ class SceneJepa(nn.Module):
             action_dim=3,
             inputs=("lidar", "camera"),
             grid=BEV_GRID,
+            occupancy_needs=("lidar",),
         )
 
     @property
