@@ -2,7 +2,7 @@
 
 What only reorders or rescales numbers is done in numpy. What interpolates colour (Bayer, YUV) or decompresses is left to OpenCV: by
 cv_bridge where it works (a sourced ROS 2), else by rosbags-image. Both get the image packed and in native byte order, which neither
-makes of every message itself. Results equal cv_bridge's to the last bit.
+makes of every message itself. Wherever cv_bridge converts to rgb8, results equal its own to the last bit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PLAIN: dict[str, tuple[str, int, tuple[int, int, int]]] = {
     **{f"rgba{bits}": (f"u{bits // 8}", 4, (0, 1, 2)) for bits in (8, 16)},
     **{f"bgra{bits}": (f"u{bits // 8}", 4, (2, 1, 0)) for bits in (8, 16)},
 }
-# OpenCV's type names say nothing of colour; these guesses are those of cv_bridge's cvtColorForDisplay.
+# OpenCV's type names say nothing of colour; these guesses mean what cv_bridge's cvtColorForDisplay means.
 GUESSED = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC1": "mono16", "16UC3": "bgr16", "16UC4": "bgra16"}
 SINGLE_CHANNEL = re.compile("(8S|16S|32S|32F|64F)(?:C1)?")
 NUMPY_TYPES = {"8S": "i1", "16S": "i2", "32S": "i4", "32F": "f4", "64F": "f8"}
