@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from jepa_ros.bench.pedestrians_metrics import RANK_SAMPLES
 from jepa_ros.protocols import Forecaster
 from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, TrackTable, table_of
 from jepa_ros.types import PedestrianForecast, Tracks
@@ -19,7 +20,7 @@ HALF_WIDTH_M = 8.0
 
 def draw_reliability(ranks: dict[float, dict[str, np.ndarray]], path: Path) -> None:
     """Share of steps whose truth lies in the highest-density region of each nominal mass, by scene; one panel per jitter."""
-    levels = np.linspace(0.02, 0.98, 49)
+    levels = np.arange(1, RANK_SAMPLES + 1) / (RANK_SAMPLES + 1)  # where the estimate from that many draws is unbiased
     figure, axes = plt.subplots(1, len(ranks), figsize=(5 * len(ranks), 4.6), sharey=True, squeeze=False)
     for axis, (noise, scenes) in zip(axes[0], ranks.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="perfect")
