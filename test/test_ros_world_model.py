@@ -161,7 +161,7 @@ def test_parameters_are_described_and_guarded(shared):
     names = ["model", "inputs.cloud_topic", "outputs.top_modes", "sensing.match_tolerance_s", "pipeline.forecaster"]
     descriptors = shared.call(DescribeParameters, "/world_model/describe_parameters", DescribeParameters.Request(names=names)).descriptors
     assert all(descriptor.description for descriptor in descriptors)
-    assert [descriptor.read_only for descriptor in descriptors] == [False, True, False, True, True]
+    assert [descriptor.read_only for descriptor in descriptors] == [False, True, False, True, False]
     refused = set_parameter(shared, "outputs.top_modes", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=0))
     assert not refused.successful
     assert "top_modes" in refused.reason

@@ -25,6 +25,7 @@ class WorldModelConfig:
 
     model: str = param("scene_jepa", "back-end, a name in jepa_ros.backends.registry.BACKENDS; used at configure", read_only=False)
     device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
+    threads: int = param(0, "torch threads of this process; 0 = half of the cores, the rest for other nodes", at_least=0, at_most=256)
     autostart: bool = param(False, "configure and activate without being told to")
     inputs: InputConfig = field(default_factory=InputConfig)
     outputs: OutputConfig = field(default_factory=OutputConfig)

@@ -6,6 +6,7 @@ Lifecycle: configure loads and warms up the model, activate opens the gate, deac
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from contextlib import suppress
 
@@ -46,6 +47,7 @@ class WorldModelNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         config = self._settings.config
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // 2))
         try:
             self._pipeline = WorldModelPipeline.load(config.model, config.device, config.pipeline)
             self._pipeline.warm_up()
