@@ -14,6 +14,7 @@ from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.inputs import InputConfig, Inputs
 from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.outputs import OutputConfig, Outputs
+from jepa_ros.ros.transforms import installed_transforms
 from jepa_ros.ros.worker import PipelineWorker
 from jepa_ros.sensing import SensingConfig, SensorHub
 from jepa_ros.types import SceneState
@@ -46,7 +47,9 @@ class Stream:
         self._score_lock = threading.Lock()  # the worker writes, the diagnostics read
         pipeline.reset()
         self.latency = LatencyBook()
-        self.hub = SensorHub(config.sensing)
+        transforms = installed_transforms(config.sensing.buffer_s)
+        self._logger.info(f"transforms are kept by {'tf2_ros' if transforms else 'jepa_ros (tf2_ros is not installed)'}")
+        self.hub = SensorHub(config.sensing, transforms=transforms)
         self.worker = PipelineWorker(pipeline, self.hub, self._publish, self._keep_score, self._report, self.latency, self._transport_ms)
         cameras = "camera" in pipeline.spec.inputs
         self.inputs = Inputs(node, config.inputs, self.hub, cameras, self.worker.wake, self.latency)

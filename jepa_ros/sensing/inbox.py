@@ -19,7 +19,7 @@ from jepa_ros.sensing.ego import EgoHistory, read_odometry
 from jepa_ros.sensing.errors import MalformedMessage, stamp_ns
 from jepa_ros.sensing.stamps import COHERENT_NS, StampGate, Verdict
 from jepa_ros.sensing.status import Counters
-from jepa_ros.sensing.transforms import TransformError, TransformTree, message_pose, static_transform
+from jepa_ros.sensing.transforms import TransformError, Transforms, TransformTree, message_pose, static_transform
 from jepa_ros.types import NANOSECONDS, CameraModel, EgoState
 
 # What a message that is not even shaped like its type can raise when it is read.
@@ -51,7 +51,7 @@ class Pending:
 class Inbox:
     """Sorts messages by input name, screens their stamps and keeps what may be needed."""
 
-    def __init__(self, config: SensingConfig, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, config: SensingConfig, clock_ns: Callable[[], int], transforms: Transforms | None = None) -> None:
         self.config = config
         self.epoch = 0
         self.counters: dict[str, Counters] = {}
@@ -59,7 +59,7 @@ class Inbox:
         self.models: dict[str, CameraModel] = {}
         self.sweep: Pending | None = None
         self.ego = EgoHistory(config.buffer_s, config.ego_extrapolation_s)
-        self.tree = TransformTree(config.buffer_s)
+        self.tree = transforms or TransformTree(config.buffer_s)
         self.odom_frame = config.odom_frame or "odom"
         self.base_frame = config.base_frame or "base_link"
         self.jump_back_ns = round(config.jump_back_s * NANOSECONDS)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 FARTHEST_M = 1e9  # UTM and ECEF coordinates stay below
+HOLD_S = 0.1  # how long the newest pose of an edge stands for later ones
 QUATERNION_TOLERANCE = 0.1  # a norm this far from 1 is rounding or sloppiness; farther is garbage
 
 
@@ -56,7 +57,7 @@ def invert(pose: FloatArray) -> FloatArray:
 
 def interpolate(first: FloatArray, second: FloatArray, fraction: float) -> FloatArray:
     """The rigid pose `fraction` of the way: position linear, rotation by slerp (Shoemake 1985)."""
-    start, end = _quaternion(first[:3, :3]), _quaternion(second[:3, :3])
+    start, end = quaternion_of(first[:3, :3]), quaternion_of(second[:3, :3])
     cosine = float(start @ end)
     if cosine < 0:  # the same rotation, the short way round
         end, cosine = -end, -cosine
@@ -71,6 +72,16 @@ def interpolate(first: FloatArray, second: FloatArray, fraction: float) -> Float
     return matrix
 
 
+class Transforms(Protocol):
+    """What a SensorHub asks of a tree of frames; TransformTree is one, and says what each method does."""
+
+    def add(self, parent: str, child: str, parent_from_child: FloatArray, stamp_ns: int | None) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def lookup(self, target: str, source: str, stamp_ns: int | None) -> FloatArray: ...
+
+
 @dataclass
 class _Edge:
     parent: str
@@ -82,7 +93,7 @@ class _Edge:
 class TransformTree:
     """Static and moving edges parent -> child. Not thread-safe: its owner holds the lock."""
 
-    def __init__(self, buffer_s: float = 10.0, tolerance_s: float = 0.1) -> None:
+    def __init__(self, buffer_s: float = 10.0, tolerance_s: float = HOLD_S) -> None:
         """`buffer_s`: how far back moving edges are kept; `tolerance_s`: how far beyond its samples an edge holds its last pose."""
         self._buffer_ns = round(buffer_s * NANOSECONDS)
         self._tolerance_ns = round(tolerance_s * NANOSECONDS)
@@ -174,7 +185,7 @@ def _rotation(quaternion: FloatArray) -> FloatArray:
     )
 
 
-def _quaternion(rotation: FloatArray) -> FloatArray:
+def quaternion_of(rotation: FloatArray) -> FloatArray:
     """(4,) x, y, z, w of a rotation matrix, by its largest component (Shepperd 1978)."""
     m = rotation
     trace = m[0, 0] + m[1, 1] + m[2, 2]

@@ -23,7 +23,7 @@ from jepa_ros.sensing.inbox import UNREADABLE, Inbox, Pending
 from jepa_ros.sensing.motion import ego_at, seen_from
 from jepa_ros.sensing.own_body import Box, own_body, without_own_body
 from jepa_ros.sensing.status import InputStatus
-from jepa_ros.sensing.transforms import TransformError
+from jepa_ros.sensing.transforms import TransformError, Transforms
 from jepa_ros.sensing.voxelize import anchor_points
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, FloatArray, LidarSweep, Observation
 
@@ -50,13 +50,18 @@ class SensorHub:
     `last_timings_ms` tells of the last observation taken: "receive" (arrival until taken up) and "decode".
     """
 
-    def __init__(self, config: SensingConfig | None = None, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        """`clock_ns`: when messages arrive; a bag gives its log time."""
+    def __init__(
+        self,
+        config: SensingConfig | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        transforms: Transforms | None = None,
+    ) -> None:
+        """`clock_ns`: when messages arrive; a bag gives its log time. `transforms`: what keeps the frames; None = a TransformTree."""
         self.config = config or SensingConfig()
         self.last_timings_ms: Mapping[str, float] = {}
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
-        self._inbox = Inbox(self.config, clock_ns)
+        self._inbox = Inbox(self.config, clock_ns, transforms)
         self._ground = GroundEstimator()
         self._taken_ns: int | None = None
         self._taken_epoch = 0
