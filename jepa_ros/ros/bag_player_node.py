@@ -66,6 +66,7 @@ class BagPlayer(Node):
 
     def play(self) -> None:
         self._wait_for_listener()
+        self._give_way()
         while True:
             self._play_once()
             if not self._config.loop:
@@ -86,6 +87,12 @@ class BagPlayer(Node):
             durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
             publishers[topic.name] = self.create_publisher(message_type, topic.name, QoSProfile(depth=100, durability=durability))
         return publishers
+
+    def _give_way(self) -> None:
+        """Leave what turned out to be published by a running node to it: on a busy machine the graph comes in late."""
+        for topic in [topic for topic in self._bag_publishers if self.count_publishers(topic) > 1]:
+            self.get_logger().info(f"{topic} is published by a running node; the recorded one is left out")
+            self.destroy_publisher(self._bag_publishers.pop(topic))
 
     def _wait_for_listener(self) -> None:
         """Until the awaited node's subscriptions to the bag's sensors exist and their number has settled."""
