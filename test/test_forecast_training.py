@@ -9,9 +9,12 @@ import torch
 
 from jepa_ros.forecast import Tracks, load_forecaster
 from jepa_ros.forecast.history import HISTORY, HORIZON
-from jepa_ros.forecast.learned import read_metadata
+from jepa_ros.forecast.learned import LearnedForecaster, read_metadata
+from jepa_ros.forecast.network import NetworkConfig, TrackNetwork
 from jepa_ros.training import forecaster as command
 from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
+from jepa_ros.training.forecaster_calibration import calibrate
+from jepa_ros.training.forecaster_calibration import main as calibrate_files
 from jepa_ros.training.forecaster_data import read_recording, table_of
 from jepa_ros.training.forecaster_losses import latent_losses
 
@@ -116,6 +119,23 @@ def test_training_learns_and_an_interrupted_run_ends_the_same(place, tmp_path, m
     assert np.isfinite(forecast.modes_m).all()
     with pytest.raises(ValueError, match="other options"):
         command.run(arguments(place, tmp_path / "parts.safetensors", "--seed", "5", "--resume"))
+
+
+def test_calibration_widens_what_is_too_sure_on_unseen_scenes(place, tmp_path):
+    network = TrackNetwork(NetworkConfig(width=32, social_width=16, latent=8))
+    with torch.no_grad():
+        network.decoder.output.weight.mul_(0.01)
+        network.decoder.output.bias.zero_()
+    network.decoder.first_log_sigma.fill_(-4.0)  # 2 cm everywhere, said by a network that knows nothing
+    sure = calibrate([(network, read_recording(place / "biwi_eth.txt", "biwi_eth"))])
+    assert sure.sigma_scale > 3.0 or sure.sigma_m > 0.05
+
+    everything, without_eth = tmp_path / "all.safetensors", tmp_path / "eth.safetensors"
+    LearnedForecaster(network).save(everything, {"recordings": ["biwi_eth", "crowds_zara03"], "recordings_left_out": []})
+    LearnedForecaster(network).save(without_eth, {"recordings": ["crowds_zara03"], "recordings_left_out": ["biwi_eth"]})
+    with pytest.raises(ValueError, match=r"eth\.safetensors: no other file left out"):
+        calibrate_files(["--data", str(place), str(everything), str(without_eth)])
+    assert LearnedForecaster.load(everything).calibration.sigma_scale == 1.0  # nothing was written
 
 
 def test_bad_options_say_the_fix(place, tmp_path):

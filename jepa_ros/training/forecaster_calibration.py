@@ -87,15 +87,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     recordings = read_recordings(args.data)
     facts = {path: json.loads(read_metadata(path)["training"]) for path in args.files}
     forecasters = {path: LearnedForecaster.load(path) for path in args.files}
-    for path in args.files:
-        pairs = [
+    held_out = {
+        path: [
             (forecasters[other].network, recordings[name])
             for other in args.files
             for name in facts[other]["recordings_left_out"]
             if name in facts[path]["recordings"]
         ]
+        for path in args.files
+    }
+    for path, pairs in held_out.items():
         if not pairs:
             raise ValueError(f"{path}: no other file left out a recording that this one was trained on; give more leave-one-out files")
+    for path, pairs in held_out.items():
         calibration = calibrate(pairs)
         LearnedForecaster(forecasters[path].network, calibration).save(path, facts[path])
         print(json.dumps({"file": str(path), **dataclasses.asdict(calibration)}))
