@@ -16,6 +16,7 @@ from jepa_ros.types import (
     LidarSweep,
     Observation,
     OccupancyForecast,
+    PedestrianForecast,
     Plan,
     PlanStatus,
     SceneState,
@@ -103,3 +104,10 @@ def test_a_missing_part_leaves_the_rest(tmp_path: Path, missing: str) -> None:
 def test_a_planless_answer_is_no_line(tmp_path: Path) -> None:
     refused = Plan(PlanStatus.TIMEOUT, "no time", np.zeros((0, 3)), np.zeros((0, 2)), 0.4, 0.0, 1.0, 0.1)
     assert amount(picture(tmp_path / "scene.png", observation(), state(), refused), PLAN_GREEN) < 50
+
+
+def test_nobody_around_as_a_message_tells_it(tmp_path: Path) -> None:
+    """Without people, an array of forecasts does not say the times of its steps either."""
+    scene = state(people=0)
+    nobody = PedestrianForecast(np.zeros((0, 1, 0, 2)), np.zeros((0, 1)), np.zeros((0, 1, 0, 2, 2)), np.zeros(0))
+    assert amount(picture(tmp_path / "scene.png", observation(), replace(scene, pedestrians=nobody), plan()), PLAN_GREEN) > 500

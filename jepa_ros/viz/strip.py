@@ -53,6 +53,8 @@ def draw_moment(axes: Axes, state: SceneState, step: int, colour: str) -> None:
 
 
 def _positions_at(state: SceneState, moment_s: float) -> np.ndarray:
+    if not len(state.people.ids):  # a message without people does not say the times either
+        return state.people.positions_m
     step = int(np.abs(state.pedestrians.times_s - moment_s).argmin())
     return state.pedestrians.most_likely()[:, step]
 
