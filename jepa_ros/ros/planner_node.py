@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import gc
 import sys
-from contextlib import suppress
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Path
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.planner_report import planner_statuses
 from jepa_ros.ros.planner_services import PlannerNodeConfig
@@ -91,20 +89,7 @@ class PlannerNode(LifecycleNode):
 
 def main() -> int:
     """Entry point of the `planner` executable."""
-    rclpy.init()
-    try:
-        node = PlannerNode()
-    except ValueError as error:
-        print(f"planner: {error}", file=sys.stderr)
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        executor.spin()
-    node.close()
-    node.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    return run("planner", PlannerNode)
 
 
 if __name__ == "__main__":

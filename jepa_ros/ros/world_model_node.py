@@ -8,18 +8,16 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import suppress
 
-import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from jepa_ros.backends import resolve_device
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.diagnostics import Reporter
+from jepa_ros.ros.entry import run
 from jepa_ros.ros.outputs import Outputs
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.stream import Stream, WorldModelConfig
@@ -112,20 +110,7 @@ class WorldModelNode(LifecycleNode):
 
 def main() -> int:
     """Entry point of the `world_model` executable."""
-    rclpy.init()
-    try:
-        node = WorldModelNode()
-    except ValueError as error:
-        print(f"world_model: {error}", file=sys.stderr)
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        executor.spin()
-    node.close()
-    node.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    return run("world_model", WorldModelNode)
 
 
 if __name__ == "__main__":
