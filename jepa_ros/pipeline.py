@@ -19,7 +19,7 @@ from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
 from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.memory import LatentMemory, Remembered, steady_motion
-from jepa_ros.protocols import Forecaster, ModelSpec, WorldModel
+from jepa_ros.protocols import Forecaster, ModelSpec, SceneLatents, WorldModel
 from jepa_ros.sensing import anchor_points
 from jepa_ros.types import (
     NANOSECONDS,
@@ -125,7 +125,7 @@ class WorldModelPipeline:
         with clock("people"):
             people = self._track_people(observation, anchor_pose)
         with clock("forecast"):
-            pedestrians = self.forecaster.predict(people.history, scene=latent_ND)
+            pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
         with clock("surprise"):
             surprise = self._compare_with_prediction(observation.stamp_ns, anchor_pose, latent_ND, predicted_HND)
 
@@ -156,13 +156,20 @@ class WorldModelPipeline:
         times_s = self.spec.dt_s * np.arange(len(predicted_HND) + 1)
         if grid is None or not set(self.spec.occupancy_needs) <= set(observation_sensors(observation)):
             return OccupancyForecast(np.zeros((len(times_s), 0, 0), np.float32), times_s, 1.0, (0.0, 0.0))
-        probability = self.model.occupancy(torch.cat([latent_ND[None], predicted_HND])).float().cpu().numpy()
-        return OccupancyForecast(probability, times_s, grid.resolution_m, grid.origin_m)
+        # Two calls, since joining the latents first would copy all of them.
+        parts = [self.model.occupancy(latent_ND[None]), self.model.occupancy(predicted_HND)]
+        return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
 
     def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:
         detections = self._detector.detect(anchor_points(observation), observation.ground_height_m)
         positions_odom = detections.positions_m @ anchor_pose[:2, :2].T + anchor_pose[:2, 3]
         return self._tracker.update(observation.stamp_ns, positions_odom, detections.radii_m, detections.scores)
+
+    def _scene_latents(self, observation: Observation, latent_ND: Tensor) -> SceneLatents | None:
+        """For the forecaster; None where a sensor is missing without which the latents do not show what stands where."""
+        if not set(self.spec.occupancy_needs) <= set(observation_sensors(observation)):
+            return None
+        return SceneLatents(latent_ND, observation.odom_from_anchor, self.spec.name)
 
     def _compare_with_prediction(self, stamp_ns: int, anchor_pose: FloatArray, latent_ND: Tensor, predicted_HND: Tensor) -> float:
         """How surprising the latent is, given what was predicted for this instant one model step ago."""

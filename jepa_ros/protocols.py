@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from jepa_ros.types import GridSpec, Observation, PedestrianForecast, Tracks
+from jepa_ros.types import FloatArray, GridSpec, Observation, PedestrianForecast, Tracks
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,25 @@ class WorldModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SceneLatents:
+    """The surroundings of people as a world model sees them now, and where: without the pose the latents could not be laid under tracks."""
+
+    latents_ND: Tensor  # of the newest observation, in its anchor frame
+    tracks_from_scene: FloatArray  # (4, 4) the anchor frame in the frame of the tracks
+    model: str  # ModelSpec.name of the world model: latents mean nothing without it
+
+    def __post_init__(self) -> None:
+        if self.latents_ND.ndim != 2 or self.tracks_from_scene.shape != (4, 4):
+            shapes = f"{tuple(self.latents_ND.shape)} and {self.tracks_from_scene.shape}"
+            raise ValueError(f"SceneLatents takes latents (N, D) and a pose (4, 4), got {shapes}")
+
+
 class Forecaster(Protocol):
     """Says where people will walk."""
 
-    def predict(self, tracks: Tracks, scene: Tensor | None = None) -> PedestrianForecast:
-        """Mixture forecast for every row of `tracks`, in their frame; `scene`: (N, D) latents, where the forecaster can use them."""
+    def predict(self, tracks: Tracks, scene: SceneLatents | None = None) -> PedestrianForecast:
+        """Mixture forecast for every row of `tracks`, in their frame; `scene` is used by forecasters that know its model."""
         ...
 
 
@@ -96,6 +110,27 @@ class Solution:
     cost: float
     iterations: int
     timed_out: bool
+
+
+@dataclass(frozen=True)
+class ActionPlan:
+    """Actions in a model's own space."""
+
+    actions_LA: FloatArray
+    energy: float  # distance between the predicted last latent and the goal; lower is better
+    message: str  # what was searched, for people
+
+
+@runtime_checkable
+class ActionPlanner(Protocol):
+    """What a world model offers besides `WorldModel` where it plans in its own action space from a robot state that no latent holds."""
+
+    def plan_actions(self, history_TND: Tensor, states_TX: FloatArray, goal_ND: Tensor, steps: int, deadline_s: float) -> ActionPlan:
+        """The best found within `deadline_s` seconds of the call; states_TX: of the robot at each step of the history; steps: 0 = its own.
+
+        Raises ValueError for states that do not fit, TimeoutError where the time is not enough for a search.
+        """
+        ...
 
 
 class Solver(Protocol):

@@ -18,11 +18,14 @@ from torch import Tensor
 
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.forecast.history import HORIZON, NEIGHBOURS, STEP_S, nearest_neighbours, resample
-from jepa_ros.forecast.network import SIGMA_FLOOR_M, Mixture, NetworkConfig, Output, TrackNetwork, fill
+from jepa_ros.forecast.network import SIGMA_FLOOR_M, Encoded, Mixture, NetworkConfig, Output, TrackNetwork, fill
+from jepa_ros.forecast.scene import SceneAdapter, people_map, returns_map, sample
 from jepa_ros.forecast.separation import separate
+from jepa_ros.protocols import SceneLatents
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 
 FORMAT = "jepa_ros pedestrian forecaster 1"
+ADAPTER = "adapter."  # of the names of its tensors in a file
 FAR_AWAY_M = 1e6  # where those are put who were not seen lately: nobody's neighbours
 FASTEST_UNKNOWN_MPS = 1.6  # of people seen once, whose velocity is not known
 
@@ -40,11 +43,13 @@ class Calibration:
 
 
 class LearnedForecaster:
-    """A joint-embedding predictive network over tracks; deterministic; safe to call from one thread at a time."""
+    """A joint-embedding predictive network over tracks and scene latents; deterministic; safe to call from one thread at a time."""
 
-    def __init__(self, network: TrackNetwork, calibration: Calibration | None = None) -> None:
+    def __init__(self, network: TrackNetwork, calibration: Calibration | None = None, adapter: SceneAdapter | None = None) -> None:
+        """`adapter`: what the surroundings change; None = tracks alone, whatever scene is given."""
         self.network = network.eval()
         self.calibration = calibration or Calibration()
+        self.adapter = adapter.eval() if adapter is not None else None
 
     @classmethod
     def load(cls, path: str | Path) -> LearnedForecaster:
@@ -52,11 +57,16 @@ class LearnedForecaster:
         metadata = read_metadata(path)
         network = TrackNetwork(from_dict(NetworkConfig, json.loads(metadata["network"]), f"{path}: network"))
         calibration = from_dict(Calibration, json.loads(metadata["calibration"]), f"{path}: calibration")
+        tensors = load_file(path)
+        of_adapter = {name.removeprefix(ADAPTER): tensors.pop(name) for name in list(tensors) if name.startswith(ADAPTER)}
+        adapter = SceneAdapter(network.config) if of_adapter else None
         try:
-            network.load_state_dict(load_file(path), strict=True)
+            network.load_state_dict(tensors, strict=True)
+            if adapter is not None:
+                adapter.load_state_dict(of_adapter, strict=True)
         except RuntimeError as error:
             raise ValueError(f"{path}: tensors do not fit the network it describes: {error}") from error
-        return cls(network, calibration)
+        return cls(network, calibration, adapter)
 
     def save(self, path: str | Path, facts: dict[str, object]) -> None:
         """Write weights, network sizes, calibration, and facts of the training (JSON) to a .safetensors file."""
@@ -66,13 +76,17 @@ class LearnedForecaster:
             "calibration": json.dumps(dataclasses.asdict(self.calibration)),
             "training": json.dumps(facts),
         }
-        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, path, metadata)
+        tensors = self.network.state_dict()
+        if self.adapter is not None:
+            tensors |= {ADAPTER + name: value for name, value in self.adapter.state_dict().items()}
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata)
 
-    def predict(self, tracks: Tracks, scene: Tensor | None = None) -> PedestrianForecast:
+    def predict(self, tracks: Tracks, scene: SceneLatents | None = None) -> PedestrianForecast:
         """Mixture of `modes` paths for every row, 12 steps of 0.4 s, in the frame of the tracks.
 
-        Takes any period, gaps, and histories from one valid sample on. This network reads tracks only: `scene` is not used.
-        Raises ValueError where a row has no valid sample or a valid position is not finite.
+        Takes any period, gaps, and histories from one valid sample on. Without a scene, with that of another world model, without an
+        adapter, and where nothing stands around a person, the forecast is that of the tracks alone. Raises ValueError where a row has no
+        valid sample or a valid position is not finite.
         """
         times = STEP_S * np.arange(1, HORIZON + 1)
         people, modes = len(tracks.valid), self.network.config.modes
@@ -84,7 +98,8 @@ class LearnedForecaster:
         history, seen = resample(dataclasses.replace(tracks, positions_m=tracks.positions_m - centre))
         lone = seen.sum(axis=1) < 2
         with torch.inference_mode():
-            output = self._run(torch.from_numpy(history.astype(np.float32)), torch.from_numpy(seen))
+            encoded = self._encode(torch.from_numpy(history.astype(np.float32)), torch.from_numpy(seen))
+            output = self.network.decode(encoded, None if scene is None else self._correction(encoded, scene, centre))
             means, covariances, probabilities = self._calibrated(output)
         modes_m, covariances_m2 = means.double().numpy(), covariances.double().numpy()
         probability = probabilities.double().numpy()
@@ -98,11 +113,25 @@ class LearnedForecaster:
         modes_m[:, 0] = separate(modes_m[:, 0])  # mode 0 is the single best path
         return PedestrianForecast(modes_m + centre, probability / probability.sum(axis=1, keepdims=True), covariances_m2, times)
 
-    def _run(self, history: Tensor, seen: Tensor) -> Output:
+    def _encode(self, history: Tensor, seen: Tensor) -> Encoded:
         history = fill(history, seen)
         place = np.where(seen.any(dim=1).numpy()[:, None], history[:, -1].numpy(), FAR_AWAY_M)
         index = torch.from_numpy(nearest_neighbours(place, NEIGHBOURS))
-        return self.network(history, seen, history[index], seen[index] & (index >= 0)[..., None])
+        return self.network.encode(history, seen, history[index], seen[index] & (index >= 0)[..., None])
+
+    def _correction(self, encoded: Encoded, scene: SceneLatents, centre: FloatArray) -> Tensor | None:
+        """`centre` (2,): origin of the encoded positions in the frame of the tracks."""
+        returns = returns_map(scene) if self.adapter is not None else None
+        if self.adapter is None or returns is None:
+            return None
+        turn = scene.tracks_from_scene[:2, :2]
+        shift = centre - scene.tracks_from_scene[:2, 3]
+        people = people_map((encoded.frames.origin.double().numpy() + shift) @ turn)
+        points = self.adapter.points_of(encoded.frames) + torch.from_numpy(shift.astype(np.float32))
+        points = points @ torch.from_numpy(turn.astype(np.float32))
+        maps = torch.cat((returns, people[..., None]), dim=-1)[None]
+        crops = sample(maps, torch.zeros(len(points), dtype=torch.long), points)
+        return self.adapter(crops, encoded)
 
     def _calibrated(self, output: Output) -> tuple[Tensor, Tensor, Tensor]:
         frames = output.frames

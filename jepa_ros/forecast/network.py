@@ -25,6 +25,7 @@ HEADING_STEPS = 4  # the heading is the displacement over up to this many steps
 STANDING_M = 1e-3  # below this displacement there is no heading
 COVARIANCE_TERMS = 4
 PATH_TERMS = 6
+TERMS = 2 * PATH_TERMS + 2 * COVARIANCE_TERMS + 2 + 1  # of each mode: path, two standard deviations, correlation, logit
 PARTS = 3  # the future is encoded in this many parts of four steps
 
 
@@ -79,6 +80,16 @@ class Mixture:
     log_sigma: Tensor
     rho: Tensor
     logits: Tensor
+
+
+@dataclass
+class Encoded:
+    """What is known before anything is decoded."""
+
+    own: Tensor  # (B, T, 2) the past in the own frame
+    context: Tensor  # (B, width)
+    predicted: Tensor  # (B, C, D) latents of the future, as predicted
+    frames: Frames
 
 
 @dataclass
@@ -191,7 +202,7 @@ class Decoder(nn.Module):
         super().__init__()
         width = config.width
         self.modes = config.modes
-        self.terms = 2 * PATH_TERMS + 2 * COVARIANCE_TERMS + 2 + 1
+        self.terms = TERMS
         self.hidden = nn.Sequential(nn.Linear(width + PARTS * config.latent, width), nn.GELU())
         self.output = nn.Linear(width, self.modes * self.terms)
         self.linear = nn.Linear(2 * HISTORY, 2 * PATH_TERMS, bias=False)
@@ -208,10 +219,13 @@ class Decoder(nn.Module):
         with torch.no_grad():
             self.output.weight.mul_(0.3)
 
-    def forward(self, context: Tensor, predicted: Tensor, own: Tensor) -> Mixture:
-        people = len(context)
-        hidden = self.hidden(torch.cat((context, predicted.flatten(1)), dim=-1))
-        terms = self.output(hidden).view(people, self.modes, self.terms)
+    def forward(self, encoded: Encoded, correction: Tensor | None = None) -> Mixture:
+        """`correction` (B, K, TERMS), if any, is added to the terms of the modes."""
+        own = encoded.own
+        hidden = self.hidden(torch.cat((encoded.context, encoded.predicted.flatten(1)), dim=-1))
+        terms = self.output(hidden).view(len(own), self.modes, self.terms)
+        if correction is not None:
+            terms = terms + correction
         path, sigma, rho, logits = terms.split((2 * PATH_TERMS, 2 * COVARIANCE_TERMS, 2, 1), dim=-1)
         path = path * 0.1 + self.linear(own.flatten(1))[:, None] * 0.1
         velocity = (own[:, -1] - own[:, -3]) / 2
@@ -242,13 +256,20 @@ class TrackNetwork(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, history: Tensor, seen: Tensor, near: Tensor, near_seen: Tensor) -> Output:
+        """See `encode` for the arguments."""
+        return self.decode(self.encode(history, seen, near, near_seen))
+
+    def encode(self, history: Tensor, seen: Tensor, near: Tensor, near_seen: Tensor) -> Encoded:
         """history (B, T, 2) and near (B, M, T, 2) without holes, see `fill`; seen (B, T), near_seen (B, M, T); never seen = nobody."""
         has_neighbour = near_seen.any(dim=-1)
         frames = frames_of(history, near, has_neighbour)
         own, near = frames.to_own(history), frames.to_own(near)
         context = self.encoder(own, seen, near, near_seen, has_neighbour)
-        predicted = self.predictor(context).view(len(context), PARTS, self.config.latent)
-        return Output(self.decoder(context, predicted, own), context, predicted, frames)
+        return Encoded(own, context, self.predictor(context).view(len(context), PARTS, self.config.latent), frames)
+
+    def decode(self, encoded: Encoded, correction: Tensor | None = None) -> Output:
+        """`correction` (B, K, TERMS): what the surroundings change, see `jepa_ros.forecast.scene`; None = tracks alone."""
+        return Output(self.decoder(encoded, correction), encoded.context, encoded.predicted, encoded.frames)
 
 
 class FutureEncoder(nn.Module):

@@ -1,0 +1,116 @@
+"""What stands around somebody, and how it changes where they will walk.
+
+The latents of `scene_jepa` state for each 0.4 m cell which height bands hold a lidar return. Those channels are laid out ahead of each
+person, in the frame of the person's heading, and a small network turns them into corrections of the forecast that tracks alone gave.
+Nothing in it has a bias: where nothing stands, the correction is exactly zero. The learned channels of the latents are not read, because
+only the stated ones mean the same on every lidar and in every version of the weights (see docs/log.md on the occupancy probe).
+
+Axes: B person, G point of the crop (R ahead x C aside), N token, D latent width, F map, K mode.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.scene_jepa.encoder import GROUNDED_SCALE
+from jepa_ros.backends.scene_jepa.model import TOKENS, to_map
+from jepa_ros.forecast.network import TERMS, Encoded, Frames, NetworkConfig
+from jepa_ros.protocols import SceneLatents
+from jepa_ros.sensing.voxelize import HEIGHT_BANDS_M
+
+MODEL = "scene_jepa"
+ALL_BANDS = len(HEIGHT_BANDS_M) - 1
+BANDS = ALL_BANDS - 1  # the lowest band is the ground, which is everywhere
+CHANNELS = BANDS + 1  # and where people are tracked, whose returns are no walls
+PERSON_M = 0.5  # returns this near to a tracked person may be his
+SPACING_M = BEV_GRID.resolution_m
+AHEAD, BEHIND, ASIDE = 21, 3, 10  # points of the crop: 8.4 m, 1.2 m, 4.0 m
+
+
+def crop_points() -> Tensor:
+    """(G, 2) the points of a crop in the own frame, row by row from behind to ahead."""
+    ahead = SPACING_M * torch.arange(-BEHIND, AHEAD + 1.0)
+    aside = SPACING_M * torch.arange(-ASIDE, ASIDE + 1.0)
+    return torch.stack(torch.meshgrid(ahead, aside, indexing="ij"), dim=-1).flatten(0, 1)
+
+
+CROP = (BEHIND + AHEAD + 1, 2 * ASIDE + 1)  # R, C
+
+
+def returns_map(scene: SceneLatents) -> Tensor | None:
+    """(Y, X, BANDS) in [0, 1]: which bands of each cell hold a return; None where the latents are not those of `MODEL`."""
+    stated = 4 * ALL_BANDS
+    tokens, width = scene.latents_ND.shape
+    if scene.model != MODEL or tokens != TOKENS[0] * TOKENS[1] or width < stated:
+        return None
+    cells = F.pixel_shuffle(to_map(scene.latents_ND[None, :, :stated].float().cpu()) / GROUNDED_SCALE, 2)[0]
+    return cells[ALL_BANDS - BANDS :].permute(1, 2, 0).clamp(0.0, 1.0)
+
+
+def people_map(positions_m: np.ndarray) -> Tensor:
+    """(Y, X) 1 in the cells within PERSON_M of somebody at (P, 2) in the anchor frame."""
+    reach = int(np.ceil(PERSON_M / SPACING_M))
+    offset = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    cell = np.floor((positions_m - np.array(BEV_GRID.origin_m)) / SPACING_M).astype(np.int64)[:, None] + offset
+    centre = np.array(BEV_GRID.origin_m) + (cell + 0.5) * SPACING_M
+    near = np.linalg.norm(centre - positions_m[:, None], axis=-1) <= PERSON_M
+    near &= (cell >= 0).all(axis=-1) & (cell < (BEV_GRID.columns, BEV_GRID.rows)).all(axis=-1)
+    people = torch.zeros(BEV_GRID.rows, BEV_GRID.columns)
+    x, y = torch.from_numpy(cell[near]).unbind(-1)
+    people[y, x] = 1.0
+    return people
+
+
+def sample(maps_FYXC: Tensor, which_B: Tensor, points_m: Tensor) -> Tensor:
+    """(B, G, C): map `which_B` of each person at points (B, G, 2) in its anchor frame, bilinear; 0 outside the map."""
+    _, rows, columns, channels = maps_FYXC.shape
+    place = (points_m - torch.tensor(BEV_GRID.origin_m)) / SPACING_M - 0.5
+    corner = place.floor()
+    share = place - corner
+    x, y = corner.long().unbind(-1)
+    flat = maps_FYXC.reshape(-1, channels)
+    total = torch.zeros(*points_m.shape[:-1], channels)
+    for dx, weight_x in ((0, 1 - share[..., 0]), (1, share[..., 0])):
+        for dy, weight_y in ((0, 1 - share[..., 1]), (1, share[..., 1])):
+            inside = (x + dx >= 0) & (x + dx < columns) & (y + dy >= 0) & (y + dy < rows)
+            index = (which_B[:, None] * rows + (y + dy).clamp(0, rows - 1)) * columns + (x + dx).clamp(0, columns - 1)
+            total += (weight_x * weight_y * inside)[..., None] * flat[index.flatten()].view(total.shape)
+    return total
+
+
+class SceneAdapter(nn.Module):
+    """Crops of the surroundings and the context of each person -> what they change in the terms of the decoder."""
+
+    def __init__(self, config: NetworkConfig, token: int = 96) -> None:
+        super().__init__()
+        self.modes = config.modes
+        self.crop = nn.Sequential(
+            nn.Conv2d(CHANNELS, 16, 3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(16, 24, 3, stride=2, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(24, 32, 3, stride=2, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * -(-CROP[0] // 4) * -(-CROP[1] // 4), token, bias=False),
+        )
+        self.gate = nn.Sequential(nn.Linear(config.width, 192), nn.GELU(), nn.Linear(192, token))
+        self.hidden = nn.Sequential(nn.Linear(token, 192, bias=False), nn.GELU())
+        self.output = nn.Linear(192, config.modes * TERMS, bias=False)
+        nn.init.zeros_(self.output.weight)
+        self.points: Tensor
+        self.register_buffer("points", crop_points(), persistent=False)
+
+    def forward(self, crops_BGC: Tensor, encoded: Encoded) -> Tensor:
+        """(B, K, TERMS). Who has no heading has no crop either: zero."""
+        crops_BCRC = crops_BGC.mT.reshape(len(crops_BGC), CHANNELS, *CROP)
+        token = self.crop(crops_BCRC) * self.gate(encoded.context) * encoded.frames.has_heading[:, None]
+        return self.output(self.hidden(token)).view(-1, self.modes, TERMS)
+
+    def points_of(self, frames: Frames) -> Tensor:
+        """(B, G, 2) the points of everybody's crop in the frame of the tracks."""
+        return frames.to_world(self.points.expand(len(frames.origin), -1, -1))
