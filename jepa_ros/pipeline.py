@@ -107,6 +107,7 @@ class WorldModelPipeline:
         """One observation in, one scene state out.
 
         intended_motion: (H, 3) x m, y m, yaw rad of the ego at each model step in the anchor frame; None = it keeps its speed and turn.
+        For models whose actions are not poses: (H, A) actions; None = none are taken.
         A stamp that is not newer than the last one starts the stream anew (bag loop, simulation reset).
         """
         if self._last_stamp_ns is not None and observation.stamp_ns <= self._last_stamp_ns:
@@ -144,8 +145,10 @@ class WorldModelPipeline:
         )
 
     def _predict(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
-        if intended_motion is None:
+        if intended_motion is None and self.spec.action_dim in (0, 3):
             intended_motion = steady_motion(observation.ego, self.spec.horizon, self.spec.dt_s)
+        elif intended_motion is None:
+            intended_motion = np.zeros((self.spec.horizon, self.spec.action_dim))
         history_BTND = self._memory.history()
         actions_BHA = torch.as_tensor(intended_motion, dtype=history_BTND.dtype, device=history_BTND.device)[None]
         return self.model.predict(history_BTND, actions_BHA)[0]

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.checkpoints import load_strictly, read_checkpoint
-from jepa_ros.backends.convert import AC_PREDICTOR_FILE, convert_ijepa, convert_vjepa2, convert_vjepa2_ac, main
+from jepa_ros.backends.convert import convert_ijepa, convert_vjepa2, convert_vjepa2_ac, main
+from jepa_ros.backends.vjepa2_ac.model import PREDICTOR_FILE
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, Observation
 
@@ -45,6 +46,13 @@ def ijepa_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ijepa")
     convert_ijepa(maker.save_ijepa(folder / "ijepa.pth.tar"), folder / "hf", heads=maker.HEADS)
     return folder / "hf"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, vjepa2_folder, ijepa_folder) -> dict[str, Path]:
+    ac = tmp_path_factory.mktemp("vjepa2_ac")
+    convert_vjepa2_ac(maker.save_vjepa2_ac(ac / "ac.pt"), ac, heads=maker.HEADS)
+    return {"vjepa2": vjepa2_folder, "vjepa2_ac": ac, "ijepa": ijepa_folder}
 
 
 @torch.inference_mode()
@@ -92,7 +100,7 @@ def test_action_conditioned_predictor_equals_the_reference_also_with_a_cached_co
 
 def test_ac_checkpoint_converts_and_loads_with_its_unused_extrinsics_weights(tmp_path):
     convert_vjepa2_ac(maker.save_vjepa2_ac(tmp_path / "ac.pt"), tmp_path / "out", heads=maker.HEADS)
-    weights = load_file(tmp_path / "out" / AC_PREDICTOR_FILE)
+    weights = load_file(tmp_path / "out" / PREDICTOR_FILE)
     torch.testing.assert_close(weights["extrinsics_encoder.weight"], maker.ac_predictor()["extrinsics_encoder.weight"])
 
 
@@ -163,14 +171,14 @@ def camera_observation(step: int) -> Observation:
     return Observation(stamp_ns, EgoState(stamp_ns, np.eye(4), np.zeros(2)), cameras=(camera,))
 
 
-@pytest.mark.parametrize("name", ["vjepa2", "ijepa"])
+@pytest.mark.parametrize("name", ["vjepa2", "vjepa2_ac", "ijepa"])
 @torch.inference_mode()
-def test_the_back_ends_honour_the_seam(name, vjepa2_folder, ijepa_folder):
-    model = load_world_model(name, device="cpu", weights=str({"vjepa2": vjepa2_folder, "ijepa": ijepa_folder}[name]))
+def test_the_back_ends_honour_the_seam(name, folders):
+    model = load_world_model(name, device="cpu", weights=str(folders[name]))
     spec = model.spec
     latents = torch.cat([model.encode(camera_observation(step)) for step in range(spec.history)])
     assert latents.shape == (spec.history, *spec.latent_shape)
-    predicted = model.predict(latents[None], torch.zeros(1, spec.horizon, 3))
+    predicted = model.predict(latents[None], torch.zeros(1, spec.horizon, spec.action_dim or 3))
     assert predicted.shape == (1, spec.horizon, *spec.latent_shape)
     assert predicted.isfinite().all()
 

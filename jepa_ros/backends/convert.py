@@ -26,6 +26,7 @@ from transformers import IJepaConfig, IJepaModel, VJEPA2Config, VJEPA2Model
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 from jepa_ros.backends.checkpoints import Weights, load_strictly, part_of, read_checkpoint
+from jepa_ros.backends.vjepa2_ac.model import ENCODER_FILE, PREDICTOR_FILE
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 
 # Encoder parts by preference: the exponential average that the papers evaluate; V-JEPA 2.1 names its own `ema_encoder`.
@@ -34,7 +35,6 @@ VJEPA2_HEADS = {1024: 16, 1280: 16, 1408: 22}  # by width: L, H, g
 IJEPA_HEADS = {1280: 16, 1408: 16}  # H, g
 HEAD_WIDTH, MASK_PREDICTOR_HEAD_WIDTH = 64, 32  # of all published predictors, and the guess for other encoders
 FRAMES = 64  # per clip, in all published V-JEPA 2 files
-AC_ENCODER_FILE, AC_PREDICTOR_FILE = "encoder.safetensors", "predictor.safetensors"
 
 # (pattern, replacement), the first match counts; "qkv" in the result is split into query, key and value.
 VJEPA2_ENCODER = [
@@ -101,8 +101,8 @@ def convert_vjepa2_ac(source: Path, out: Path, heads: int | None = None, image_s
     load_strictly(backbone, _renamed(encoder, VJEPA2_ENCODER, ("query", "key", "value")), str(source), unused=["pos_embed"])
     load_strictly(module, predictor, str(source))
     config.save_pretrained(out)
-    save_file(backbone.state_dict(), out / AC_ENCODER_FILE)
-    save_file(module.state_dict(), out / AC_PREDICTOR_FILE, metadata={"config": json.dumps(asdict(sizes))})
+    save_file(backbone.state_dict(), out / ENCODER_FILE)
+    save_file(module.state_dict(), out / PREDICTOR_FILE, metadata={"config": json.dumps(asdict(sizes))})
 
 
 def convert_ijepa(source: Path, out: Path, heads: int | None = None, image_size: int | None = None) -> None:

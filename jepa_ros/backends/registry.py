@@ -29,5 +29,6 @@ BACKENDS: dict[str, Loader] = {
     "scene_jepa": _lazy("jepa_ros.backends.scene_jepa.model"),
     "persistence": _lazy("jepa_ros.backends.persistence"),
     "vjepa2": _lazy("jepa_ros.backends.vjepa2", extra="hub"),
+    "vjepa2_ac": _lazy("jepa_ros.backends.vjepa2_ac.model", extra="hub"),
     "ijepa": _lazy("jepa_ros.backends.ijepa", extra="hub"),
 }
