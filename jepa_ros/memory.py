@@ -57,10 +57,13 @@ class LatentMemory:
         moved" and is the least that can be assumed.
         """
         now = self._entries[-1]
-        wanted_ns = [now.stamp_ns - k * self._step_ns for k in reversed(range(self._model.spec.history))]
-        chosen = [min(self._entries, key=lambda entry: abs(entry.stamp_ns - stamp_ns)) for stamp_ns in wanted_ns]
-        new_from_old = np.stack([np.linalg.inv(now.odom_from_anchor) @ entry.odom_from_anchor for entry in chosen])
-        return self._model.align(torch.stack([entry.latent_ND for entry in chosen]), new_from_old)[None]
+        wanted_ns = [now.stamp_ns - k * self._step_ns for k in reversed(range(1, self._model.spec.history))]
+        past = [min(self._entries, key=lambda entry: abs(entry.stamp_ns - stamp_ns)) for stamp_ns in wanted_ns]
+        if not past:
+            return now.latent_ND[None, None]
+        new_from_old = np.stack([np.linalg.inv(now.odom_from_anchor) @ entry.odom_from_anchor for entry in past])
+        aligned = self._model.align(torch.stack([entry.latent_ND for entry in past]), new_from_old)
+        return torch.cat([aligned, now.latent_ND[None]])[None]
 
 
 def steady_motion(ego: EgoState, horizon: int, dt_s: float) -> FloatArray:
