@@ -19,7 +19,7 @@ from jepa_ros.msg import PlanningStatus
 from jepa_ros.planning import Planner, PlannerConfig
 from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
 from jepa_ros.planning.people import people_future
-from jepa_ros.protocols import WorldModel
+from jepa_ros.protocols import ActionPlan, ActionPlanner, WorldModel
 from jepa_ros.ros import conversions, readers
 from jepa_ros.ros.planner_inputs import PlannerInputConfig
 from jepa_ros.ros.planner_scene import Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
@@ -38,6 +38,9 @@ class PlannerNodeConfig:
         "scene_jepa", "back-end that imagines, the one that world_model runs; empty = plan_path only; used at configure", read_only=False
     )
     device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
+    weights: str = param(
+        "", "weights of that model, the same as world_model's; empty = the shipped ones; used at configure", read_only=False
+    )
     autostart: bool = param(False, "configure and activate without being told to")
     threads: int = param(1, "torch threads of this process; more than one seldom helps a search of this size", at_least=1, at_most=256)
     default_deadline_s: float = param(
@@ -169,22 +172,44 @@ class PlannerServices:
         if self._model is None:
             raise Refused(PlanStatus.UNSUPPORTED, "plan_actions needs a world model: set the parameter `model` and configure again")
         spec = self._model.spec
-        steps = request.horizon or spec.horizon
-        if steps > spec.horizon:
-            raise Refused(PlanStatus.INVALID_REQUEST, f"horizon = {steps}: {spec.name} predicts at most {spec.horizon} steps (0 = all)")
+        if spec.action_dim == 0:
+            raise Refused(PlanStatus.UNSUPPORTED, f"{spec.name} takes no actions, so there are none to plan")
+        if request.horizon > spec.horizon:
+            raise Refused(
+                PlanStatus.INVALID_REQUEST, f"horizon = {request.horizon}: {spec.name} predicts at most {spec.horizon} steps (0 = its own)"
+            )
         history_TND, newest = self._reader.history(self._model, config.inputs.max_age_s)
         goal_ND = self._goal_latent(request, newest, history_TND.device)
-        scene, _ = self._reader.scene(config.inputs.max_age_s)
-        init_X = torch.tensor([0.0, 0.0, 0.0, *scene.ego.velocity_mps], dtype=torch.float32)
-        left_s -= time.perf_counter() - started_s
-        actions_LA, solution = plan_actions(self._model, history_TND, goal_ND, steps, init_X, config.planner.limits, config.actions, left_s)
+        due_s = started_s + left_s
+        search = self._own_search if isinstance(self._model, ActionPlanner) else self._pose_search
+        plan = search(request, history_TND, goal_ND, due_s)
         return PlanActions.Response(
-            status=PlanningStatus(code=PlanningStatus.OK, message=f"{solution.iterations} iterations of CEM through {spec.name}"),
-            shape=list(actions_LA.shape),
-            actions=actions_LA.flatten().tolist(),
-            energy=solution.cost,
+            status=PlanningStatus(code=PlanningStatus.OK, message=plan.message),
+            shape=list(plan.actions_LA.shape),
+            actions=plan.actions_LA.flatten().tolist(),
+            energy=plan.energy,
             planning_time=time.perf_counter() - started_s,
         )
+
+    def _own_search(self, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float) -> ActionPlan:
+        """By a model that plans itself, from the robot's state in the request."""
+        assert isinstance(self._model, ActionPlanner)
+        states_TX = np.array(request.state, dtype=np.float32)[None]
+        try:
+            return self._model.plan_actions(history_TND, states_TX, goal_ND, request.horizon, due_s - time.perf_counter())
+        except ValueError as error:
+            raise Refused(PlanStatus.INVALID_REQUEST, f"state: {error}") from None
+
+    def _pose_search(self, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float) -> ActionPlan:
+        """By the package's search through the model's predictions, from the motion that odometry tells."""
+        assert self._model is not None
+        config = self._config()
+        scene, _ = self._reader.scene(config.inputs.max_age_s)
+        init_X = torch.tensor([0.0, 0.0, 0.0, *scene.ego.velocity_mps], dtype=torch.float32)
+        steps, left_s = request.horizon or self._model.spec.horizon, due_s - time.perf_counter()
+        actions_LA, solution = plan_actions(self._model, history_TND, goal_ND, steps, init_X, config.planner.limits, config.actions, left_s)
+        message = f"{solution.iterations} iterations of CEM through {self._model.spec.name}"
+        return ActionPlan(actions_LA.numpy(), solution.cost, message)
 
     def _pose_model(self, service: str) -> WorldModel:
         if self._model is None:

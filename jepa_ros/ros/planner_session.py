@@ -37,7 +37,8 @@ class PlannerSession:
         self._node = node
         self._config = config
         torch.set_num_threads(config().threads)
-        model = load_world_model(config().model, device=config().device) if config().model else None
+        options = {"weights": config().weights} if config().weights else {}
+        model = load_world_model(config().model, device=config().device, **options) if config().model else None
         planner = Planner(config().planner)
         planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
         planner.reset()
