@@ -1,14 +1,17 @@
-"""One thread owns the model: it takes the newest observation, steps the pipeline, hands the result on.
+"""One thread owns the model: it takes the newest observation, steps the pipeline, hands the result on to a second one, which publishes.
 
-What came in meanwhile is skipped, never queued.
+What came in meanwhile is skipped, never queued. Building messages is slow, and the model hardly needs the interpreter: so the next step
+begins while the last result is published. At most one result waits for that; a step that is ahead of it waits too.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from jepa_ros.ros.latency import LatencyBook
@@ -39,10 +42,21 @@ class Source(Protocol):
     def take(self) -> Observation | None: ...
 
 
+@dataclass(frozen=True)
+class Result:
+    """What one step said, and what it has cost so far."""
+
+    state: SceneState
+    timings_ms: dict[str, float]
+    before_ms: float  # from the sensor's message to the step
+    taken_s: float  # time.perf_counter() when the step began
+
+
 class PipelineWorker:
     """Steps `pipeline` with whatever is newest in `source`, whenever `wake()` says that something came.
 
     An exception in a step is counted in `errors`, told to `report`, and costs the history (the pipeline is reset) but never the thread.
+    One in publishing is counted and told, and costs that result.
     """
 
     def __init__(
@@ -73,20 +87,26 @@ class PipelineWorker:
         self._epoch = source.epoch
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="world_model_worker", daemon=True)
+        self._results: queue.Queue[Result | None] = queue.Queue(maxsize=1)  # None: no more will come
+        self._threads = [
+            threading.Thread(target=self._run, name="world_model_worker", daemon=True),
+            threading.Thread(target=self._run_publishing, name="world_model_publisher", daemon=True),
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         self._wake.set()
 
     def stop(self) -> None:
-        """Let the step in progress finish, then end the thread. Raises RuntimeError where it does not end."""
+        """Let the step in progress finish and its result be published, then end the threads. Raises RuntimeError where they do not end."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(JOIN_S)
-        if self._thread.is_alive():
+        for thread in self._threads:
+            thread.join(JOIN_S)
+        if any(thread.is_alive() for thread in self._threads):
             raise RuntimeError(f"the model's step did not end within {JOIN_S:.0f} s; kill the node")
 
     def _run(self) -> None:
@@ -97,10 +117,9 @@ class PipelineWorker:
                 while not self._stop.is_set() and self._step_once():
                     pass
             except Exception as error:  # a bad frame, a full GPU: the next frame may be good
-                text = f"{type(error).__name__}: {error}"
-                self.errors[text] += 1
-                self._report(text)
+                self._count(error)
                 self._pipeline.reset()
+        self._results.put(None)
 
     def _step_once(self) -> bool:
         """Take one observation through the pipeline; False where there is none."""
@@ -114,19 +133,34 @@ class PipelineWorker:
         taken_s = time.perf_counter()
         timings_ms = dict(self._source.last_timings_ms)
         before_ms = self._transport_ms(observation.stamp_ns) + sum(timings_ms.values())
-
         state = self._pipeline.step(observation)
-        timings_ms.update(state.timings_ms)
-        stepped_s = time.perf_counter()
-        self._publish(state)
-        timings_ms["publish"] = 1e3 * (time.perf_counter() - stepped_s)
-        timings_ms["end_to_end"] = before_ms + 1e3 * (time.perf_counter() - taken_s)
+        self._results.put(Result(state, timings_ms | dict(state.timings_ms), before_ms, taken_s))
+        return True
 
-        published_s = time.perf_counter()
-        self._keep_score(state)
-        timings_ms["score"] = 1e3 * (time.perf_counter() - published_s)
+    def _run_publishing(self) -> None:
+        while (result := self._results.get()) is not None:
+            self._publish_once(result)
+
+    def _publish_once(self, result: Result) -> None:
+        started_s = time.perf_counter()
+        try:
+            self._publish(result.state)
+            published_s = time.perf_counter()
+            self._keep_score(result.state)
+        except Exception as error:  # the publishers of a node that is being taken down, for one
+            self._count(error)
+            return
+        timings_ms = result.timings_ms | {
+            "publish": 1e3 * (published_s - started_s),
+            "end_to_end": result.before_ms + 1e3 * (published_s - result.taken_s),
+            "score": 1e3 * (time.perf_counter() - published_s),
+        }
         for stage, elapsed_ms in timings_ms.items():
             self._latency.add(stage, elapsed_ms)
-        self.last = state
+        self.last = result.state
         self.steps += 1
-        return True
+
+    def _count(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        self.errors[text] += 1
+        self._report(text)

@@ -57,6 +57,9 @@ class WorldModelNode(LifecycleNode):
         forecaster = config.pipeline.forecaster or type(self._pipeline.forecaster).__name__
         self._outputs = Outputs(self, spec, forecaster, lambda: self._settings.config.outputs)
         self._device = resolve_device(config.device)
+        # What is loaded now stays. Without this, every full garbage collection while messages are built walks through all of torch.
+        gc.collect()
+        gc.freeze()
         self.get_logger().info(f"model {spec.name} {spec.version} is ready on {self._device}")
         return super().on_configure(state)
 
@@ -91,6 +94,7 @@ class WorldModelNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
         self._outputs = self._pipeline = None
+        gc.unfreeze()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
