@@ -35,7 +35,7 @@ CHECKPOINT_EVERY = 250
 class TrainConfig:
     """How the forecaster is trained."""
 
-    steps: int = param(2500, "optimiser steps", at_least=1)
+    steps: int = param(6000, "optimiser steps", at_least=1)
     batch: int = param(384, "samples a step", at_least=2)
     learning_rate: float = param(2e-3, "peak of the one-cycle schedule", at_least=0.0)
     weight_decay: float = param(0.02, "AdamW", at_least=0.0)
@@ -44,7 +44,7 @@ class TrainConfig:
         0.5, "a recording (the simulated crowds count as one) is drawn as often as its rows to this power", at_least=0.0, at_most=1.0
     )
     anneal: float = param(0.4, "part of the training after which only the winner learns", at_least=0.01, at_most=1.0)
-    rates: tuple[float, ...] = param((1.0, 1.33, 1.67), "annotated steps per model step, each forwards and backwards in time")
+    rates: tuple[float, ...] = param((1.0,), "annotated steps per model step, each forwards and backwards in time")
     crowds: int = param(8, "simulated places beside the recordings", at_least=0)
     seed: int = 0
     network: NetworkConfig = field(default_factory=NetworkConfig)
