@@ -42,6 +42,7 @@ class Stream:
 
     def __init__(self, node: LifecycleNode, config: WorldModelConfig, pipeline: WorldModelPipeline, outputs: Outputs) -> None:
         self._logger = node.get_logger()
+        self._context = node.context
         self._outputs = outputs
         self._score = OnlineScore()
         self._score_lock = threading.Lock()  # the worker writes, the diagnostics read
@@ -73,6 +74,8 @@ class Stream:
             self._score.update(state.stamp_ns, state.people, state.pedestrians)
 
     def _report(self, text: str) -> None:
+        if not self._context.ok():  # Ctrl-C in the middle of a step: its result can no longer be published
+            return
         self._logger.error(f"a step failed, history cleared: {text}", throttle_duration_sec=5.0)
 
     def _transport_ms(self, stamp_ns: int) -> float:
