@@ -125,6 +125,12 @@ def test_statuses_through_the_life_of_the_node(world: World) -> None:
     assert len(answer.commands) == len(path) - 1
     assert answer.path.header.frame_id == "odom"
     assert world.robot.spin_until(lambda: bool(world.paths), 5.0), "the path is published"
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        world.transforms.publish(rng.bytes(int(rng.integers(0, 200))))
+        world.robot.publishers["/odom"].publish(rng.bytes(int(rng.integers(0, 200))))
+    scene = world.say(make_scene())
+    assert world.plan(ahead(scene, 3.0)).status.code == PlanStatus.OK, "bytes that are no message harm nothing"
     time.sleep(MAX_AGE_S)
     answer = world.plan(ahead(scene, 3.0))
     assert answer.status.code == PlanStatus.STALE_SENSORS, "the world model has gone silent"

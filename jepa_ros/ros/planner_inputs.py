@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nav_msgs.msg import Odometry
@@ -23,7 +24,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import readers
-from jepa_ros.ros.inputs import EVERY, LATCHED, SEARCH_PERIOD_S
+from jepa_ros.ros.inputs import EVERY, LATCHED, NO_MESSAGE, SEARCH_PERIOD_S, TYPES, warm_up_reading
 from jepa_ros.ros.recorder import message_class
 from jepa_ros.ros.topics import ODOMETRY, TF, find_one
 from jepa_ros.sensing.ego import EgoHistory, finite_difference
@@ -116,14 +117,28 @@ class PlannerInputs:
     def _listen(self, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile, raw: bool = False) -> None:
         self._subscriptions.append(self._node.create_subscription(kind, topic, take, qos, raw=raw))
 
+    def _listen_raw(self, kind: type, name: str, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> None:
+        """Anybody may publish on these topics, and bytes that are no message can end a process in rclpy's own reader (see `inputs`)."""
+        warm_up_reading(name)
+
+        def receive(data: bytes) -> None:
+            try:
+                message = TYPES.deserialize_cdr(data, name)
+            except NO_MESSAGE as error:
+                self._node.get_logger().warning(f"{topic}: {len(data)} bytes left out, no {name}: {error}", throttle_duration_sec=5.0)
+                return
+            take(message)
+
+        self._listen(kind, topic, receive, qos, raw=True)
+
     def _listen_to_transforms(self) -> None:
         try:
             kind = message_class(TF)
         except (ModuleNotFoundError, AttributeError) as error:
             self._node.get_logger().warning(f"no TF ({error}): goals must be in the forecasts' own frames")
             return
-        self._listen(kind, "/tf", lambda message: self._take_transforms(message, static=False), EVERY)
-        self._listen(kind, "/tf_static", lambda message: self._take_transforms(message, static=True), LATCHED)
+        self._listen_raw(kind, TF, "/tf", partial(self._take_transforms, static=False), EVERY)
+        self._listen_raw(kind, TF, "/tf_static", partial(self._take_transforms, static=True), LATCHED)
 
     def _find_odometry(self) -> None:
         if self._odometry_topic is not None:
@@ -131,7 +146,7 @@ class PlannerInputs:
         graph = {name: kinds[0] for name, kinds in self._node.get_topic_names_and_types() if self._node.count_publishers(name)}
         self._odometry_topic = self._named_odometry or find_one(ODOMETRY, graph)
         if self._odometry_topic is not None:
-            self._listen(Odometry, self._odometry_topic, self._take_odometry, EVERY)
+            self._listen_raw(Odometry, ODOMETRY, self._odometry_topic, self._take_odometry, EVERY)
             self._node.get_logger().info(f"listening to {self._odometry_topic} ({ODOMETRY})")
 
     def _take_occupancy(self, message: OccupancyForecast) -> None:
@@ -161,7 +176,7 @@ class PlannerInputs:
             while self._latents[0].received_s < now_s - self._history_s:
                 self._latents.popleft()
 
-    def _take_odometry(self, message: Odometry) -> None:
+    def _take_odometry(self, message: Any) -> None:
         try:
             state = readers.ego_of(message)
         except ValueError as error:
