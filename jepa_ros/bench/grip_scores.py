@@ -1,0 +1,40 @@
+"""Figures with their uncertainty: shares with Wilson intervals, AUROC with bootstrap intervals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.types import FloatArray
+
+Z_95 = 1.959964
+RESAMPLES = 2000
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    share = successes / trials
+    centre = share + Z_95**2 / (2 * trials)
+    half = Z_95 * math.sqrt(share * (1 - share) / trials + Z_95**2 / (4 * trials**2))
+    return (centre - half) / (1 + Z_95**2 / trials), (centre + half) / (1 + Z_95**2 / trials)
+
+
+def auroc(score: FloatArray, positive: NDArray[np.bool_]) -> float:
+    """Chance that a positive scores above a negative; ties count half. NaN where one kind is missing."""
+    if positive.all() or not positive.any():
+        return float("nan")
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    middle_rank = np.cumsum(counts) - (counts - 1) / 2
+    ranks = middle_rank[inverse]
+    count = int(positive.sum())
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
+
+
+def auroc_interval(score: FloatArray, positive: NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap over the cases."""
+    rng = np.random.default_rng(seed)
+    drawn = [rng.integers(len(score), size=len(score)) for _ in range(RESAMPLES)]
+    low, high = np.nanpercentile([auroc(score[chosen], positive[chosen]) for chosen in drawn], [2.5, 97.5])
+    return float(low), float(high)
