@@ -1,7 +1,8 @@
 """Pedestrian forecasts against what people then did: `python -m jepa_ros.bench.pedestrians --data DIR`.
 
 Protocol P2 of ETH/UCY: 8 steps of 0.4 s seen, 12 predicted, every window, leave one scene out, mean of the five scenes. One run makes all
-rows, clean and with 5 cm jitter, baselines first; prints tables, then one JSON line; draws the pictures.
+rows, clean and with 5 cm jitter, baselines first; then simulated places, with and without scene latents; prints tables, then one JSON
+line; draws the pictures.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ from tqdm import tqdm
 from jepa_ros.bench.pedestrians_baselines import GaussianBaseline, SampledAngles, constant_velocity, kalman_filter, ridge_regression
 from jepa_ros.bench.pedestrians_metrics import COLUMNS, Scores, confidence, score
 from jepa_ros.bench.pedestrians_plots import draw_examples, draw_reliability
+from jepa_ros.bench.pedestrians_scene import COLUMNS as SCENE_COLUMNS
+from jepa_ros.bench.pedestrians_scene import held_out, scene_rows
 from jepa_ros.bench.pedestrians_tables import read_av2, thinned, windows_of, with_period, with_steps
 from jepa_ros.forecast.loading import load_forecaster
 from jepa_ros.protocols import Forecaster
@@ -151,6 +155,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with splits.json and the recordings of ETH/UCY")
     parser.add_argument("--av2", type=Path, help="folder of Argoverse 2 logs, to evaluate on only")
     parser.add_argument("--weights", type=Path, help="folder of SCENE.safetensors; default: the shipped leave-one-out forecasters")
+    parser.add_argument("--worlds", type=int, default=40, help="simulated places for the scene latents, some 4 s each; 0 = none")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the simulated places; default: none is kept")
     parser.add_argument("--pictures", type=Path, help="folder for the reliability diagram and the examples")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -174,6 +180,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     others = elsewhere(args.data, args.av2, learned)
     for title, rows in others.items():
         print_table(title, rows)
+    scenes: dict[str, dict[str, float]] = {}
+    if args.worlds:
+        with tempfile.TemporaryDirectory() as scratch:
+            scenes = scene_rows(args.cache or Path(scratch), held_out(args.worlds), load_forecaster())
+        print_table(f"Scene latents, {args.worlds} simulated places never trained on", scenes, SCENE_COLUMNS)
     latency = {str(people): latency_ms(load_forecaster(), people) for people in (1, 20, 100)}
     print("\nLatency of the default on one core, ms: " + json.dumps(latency))
     if args.pictures is not None:
@@ -188,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "by_scene": {str(noise): rows for noise, rows in by_scene.items()},
         "periods_and_histories": sides,
         "elsewhere": others,
+        "scene_latents": scenes,
         "latency_ms": latency,
     }
     print(json.dumps(result))

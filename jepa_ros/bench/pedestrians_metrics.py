@@ -5,7 +5,7 @@ Axes: N scored person and instant, P person, K mode, H future step, S sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.forecast.history import STEP_S
 from jepa_ros.forecast.mixture import density_rank, log_density, path_errors
-from jepa_ros.protocols import Forecaster
+from jepa_ros.protocols import Forecaster, SceneLatents
 from jepa_ros.training.forecaster_data import TrackTable
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 
@@ -46,6 +46,7 @@ class Scores:
     columns: dict[str, FloatArray]
     ranks: FloatArray
     cluster: np.ndarray  # (N,) the person, for confidence intervals
+    forecasts: list[PedestrianForecast]  # one an instant, of the scored people
 
     def mean(self) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in self.columns.items()}
@@ -72,25 +73,30 @@ def score(
     *,
     dt_s: float = STEP_S,
     everybody: bool = True,
+    scene_at: Callable[[int, int], SceneLatents] | None = None,
     seed: int = 0,
 ) -> Scores:
     """Forecast every instant as a robot would, from everybody seen now, and score the rows in `keep` (default: protocol P2).
 
-    `everybody=False`: only the scored people are given, for baselines that need a full history.
+    `everybody=False`: only the scored people are given, for baselines that need a full history. `scene_at`: the surroundings of a source
+    at an instant.
     """
     scored_rows = table.complete if keep is None else keep
     generator = torch.Generator().manual_seed(seed)
     batch: list[Instant] = []
     scored: list[Scores] = []
     clusters: list[np.ndarray] = []
+    forecasts: list[PedestrianForecast] = []
     for rows in instants(table):
         wanted = scored_rows[rows]
         if not wanted.any():
             continue
         if not everybody:
             rows, wanted = rows[wanted], wanted[wanted]
-        forecast = forecaster.predict(Tracks(table.history_m[rows].astype(np.float64), table.seen[rows], dt_s))
-        batch.append(Instant(_only(forecast, wanted), table.future_m[rows[wanted]].astype(np.float64)))
+        scene = scene_at(int(table.source[rows[0]]), int(table.instant[rows[0]])) if scene_at else None
+        forecast = forecaster.predict(Tracks(table.history_m[rows].astype(np.float64), table.seen[rows], dt_s), scene)
+        forecasts.append(_only(forecast, wanted))
+        batch.append(Instant(forecasts[-1], table.future_m[rows[wanted]].astype(np.float64)))
         clusters.append(table.source[rows[wanted]] * 100_000 + table.person[rows[wanted]])
         if sum(len(one.truth) for one in batch) >= 400:
             scored.append(_score_batch(batch, np.concatenate(clusters), generator))
@@ -101,6 +107,7 @@ def score(
         {name: np.concatenate([part.columns[name] for part in scored]) for name in COLUMNS},
         np.concatenate([part.ranks for part in scored]),
         np.concatenate([part.cluster for part in scored]),
+        forecasts,
     )
 
 
@@ -143,7 +150,7 @@ def _score_batch(batch: list[Instant], cluster: np.ndarray, generator: torch.Gen
         "cover90": (ranks <= 0.9).float().mean(1),
         "collision": torch.from_numpy(np.concatenate([collides(one.forecast.most_likely()) for one in batch])),
     }
-    return Scores({name: values.double().numpy() for name, values in columns.items()}, ranks.numpy(), cluster)
+    return Scores({name: values.double().numpy() for name, values in columns.items()}, ranks.numpy(), cluster, [])
 
 
 def _scene_best(error: FloatArray) -> FloatArray:

@@ -19,7 +19,7 @@ from torch import Tensor
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.forecast.history import HORIZON, NEIGHBOURS, STEP_S, nearest_neighbours, resample
 from jepa_ros.forecast.network import SIGMA_FLOOR_M, Encoded, Mixture, NetworkConfig, Output, TrackNetwork, fill
-from jepa_ros.forecast.scene import SceneAdapter, people_map, returns_map, sample
+from jepa_ros.forecast.scene import SceneAdapter, returns_map, sample, split_people
 from jepa_ros.forecast.separation import separate
 from jepa_ros.protocols import SceneLatents
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
@@ -126,11 +126,10 @@ class LearnedForecaster:
             return None
         turn = scene.tracks_from_scene[:2, :2]
         shift = centre - scene.tracks_from_scene[:2, 3]
-        people = people_map((encoded.frames.origin.double().numpy() + shift) @ turn)
+        map_YXC = split_people(returns, (encoded.frames.origin.double().numpy() + shift) @ turn)
         points = self.adapter.points_of(encoded.frames) + torch.from_numpy(shift.astype(np.float32))
         points = points @ torch.from_numpy(turn.astype(np.float32))
-        maps = torch.cat((returns, people[..., None]), dim=-1)[None]
-        crops = sample(maps, torch.zeros(len(points), dtype=torch.long), points)
+        crops = sample(map_YXC[None], torch.zeros(len(points), dtype=torch.long), points)
         return self.adapter(crops, encoded)
 
     def _calibrated(self, output: Output) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,7 +25,7 @@ from jepa_ros.sensing.voxelize import HEIGHT_BANDS_M
 MODEL = "scene_jepa"
 ALL_BANDS = len(HEIGHT_BANDS_M) - 1
 BANDS = ALL_BANDS - 1  # the lowest band is the ground, which is everywhere
-CHANNELS = BANDS + 1  # and where people are tracked, whose returns are no walls
+CHANNELS = BANDS + 1  # the last: returns that may be those of a tracked person, who is no wall
 PERSON_M = 0.5  # returns this near to a tracked person may be his
 SPACING_M = BEV_GRID.resolution_m
 AHEAD, BEHIND, ASIDE = 21, 3, 10  # points of the crop: 8.4 m, 1.2 m, 4.0 m
@@ -51,18 +51,26 @@ def returns_map(scene: SceneLatents) -> Tensor | None:
     return cells[ALL_BANDS - BANDS :].permute(1, 2, 0).clamp(0.0, 1.0)
 
 
-def people_map(positions_m: np.ndarray) -> Tensor:
-    """(Y, X) 1 in the cells within PERSON_M of somebody at (P, 2) in the anchor frame."""
+def latents_of(returns_YXB: Tensor) -> Tensor:
+    """(N, D) latents of `MODEL` with nothing in them but what `returns_map` reads."""
+    cells = GROUNDED_SCALE * returns_YXB.permute(2, 0, 1)
+    cells = torch.cat((torch.zeros(ALL_BANDS - BANDS, *cells.shape[1:]), cells))
+    return F.pixel_unshuffle(cells[None], 2)[0].flatten(1).mT
+
+
+def split_people(returns_YXB: Tensor, people_m: np.ndarray) -> Tensor:
+    """(Y, X, CHANNELS): the returns without those within PERSON_M of somebody at (P, 2) in the anchor frame; then those, of any height."""
     reach = int(np.ceil(PERSON_M / SPACING_M))
     offset = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
-    cell = np.floor((positions_m - np.array(BEV_GRID.origin_m)) / SPACING_M).astype(np.int64)[:, None] + offset
+    cell = np.floor((people_m - np.array(BEV_GRID.origin_m)) / SPACING_M).astype(np.int64)[:, None] + offset
     centre = np.array(BEV_GRID.origin_m) + (cell + 0.5) * SPACING_M
-    near = np.linalg.norm(centre - positions_m[:, None], axis=-1) <= PERSON_M
+    near = np.linalg.norm(centre - people_m[:, None], axis=-1) <= PERSON_M
     near &= (cell >= 0).all(axis=-1) & (cell < (BEV_GRID.columns, BEV_GRID.rows)).all(axis=-1)
-    people = torch.zeros(BEV_GRID.rows, BEV_GRID.columns)
     x, y = torch.from_numpy(cell[near]).unbind(-1)
-    people[y, x] = 1.0
-    return people
+    split = F.pad(returns_YXB, (0, 1))
+    split[y, x, -1] = returns_YXB[y, x].amax(dim=-1)
+    split[y, x, :-1] = 0.0
+    return split
 
 
 def sample(maps_FYXC: Tensor, which_B: Tensor, points_m: Tensor) -> Tensor:
@@ -101,6 +109,9 @@ class SceneAdapter(nn.Module):
         self.gate = nn.Sequential(nn.Linear(config.width, 192), nn.GELU(), nn.Linear(192, token))
         self.hidden = nn.Sequential(nn.Linear(token, 192, bias=False), nn.GELU())
         self.output = nn.Linear(192, config.modes * TERMS, bias=False)
+        for layer in self.crop:  # without biases the usual start would shrink the little that stands around to nothing
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(self.output.weight)
         self.points: Tensor
         self.register_buffer("points", crop_points(), persistent=False)

@@ -42,6 +42,7 @@ class Batch:
     near_seen: Tensor  # (B, M, T)
     future: Tensor  # (B, H, 2)
     known: Tensor  # (B, H)
+    world: Tensor  # (B, 1, 2) what x and y were multiplied by
 
     def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the network reads: histories without holes, and which steps of them were seen."""
@@ -69,6 +70,7 @@ class TableTensors:
             self.seen[near] & (near >= 0)[..., None],
             self.future[rows] - origin[:, None],
             self.known[rows],
+            torch.ones(len(rows), 1, 2),
         )
 
 
@@ -107,7 +109,7 @@ def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> 
     left = seen & ~dropped
     seen = torch.where((left.sum(dim=-1) >= 2)[:, None], left, seen)
     near_seen = near_seen & ~(gappy[:, None] & (uniform(*near_seen.shape) < 0.2))
-    return Batch(history, seen, near, near_seen, future, batch.known)
+    return Batch(history, seen, near, near_seen, future, batch.known, batch.world * world)
 
 
 def _correlated_noise(shape: tuple[int, int], memory: Tensor, generator: torch.Generator) -> Tensor:

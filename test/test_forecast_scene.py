@@ -1,0 +1,189 @@
+"""Scene latents in the forecaster: laid where people are, without effect where nothing stands, learned from and kept."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from jepa_ros.backends import load_world_model
+from jepa_ros.bench.pedestrians_scene import through_obstacles
+from jepa_ros.forecast import Tracks, load_forecaster
+from jepa_ros.forecast.history import HORIZON
+from jepa_ros.forecast.learned import LearnedForecaster
+from jepa_ros.forecast.network import NetworkConfig, TrackNetwork
+from jepa_ros.forecast.scene import BANDS, CROP, MODEL, SceneAdapter, latents_of, returns_map, sample, split_people
+from jepa_ros.protocols import SceneLatents
+from jepa_ros.sim.worlds import make_layout
+from jepa_ros.training import forecaster_worlds
+from jepa_ros.training.forecaster_data import joined
+from jepa_ros.training.forecaster_scene import SceneTrainConfig, SceneTrainer, Surroundings
+from jepa_ros.types import EgoState, LidarSweep, Observation
+
+CONFIG = NetworkConfig(width=32, social_width=16, latent=8)
+EMPTY = torch.zeros(128, 128, BANDS)
+
+
+@pytest.fixture
+def forecaster() -> LearnedForecaster:
+    torch.manual_seed(4)
+    adapter = SceneAdapter(CONFIG)
+    torch.nn.init.normal_(adapter.output.weight)
+    return LearnedForecaster(TrackNetwork(CONFIG), None, adapter)
+
+
+@pytest.fixture(scope="module")
+def corridor():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forecaster_worlds, "FRAMES", 24)
+        return forecaster_worlds.simulated_world("corridor", 8, load_world_model(MODEL, device="cpu"))
+
+
+def pose(x: float, y: float, yaw: float) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    matrix[:2, 3] = x, y
+    return matrix
+
+
+def walkers(people: int = 5, seed: int = 0) -> Tracks:
+    rng = np.random.default_rng(seed)
+    steps = 0.5 * np.stack((np.cos(angle := rng.uniform(0, 6, people)), np.sin(angle)), axis=-1)
+    return Tracks(rng.uniform(-5, 5, (people, 1, 2)) + np.arange(-7, 1)[:, None] * steps[:, None], np.ones((people, 8), bool), 0.4)
+
+
+def clutter(seed: int = 1) -> torch.Tensor:
+    return (torch.rand(128, 128, BANDS, generator=torch.Generator().manual_seed(seed)) < 0.1).float()
+
+
+def test_without_anything_around_the_forecast_is_that_of_the_tracks(forecaster):
+    tracks, here = walkers(), pose(1.0, -2.0, 0.3)
+    alone = forecaster.predict(tracks)
+    full = SceneLatents(latents_of(clutter()), here, MODEL)
+    for scene in (
+        SceneLatents(latents_of(EMPTY), here, MODEL),
+        dataclasses.replace(full, model="persistence"),
+        SceneLatents(latents_of(clutter()), pose(500.0, 0.0, 0.0), MODEL),
+        SceneLatents(torch.randn(49, 1024), here, MODEL),
+    ):
+        forecast = forecaster.predict(tracks, scene)
+        np.testing.assert_array_equal(forecast.modes_m, alone.modes_m)
+        np.testing.assert_array_equal(forecast.covariances_m2, alone.covariances_m2)
+    assert np.abs(forecaster.predict(tracks, full).modes_m - alone.modes_m).max() > 0.1
+
+
+def test_the_forecast_turns_and_moves_with_the_world_and_its_scene(forecaster):
+    tracks, here, move = walkers(), pose(1.0, -2.0, 0.3), pose(4.0e3, -7.0e3, 2.2)
+    there = Tracks(tracks.positions_m @ move[:2, :2].T + move[:2, 3], tracks.valid, tracks.dt_s)
+    one = forecaster.predict(tracks, SceneLatents(latents_of(clutter()), here, MODEL))
+    other = forecaster.predict(there, SceneLatents(latents_of(clutter()), move @ here, MODEL))
+    np.testing.assert_allclose(other.modes_m, one.modes_m @ move[:2, :2].T + move[:2, 3], atol=2e-3)
+    np.testing.assert_allclose(other.probabilities, one.probabilities, atol=1e-3)
+
+
+def test_a_crop_shows_what_stands_ahead(forecaster):
+    """Somebody at (3, -2) walks along +y; something stands 4 m ahead and 1 m to the right."""
+    here = pose(2.0, 1.0, 0.7)
+    place = np.linalg.inv(here) @ np.array([4.0, 2.0, 0.0, 1.0])
+    returns = EMPTY.clone()
+    column, row = np.floor((place[:2] + 25.6) / 0.4).astype(int)
+    returns[row, column] = 1.0
+    walk = np.array([3.0, -2.0]) + np.arange(-7, 1)[:, None] * np.array([0.0, 0.5])
+    encoded = forecaster._encode(torch.from_numpy(walk[None]).float(), torch.ones(1, 8, dtype=torch.bool))
+    points = (forecaster.adapter.points_of(encoded.frames) - torch.tensor([2.0, 1.0])) @ torch.tensor(here[:2, :2]).float()
+    crop = sample(returns[None], torch.zeros(1, dtype=torch.long), points)[0, :, 0].view(CROP)
+    seen = (crop[..., None] * forecaster.adapter.points.view(*CROP, 2)).sum(dim=(0, 1)) / crop.sum()
+    np.testing.assert_allclose(seen, [4.0, -1.0], atol=0.3)
+
+
+def test_the_map_is_what_the_world_model_states():
+    points = np.array([[3.1, 0.1, 0.5], [3.1, 0.1, 1.0], [-7.9, 4.1, 2.5], [6.0, 6.0, 0.0]], np.float32)
+    sweep = LidarSweep(0, points, None, None, None, np.eye(4))
+    latents = load_world_model(MODEL, device="cpu").encode(Observation(0, EgoState(0, np.eye(4), np.zeros(2)), lidar=sweep))[0]
+    returns = returns_map(SceneLatents(latents, np.eye(4), MODEL))
+    assert sorted(tuple(cell) for cell in returns.nonzero().tolist()) == [(64, 71, 0), (64, 71, 1), (74, 44, 3)]
+    torch.testing.assert_close(returns_map(SceneLatents(latents_of(clutter()), np.eye(4), MODEL)), clutter())
+    split = split_people(returns, np.array([[3.1, 0.1], [60.0, 0.0]]))
+    assert split.nonzero().tolist() == [[64, 71, BANDS], [74, 44, 3]]
+
+
+def test_an_adapter_is_saved_with_its_forecaster(forecaster, tmp_path):
+    forecaster.save(tmp_path / "with.safetensors", {})
+    LearnedForecaster(forecaster.network).save(tmp_path / "without.safetensors", {})
+    scene = SceneLatents(latents_of(clutter()), np.eye(4), MODEL)
+    loaded, plain = load_forecaster(tmp_path / "with.safetensors"), load_forecaster(tmp_path / "without.safetensors")
+    np.testing.assert_array_equal(loaded.predict(walkers(), scene).modes_m, forecaster.predict(walkers(), scene).modes_m)
+    np.testing.assert_array_equal(plain.predict(walkers(), scene).modes_m, forecaster.predict(walkers()).modes_m)
+
+
+def test_obstacles_are_walls_and_what_lies_behind():
+    layout = make_layout("hall", 3)
+    distance_cm, origin = forecaster_worlds.obstacle_map(layout, layout.walk.nodes_m)
+    world = forecaster_worlds.World("", None, None, None, None, distance_cm, origin)
+    corner = layout.obstacles.segments_m.reshape(-1, 2).max(axis=0)
+    assert world.distance_m(corner + 5.0) > 1.0  # beyond the map nothing is known
+    assert world.distance_m(layout.obstacles.discs_m[0, :2]) <= 0
+    node = layout.walk.nodes_m[0]
+    assert world.distance_m(node) > 0
+    out = node + np.arange(1, HORIZON + 1)[:, None] * np.sign(node)[None]
+    assert through_obstacles(world, node, out) == 1.0
+    assert through_obstacles(world, node, np.tile(node, (HORIZON, 1))) == 0.0
+
+
+def test_a_simulated_place_is_consistent(corridor):
+    table = corridor.table(0)
+    assert table.seen[:, -1].all()
+    assert 0.2 < corridor.visible[corridor.recording.present].mean() < 1.0
+    assert (corridor.distance_m(corridor.recording.positions_m[corridor.recording.present]) > 0.05).all()
+    # What the lidar met is where the simulator's map has obstacles or people, give or take a cell.
+    frame = 12
+    row, column = np.nonzero(corridor.maps()[frame, ..., :2].any(axis=-1))
+    place = corridor.poses[frame]
+    cells = (np.stack((column, row), axis=-1) + 0.5) * 0.4 - 25.6
+    cells = cells @ place[:2, :2].T + place[:2, 3]
+    people = corridor.recording.positions_m[frame, corridor.recording.present[frame]]
+    free = (corridor.distance_m(cells) > 0.5) & (np.linalg.norm(cells[:, None] - people, axis=-1).min(axis=1) > 0.8)
+    assert len(cells) > 30
+    assert free.mean() < 0.1
+
+
+def test_surroundings_read_maps_and_distances_of_the_right_world(corridor):
+    empty = dataclasses.replace(corridor, returns=np.zeros_like(corridor.returns), distance_cm=np.zeros((0, 0), np.int8))
+    surroundings = Surroundings([empty, corridor])
+    places = torch.from_numpy(corridor.recording.positions_m[5][None].astype(np.float64))
+    distance = surroundings.distance_m(torch.tensor([0, 1]), places.expand(2, -1, -1))
+    assert (distance[0] > 1.2).all()
+    np.testing.assert_allclose(distance[1], corridor.distance_m(places[0].numpy()), atol=0.25)
+    around = torch.from_numpy(corridor.poses[5, :2, 3] + np.random.default_rng(0).uniform(-6, 6, (1, 400, 2)))
+    crops = surroundings.crops(torch.tensor([0, 1]), torch.tensor([5, 5]), around.expand(2, -1, -1))
+    assert crops[0, :, :BANDS].sum() == 0
+    assert crops[1, :, :BANDS].sum() > 5
+
+
+def test_training_keeps_paths_out_of_walls_and_resumes(corridor):
+    torch.manual_seed(0)
+    base = LearnedForecaster(TrackNetwork(CONFIG))
+    before = {name: value.clone() for name, value in base.network.state_dict().items()}
+    config = SceneTrainConfig(steps=30, batch=64, learning_rate=5e-3, obstacles=20.0)
+    whole, first = SceneTrainer(config, base, [corridor]), SceneTrainer(config, base, [corridor])
+    costs = [whole.train_step()["obstacles"] for _ in range(30)]
+    assert np.mean(costs[-5:]) < 0.8 * np.mean(costs[:5])
+    for _ in range(10):
+        first.train_step()
+    second = SceneTrainer(config, base, [corridor])
+    second.restore(first.state())
+    for _ in range(20):
+        second.train_step()
+    for name, value in whole.averaged.state_dict().items():
+        torch.testing.assert_close(second.averaged.state_dict()[name], value)
+    for name, value in base.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    with pytest.raises(ValueError, match="other options"):
+        SceneTrainer(dataclasses.replace(config, seed=1), base, [corridor]).restore(first.state())
+
+
+def test_worlds_join_with_their_sources(corridor):
+    table = joined([corridor.table(0), corridor.table(1)])
+    assert set(np.unique(table.source)) == {0, 1}
+    near = table.neighbours[table.neighbours >= 0]
+    assert near.max() < len(table)
