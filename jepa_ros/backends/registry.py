@@ -31,4 +31,5 @@ BACKENDS: dict[str, Loader] = {
     "vjepa2": _lazy("jepa_ros.backends.vjepa2", extra="hub"),
     "vjepa2_ac": _lazy("jepa_ros.backends.vjepa2_ac.model", extra="hub"),
     "ijepa": _lazy("jepa_ros.backends.ijepa", extra="hub"),
+    "frozen": _lazy("jepa_ros.backends.frozen.model"),
 }
