@@ -56,6 +56,24 @@ class WorldModel(Protocol):
         ...
 
 
+class OccupancyWindows(Protocol):
+    """The occupancy that a world model foresees from one history, read only in small windows: for many motions, at little cost."""
+
+    def __call__(self, actions_SHA: Tensor, corners_SH2: Tensor, cells: int) -> Tensor:
+        """(S, H, cells, cells): at each step of each motion, the part of `occupancy(predict(...))` that begins at this row and column.
+
+        Actions as in `WorldModel.predict`; the windows lie within spec.grid.
+        """
+        ...
+
+
+@runtime_checkable
+class WindowedOccupancy(Protocol):
+    """What a world model offers besides `WorldModel` where it need not foresee the whole scene to say what is along a way."""
+
+    def occupancy_windows(self, history_TND: Tensor) -> OccupancyWindows: ...
+
+
 @dataclass(frozen=True)
 class SceneLatents:
     """The surroundings of people as a world model sees them now, and where: without the pose the latents could not be laid under tracks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 import torch
 from planning_scenes import make_scene
 
+from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.planning import CostWeights, Limits
 from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
 from jepa_ros.planning.people import people_future
+from jepa_ros.planning.swept import SweptCells
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.types import GridSpec
 
@@ -87,3 +92,27 @@ def test_a_slow_model_gets_the_candidates_it_has_time_for() -> None:
     assert time.perf_counter() - started_s < 0.9
     assert solution.iterations >= 1
     assert torch.isfinite(actions).all()
+
+
+def test_windows_say_what_the_whole_scene_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SceneJepa, "_fast", lambda self: contextlib.nullcontext())  # float32 on any processor
+    torch.manual_seed(0)
+    model = SceneJepa(SceneJepaConfig()).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.normal_(std=0.05)  # what starts at zero would hide a mistake
+    history = torch.randn(4, *model.spec.latent_shape)
+    motions, steps = 6, 12
+    # From standing to leaving the grid: windows in the middle, at the edges and in the corner of the map.
+    velocity = torch.tensor([[0.0, 0.0], [0.3, -0.2], [2.0, 1.0], [5.0, 5.0], [-5.2, 0.0], [8.0, 1.0]])
+    poses = torch.cat((velocity[:, None] * 0.4 * torch.arange(1, steps + 1)[:, None], torch.randn(motions, steps, 1)), dim=-1)
+    way = SweptCells(torch.cat((torch.zeros(motions, 1, 3), poses), dim=1), BEV_GRID, 0.5)
+    assert way.cells < 20
+    windows = model.occupancy_windows(history)(poses, way.corners_SL2, way.cells)
+    whole = model.occupancy(model.predict(history.expand(motions, -1, -1, -1), poses).flatten(0, 1)).unflatten(0, (motions, steps))
+    for motion, step in np.ndindex(motions, steps):
+        row, column = way.corners_SL2[motion, step].tolist()
+        expected = whole[motion, step, row : row + way.cells, column : column + way.cells]
+        assert torch.allclose(windows[motion, step], expected, rtol=0, atol=1e-5)
+    assert whole.std() > 0.01
+    assert torch.allclose(way.highest(windows), way.highest_on(whole), rtol=0, atol=1e-5)
+    assert (way.highest(windows) == 1.0).tolist() == [False] * 5 + [True]

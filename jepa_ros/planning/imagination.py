@@ -17,11 +17,12 @@ from jepa_ros.planning.kinematics import DYNAMICS, Limits
 from jepa_ros.planning.objective import Comfort, CostWeights, LatentGoal, PoseGoal
 from jepa_ros.planning.people import PeopleFuture, contact_probability
 from jepa_ros.planning.solver import CEM, SolverConfig
+from jepa_ros.planning.swept import SweptCells
 from jepa_ros.planning.verify import refine
-from jepa_ros.protocols import Rollout, Solution, WorldModel
-from jepa_ros.types import GridSpec
+from jepa_ros.protocols import Rollout, Solution, WindowedOccupancy, WorldModel
 
 BATCH = 4  # candidates predicted at a time: between two batches the clock is looked at
+WINDOWS_BATCH = 16  # the same, where only windows are predicted
 MIN_SAMPLES = 8
 MARGIN = 0.8  # share of the time that is planned to be used
 
@@ -84,29 +85,63 @@ def imagine(
     Cost: distance to the goal (if given), comfort, and the weight of a person times the collision probability.
     Raises TimeoutError when `deadline_s` seconds have passed, ValueError for more steps than the model predicts.
     """
-    started_s = time.perf_counter()
+    due_s = time.perf_counter() + deadline_s
     spec = model.spec
     if not 1 <= poses_SL3.shape[1] <= spec.horizon:
         raise ValueError(f"candidates of {poses_SL3.shape[1]} steps: {spec.name} predicts 1 to {spec.horizon}")
     paths_SLX = torch.cat((torch.zeros(len(poses_SL3), 1, 3), poses_SL3), dim=1)
-    occupied: list[Tensor] = []
-    latents: list[Tensor] = []
-    for actions_BLA, paths_BLX in zip(poses_SL3.split(BATCH), paths_SLX.split(BATCH), strict=True):
-        if time.perf_counter() - started_s > deadline_s:
-            raise TimeoutError(f"{len(occupied) * BATCH} of {len(poses_SL3)} candidates were imagined in {deadline_s:.3f} s")
-        history_BTND = history_TND.expand(len(actions_BLA), *history_TND.shape)
-        latents_BLND = model.predict(history_BTND, actions_BLA.to(history_BTND))
-        if spec.grid is not None:
-            grids_BLYX = model.occupancy(latents_BLND.flatten(0, 1)).unflatten(0, latents_BLND.shape[:2]).float().cpu()
-            occupied.append(_occupancy_on_path(grids_BLYX, paths_BLX, spec.grid, robot_radius_m))
-        if keep_latents:
-            latents.append(latents_BLND.float().cpu())
-    occupied_S = torch.cat(occupied) if occupied else torch.zeros(len(poses_SL3))
+    if isinstance(model, WindowedOccupancy) and not keep_latents:
+        occupied_S, latents_SLND = occupied_on_way(model, history_TND, paths_SLX, robot_radius_m, due_s), None
+    else:
+        occupied_S, latents_SLND = _whole_scenes(model, history_TND, paths_SLX, robot_radius_m, keep_latents, due_s)
     fine_SF2, elapsed_F = refine(paths_SLX, spec.dt_s)
     touched_S = contact_probability(people.at(elapsed_F), fine_SF2, robot_radius_m)
     collision_S = 1.0 - (1.0 - occupied_S) * (1.0 - touched_S)
     cost_S = _motion_cost(paths_SLX, spec.dt_s, goal_m, weights) + weights.person * collision_S
-    return Imagined(cost_S, collision_S, torch.cat(latents) if keep_latents else None)
+    return Imagined(cost_S, collision_S, latents_SLND)
+
+
+@torch.inference_mode()
+def occupied_on_way(
+    model: WindowedOccupancy, history_TND: Tensor, paths_SLX: Tensor, robot_radius_m: float, due_s: float = math.inf
+) -> Tensor:
+    """(S,) highest occupancy that the robot meets on each path (its first state is now), as the model foresees it under that motion."""
+    assert isinstance(model, WorldModel)
+    grid = model.spec.grid
+    assert grid is not None
+    windows = model.occupancy_windows(history_TND)
+    occupied: list[Tensor] = []
+    for paths_BLX in paths_SLX.split(WINDOWS_BATCH):
+        _check_time(due_s, len(occupied) * WINDOWS_BATCH, len(paths_SLX))
+        way = SweptCells(paths_BLX, grid, robot_radius_m)
+        occupied.append(way.highest(windows(paths_BLX[:, 1:, :3].contiguous(), way.corners_SL2, way.cells).float().cpu()))
+    return torch.cat(occupied)
+
+
+def _whole_scenes(
+    model: WorldModel, history_TND: Tensor, paths_SLX: Tensor, robot_radius_m: float, keep_latents: bool, due_s: float
+) -> tuple[Tensor, Tensor | None]:
+    """The same by predicting everything, which all models can; and the (S, L, N, D) latents, if asked for."""
+    grid = model.spec.grid
+    occupied: list[Tensor] = []
+    latents: list[Tensor] = []
+    for paths_BLX in paths_SLX.split(BATCH):
+        _check_time(due_s, len(occupied) * BATCH, len(paths_SLX))
+        history_BTND = history_TND.expand(len(paths_BLX), *history_TND.shape)
+        latents_BLND = model.predict(history_BTND, paths_BLX[:, 1:].to(history_BTND))
+        if grid is None:
+            occupied.append(torch.zeros(len(paths_BLX)))
+        else:
+            grids_BLYX = model.occupancy(latents_BLND.flatten(0, 1)).unflatten(0, latents_BLND.shape[:2]).float().cpu()
+            occupied.append(SweptCells(paths_BLX, grid, robot_radius_m).highest_on(grids_BLYX))
+        if keep_latents:
+            latents.append(latents_BLND.float().cpu())
+    return torch.cat(occupied), torch.cat(latents) if keep_latents else None
+
+
+def _check_time(due_s: float, done: int, wanted: int) -> None:
+    if time.perf_counter() > due_s:
+        raise TimeoutError(f"{done} of {wanted} candidates were imagined when the time was up")
 
 
 @torch.inference_mode()
@@ -151,38 +186,7 @@ def _motion_cost(paths_SLX: Tensor, dt_s: float, goal_m: tuple[float, float, flo
     states_SLX = torch.cat((paths_SLX[:, 1:], speed_SL[..., None]), dim=-1)
     rollout = Rollout(states_SLX, torch.stack((speed_SL, turn_SL), dim=-1), dt_s)
     # The speed before the first step is not part of a candidate: it is taken as kept.
-    cost_S = torch.stack([Comfort(float(one.states_SLX[0, 0, 3]), weights)(one)[0] for one in _each(rollout)])
+    cost_S = Comfort(speed_SL[:, 0], weights)(rollout)
     if goal_m is not None:
         cost_S = cost_S + PoseGoal(goal_m[:2], goal_m[2], weights)(rollout)
     return cost_S
-
-
-def _each(rollout: Rollout) -> list[Rollout]:
-    return [
-        Rollout(states_1LX, commands_1LU, rollout.dt_s)
-        for states_1LX, commands_1LU in zip(rollout.states_SLX.split(1), rollout.commands_SLU.split(1), strict=True)
-    ]
-
-
-def _occupancy_on_path(grids_SLYX: Tensor, paths_SLX: Tensor, grid: GridSpec, radius_m: float, pieces: int = 4) -> Tensor:
-    """(S,) highest occupancy that the disc meets on its way; each step's grid holds for the way to that step.
-
-    Beyond the grid nothing is known, which counts as occupied. Cells under the robot at the start are the robot.
-    """
-    start_SL2, end_SL2 = paths_SLX[:, :-1, None, :2], paths_SLX[:, 1:, None, :2]
-    share = (torch.arange(pieces) + 1.0)[:, None] / pieces
-    centres_SLF2 = torch.lerp(start_SL2, end_SL2, share)
-    reach = math.ceil(radius_m / grid.resolution_m)
-    offset = torch.arange(-reach, reach + 1)
-    offsets_M2 = torch.cartesian_prod(offset, offset)
-    cell_SLF2 = ((centres_SLF2 - torch.tensor(grid.origin_m)) / grid.resolution_m).floor().long()
-    cells_SLFM2 = cell_SLF2[..., None, :] + offsets_M2
-    middles_SLFM2 = torch.tensor(grid.origin_m) + grid.resolution_m * (cells_SLFM2 + 0.5)
-    touched = (middles_SLFM2 - centres_SLF2[..., None, :]).norm(dim=-1) <= radius_m + 0.5 * grid.resolution_m
-    touched &= middles_SLFM2.norm(dim=-1) > radius_m + grid.resolution_m
-    column, row = cells_SLFM2.unbind(-1)
-    known = (column >= 0) & (column < grid.columns) & (row >= 0) & (row < grid.rows)
-    flat = (row.clamp(0, grid.rows - 1) * grid.columns + column.clamp(0, grid.columns - 1)).flatten(2)
-    probability = grids_SLYX.flatten(2).gather(2, flat).view_as(known)
-    probability = torch.where(known, probability, 1.0)
-    return torch.where(touched, probability, 0.0).flatten(1).amax(dim=1)

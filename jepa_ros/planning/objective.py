@@ -115,14 +115,15 @@ class PoseGoal(Composable):
 class Comfort(Composable):
     """Mean square of acceleration, jerk and turn rate."""
 
-    def __init__(self, init_speed_mps: float, weights: CostWeights) -> None:
+    def __init__(self, init_speed_mps: float | Tensor, weights: CostWeights) -> None:
+        """init_speed_mps: before the first step; a tensor (S,) where it differs from candidate to candidate."""
         self.init_speed_mps = init_speed_mps
         self.weights = weights
 
     def __call__(self, rollout: Rollout) -> Tensor:
         speed_LS = rollout.states_SLX[..., 3].T
-        start_S = torch.full_like(speed_LS[:1], self.init_speed_mps)
-        acceleration_LS = torch.cat((start_S, speed_LS)).diff(dim=0) / rollout.dt_s
+        start_1S = torch.as_tensor(self.init_speed_mps, dtype=speed_LS.dtype).expand_as(speed_LS[:1])
+        acceleration_LS = torch.cat((start_1S, speed_LS)).diff(dim=0) / rollout.dt_s
         turning_LS = rollout.commands_SLU[..., -1].T
         cost_S = self.weights.acceleration * acceleration_LS.square().mean(0) + self.weights.turning * turning_LS.square().mean(0)
         jerk_LS = acceleration_LS.diff(dim=0) / rollout.dt_s

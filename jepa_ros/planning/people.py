@@ -18,6 +18,8 @@ from jepa_ros.types import GridSpec, SceneState
 MAX_MODES = 6  # most likely modes used for planning; the rest of the mixture is given to them in proportion
 TRACK_SIGMA_M = 0.1  # how well a person's present position is known
 QUASI_SAMPLES = 128
+FARTHEST_DRAW = 4.0  # no quasi-normal of that set is longer
+DRAWS_AT_ONCE = 2048  # times QUASI_SAMPLES floats stay in the cache
 
 
 @dataclass(frozen=True)
@@ -116,28 +118,32 @@ def contact_probability(future: PeopleFuture, path_SF2: Tensor, robot_radius_m: 
     Each mode is drawn as whole paths, its deviation one standard normal for all steps (as the forecast defines its samples), on a fixed
     low-discrepancy set; a person's modes add up by their weights; people are independent. Ignores that people react to the robot.
     """
-    if len(future.radii_P) == 0:
-        return path_SF2.new_zeros(len(path_SF2))
-    spread_P = future.covariances_PKT3[..., [0, 2]].sum(-1).amax(dim=(1, 2)).sqrt()
-    gap_SPKF = torch.linalg.vector_norm(path_SF2[:, None, None] - future.means_PKT2, dim=-1)
-    near_P = gap_SPKF.amin(dim=(0, 2, 3)) < robot_radius_m + future.radii_P + 4.0 * spread_P
-    future = future.select(near_P)
-    xx, xy, yy = future.covariances_PKT3.unbind(-1)  # Cholesky factor of the 2 x 2 covariances, closed form
-    a = xx.clamp(min=1e-9).sqrt()
-    b = xy / a
-    c = (yy - b * b).clamp(min=0.0).sqrt()
-    normal_Q2 = _quasi_normals(QUASI_SAMPLES)
-    reach_sq_P = (robot_radius_m + future.radii_P).square()[:, None, None]
-    free_S = path_SF2.new_ones(len(path_SF2))
-    for s, path_F2 in enumerate(path_SF2):  # a handful of finished paths, each against P x K x Q x F positions
-        offset_PKF2 = path_F2 - future.means_PKT2
-        # A step's squared distance with the deviation written out: no (…, 2) temporary.
-        dx = offset_PKF2[:, :, None, :, 0] - a[:, :, None] * normal_Q2[:, 0, None]
-        dy = offset_PKF2[:, :, None, :, 1] - (b[:, :, None] * normal_Q2[:, 0, None] + c[:, :, None] * normal_Q2[:, 1, None])
-        hit_PKQ = (dx.square_() + dy.square_()).amin(dim=-1) < reach_sq_P
-        hit_P = (future.weights_PK * hit_PKQ.float().mean(-1)).sum(-1)
-        free_S[s] = (1.0 - hit_P.clamp(max=1.0)).prod()
-    return 1.0 - free_S
+    paths, people, modes = len(path_SF2), *future.weights_PK.shape
+    xx, xy, yy = future.covariances_PKT3.unbind(-1)
+    reach_P = robot_radius_m + future.radii_P
+    # No draw lies further out than this: all other times of all other modes need no look. N counts what is left.
+    bound_PKF = reach_P[:, None, None] + FARTHEST_DRAW * (xx + yy).sqrt()
+    offset_SPKF2 = path_SF2[:, None, None] - future.means_PKT2
+    near_SPKF = offset_SPKF2.square().sum(-1) < bound_PKF.square()
+    path_N, person_N, mode_N, time_N = near_SPKF.nonzero().unbind(-1)
+    x_N, y_N = offset_SPKF2[near_SPKF].unbind(-1)
+    # Cholesky factor of the 2 x 2 covariances, closed form.
+    a_PKF = xx.clamp(min=1e-9).sqrt()
+    b_PKF = xy / a_PKF
+    c_PKF = (yy - b_PKF * b_PKF).clamp(min=0.0).sqrt()
+    a_N, b_N, c_N = (factor_PKF[person_N, mode_N, time_N] for factor_PKF in (a_PKF, b_PKF, c_PKF))
+    # Draws of one mode of one person along one path, M in all, share a row of hits.
+    mode_ids_M, row_N = torch.unique_consecutive((path_N * people + person_N) * modes + mode_N, return_inverse=True)
+    hits_MQ = path_SF2.new_zeros(len(mode_ids_M), QUASI_SAMPLES)
+    normal_2Q = _quasi_normals(QUASI_SAMPLES).T.contiguous()
+    reach_sq_N = reach_P[person_N].square()
+    for part in torch.arange(len(path_N)).split(DRAWS_AT_ONCE):
+        dx = x_N[part, None] - a_N[part, None] * normal_2Q[0]
+        dy = y_N[part, None] - b_N[part, None] * normal_2Q[0] - c_N[part, None] * normal_2Q[1]
+        hits_MQ.index_add_(0, row_N[part], (dx.square_() + dy.square_() < reach_sq_N[part, None]).float())
+    hit_M = (hits_MQ > 0).float().mean(-1) * future.weights_PK.flatten()[mode_ids_M % (people * modes)]
+    hit_SP = path_SF2.new_zeros(paths * people).index_add_(0, mode_ids_M // modes, hit_M).view(paths, people)
+    return 1.0 - (1.0 - hit_SP.clamp(max=1.0)).prod(dim=1)
 
 
 @lru_cache(maxsize=4)

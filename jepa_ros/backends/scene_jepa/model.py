@@ -24,6 +24,7 @@ from jepa_ros.backends.scene_jepa.inputs import scene_input
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 from jepa_ros.backends.scene_jepa.projection import SAMPLE_HEIGHTS_M
+from jepa_ros.backends.scene_jepa.windows import OccupancyWindows
 from jepa_ros.config import from_dict
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.types import Observation
@@ -93,6 +94,13 @@ class SceneJepa(nn.Module):
         """(B, Y, X) probability that a lidar return 0.3-2.0 m above the ground falls in each cell of spec.grid."""
         with self._fast():
             return self.occupancy_probe(to_map(latents_BND)).float().sigmoid()
+
+    @torch.inference_mode()
+    def occupancy_windows(self, history_TND: Tensor) -> OccupancyWindows:
+        """What `predict` and `occupancy` say, in small windows and for many motions: (T, N, D) history, which all motions share."""
+        history_BTND = self._checked_history(history_TND[None])
+        with self._fast():
+            return OccupancyWindows(self.predictor, self.occupancy_probe, to_map(history_BTND[0]), self._fast)
 
     def _fast(self) -> torch.autocast:
         """bfloat16 where the processor multiplies it natively: half the time, 0.4 % of the latents' size in error. Elsewhere float32."""

@@ -40,19 +40,28 @@ class ScenePredictor(nn.Module):
         batch, horizon = actions_BHA.shape[:2]
         if steps is None:
             steps = torch.arange(horizon, device=actions_BHA.device)
-        stem = self.stem(history_BTDYX.flatten(1, 2).contiguous(memory_format=torch.channels_last))
-        shared = self.fine(stem + self.coarse(stem))  # (B, s, Y/2, X/2)
-
-        one_hot = F.one_hot(steps, self.config.horizon).to(shared.dtype)
-        pose = actions_BHA[:, steps].to(shared.dtype)  # (B, S, 3)
-        time_s = self.config.dt_s * (steps + 1).to(shared.dtype)[None, :, None]
-        motion = torch.cat([pose[..., :2] / self.half_m, pose[..., 2:].sin(), pose[..., 2:].cos() - 1, pose[..., :1] / time_s / 10], dim=-1)
-        scale, shift = self.when(torch.cat([one_hot.expand(batch, -1, -1), motion], dim=-1)).chunk(2, dim=-1)
+        shared = self.trunk(history_BTDYX)
+        scale, shift = self.motion(actions_BHA, steps, shared.dtype)
         footprint = self.footprint(self._render(actions_BHA, steps, shared.shape[-2:]).flatten(0, 1).to(shared.dtype))
 
         conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
         change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
         return self._mix(history_BTDYX, change.unflatten(0, (batch, len(steps))))
+
+    def trunk(self, history_BTDYX: Tensor) -> Tensor:
+        """(B, s, Y/2, X/2): all that does not depend on the intended motion."""
+        stem = self.stem(history_BTDYX.flatten(1, 2).contiguous(memory_format=torch.channels_last))
+        shared: Tensor = self.fine(stem + self.coarse(stem))
+        return shared
+
+    def motion(self, actions_BHA: Tensor, steps: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """(B, S, s) factor (less 1) and shift that each step of a motion puts on the trunk's channels."""
+        one_hot = F.one_hot(steps, self.config.horizon).to(dtype)
+        pose = actions_BHA[:, steps].to(dtype)  # (B, S, 3)
+        time_s = self.config.dt_s * (steps + 1).to(dtype)[None, :, None]
+        motion = torch.cat([pose[..., :2] / self.half_m, pose[..., 2:].sin(), pose[..., 2:].cos() - 1, pose[..., :1] / time_s / 10], dim=-1)
+        scale, shift = self.when(torch.cat([one_hot.expand(len(pose), -1, -1), motion], dim=-1)).chunk(2, dim=-1)
+        return scale, shift
 
     def _mix(self, history_BTDYX: Tensor, change: Tensor) -> Tensor:
         """(B, S, D, Y, X) from the aligned history and what the network says of each step."""
