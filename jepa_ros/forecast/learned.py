@@ -129,8 +129,7 @@ class LearnedForecaster:
         map_YXC = split_people(returns, (encoded.frames.origin.double().numpy() + shift) @ turn)
         points = self.adapter.points_of(encoded.frames) + torch.from_numpy(shift.astype(np.float32))
         points = points @ torch.from_numpy(turn.astype(np.float32))
-        crops = sample(map_YXC[None], torch.zeros(len(points), dtype=torch.long), points)
-        return self.adapter(crops, encoded)
+        return self.adapter(sample(map_YXC, points), encoded)
 
     def _calibrated(self, output: Output) -> tuple[Tensor, Tensor, Tensor]:
         frames = output.frames

@@ -5,7 +5,7 @@ person, in the frame of the person's heading, and a small network turns them int
 Nothing in it has a bias: where nothing stands, the correction is exactly zero. The learned channels of the latents are not read, because
 only the stated ones mean the same on every lidar and in every version of the weights (see docs/log.md on the occupancy probe).
 
-Axes: B person, G point of the crop (R ahead x C aside), N token, D latent width, F map, K mode.
+Axes: B person, G point of the crop (R along the heading x A across), C channel, N token, D latent width, K mode, Y row, X column.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.bev import BEV_GRID, half_extent_m
 from jepa_ros.backends.scene_jepa.encoder import GROUNDED_SCALE
 from jepa_ros.backends.scene_jepa.model import TOKENS, to_map
 from jepa_ros.forecast.network import TERMS, Encoded, Frames, NetworkConfig
@@ -38,7 +38,7 @@ def crop_points() -> Tensor:
     return torch.stack(torch.meshgrid(ahead, aside, indexing="ij"), dim=-1).flatten(0, 1)
 
 
-CROP = (BEHIND + AHEAD + 1, 2 * ASIDE + 1)  # R, C
+CROP = (BEHIND + AHEAD + 1, 2 * ASIDE + 1)  # R, A
 
 
 def returns_map(scene: SceneLatents) -> Tensor | None:
@@ -73,21 +73,11 @@ def split_people(returns_YXB: Tensor, people_m: np.ndarray) -> Tensor:
     return split
 
 
-def sample(maps_FYXC: Tensor, which_B: Tensor, points_m: Tensor) -> Tensor:
-    """(B, G, C): map `which_B` of each person at points (B, G, 2) in its anchor frame, bilinear; 0 outside the map."""
-    _, rows, columns, channels = maps_FYXC.shape
-    place = (points_m - torch.tensor(BEV_GRID.origin_m)) / SPACING_M - 0.5
-    corner = place.floor()
-    share = place - corner
-    x, y = corner.long().unbind(-1)
-    flat = maps_FYXC.reshape(-1, channels)
-    total = torch.zeros(*points_m.shape[:-1], channels)
-    for dx, weight_x in ((0, 1 - share[..., 0]), (1, share[..., 0])):
-        for dy, weight_y in ((0, 1 - share[..., 1]), (1, share[..., 1])):
-            inside = (x + dx >= 0) & (x + dx < columns) & (y + dy >= 0) & (y + dy < rows)
-            index = (which_B[:, None] * rows + (y + dy).clamp(0, rows - 1)) * columns + (x + dx).clamp(0, columns - 1)
-            total += (weight_x * weight_y * inside)[..., None] * flat[index.flatten()].view(total.shape)
-    return total
+def sample(map_YXC: Tensor, points_m: Tensor) -> Tensor:
+    """(B, C, R, A): a map at the crop points (B, G, 2) of each person in its anchor frame, bilinear; 0 outside the map."""
+    grid = points_m / half_extent_m(BEV_GRID)
+    crops = F.grid_sample(map_YXC.permute(2, 0, 1)[None], grid[None], align_corners=False)[0]
+    return crops.transpose(0, 1).reshape(len(points_m), -1, *CROP)
 
 
 class SceneAdapter(nn.Module):
@@ -97,9 +87,7 @@ class SceneAdapter(nn.Module):
         super().__init__()
         self.modes = config.modes
         self.crop = nn.Sequential(
-            nn.Conv2d(CHANNELS, 16, 3, padding=1, bias=False),
-            nn.ReLU(),
-            nn.Conv2d(16, 24, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(CHANNELS, 24, 3, stride=2, padding=1, bias=False),
             nn.ReLU(),
             nn.Conv2d(24, 32, 3, stride=2, padding=1, bias=False),
             nn.ReLU(),
@@ -116,10 +104,9 @@ class SceneAdapter(nn.Module):
         self.points: Tensor
         self.register_buffer("points", crop_points(), persistent=False)
 
-    def forward(self, crops_BGC: Tensor, encoded: Encoded) -> Tensor:
-        """(B, K, TERMS). Who has no heading has no crop either: zero."""
-        crops_BCRC = crops_BGC.mT.reshape(len(crops_BGC), CHANNELS, *CROP)
-        token = self.crop(crops_BCRC) * self.gate(encoded.context) * encoded.frames.has_heading[:, None]
+    def forward(self, crops_BCRA: Tensor, encoded: Encoded) -> Tensor:
+        """(B, K, TERMS) from crops (B, CHANNELS, *CROP). Who has no heading has no crop either: zero."""
+        token = self.crop(crops_BCRA) * self.gate(encoded.context) * encoded.frames.has_heading[:, None]
         return self.output(self.hidden(token)).view(-1, self.modes, TERMS)
 
     def points_of(self, frames: Frames) -> Tensor:

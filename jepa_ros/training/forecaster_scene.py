@@ -75,11 +75,12 @@ class Surroundings:
         self.distance = torch.from_numpy(np.concatenate([place.distance_cm.ravel() for place in known]))
 
     def crops(self, source: Tensor, instant: Tensor, points: Tensor) -> Tensor:
-        """(B, G, CHANNELS) at fixed-frame points (B, G, 2), as seen at that instant of that world."""
+        """(B, CHANNELS, *CROP) at fixed-frame crop points (B, G, 2), as seen at that instant of that world."""
         frame = self.first_frame[source] + instant
         pose = self.poses[frame]
         there = (points - pose[:, None, :2, 3]) @ pose[:, :2, :2]
-        return sample(self.maps, frame, there.float())
+        crops = [sample(self.maps[at].float(), points[None]) for at, points in zip(frame.tolist(), there.float(), strict=True)]
+        return torch.cat(crops)
 
     def distance_m(self, source: Tensor, points: Tensor) -> Tensor:
         """(B, ...) metres to the nearest obstacle, negative inside, bilinear, at fixed-frame points (B, ..., 2)."""
