@@ -80,8 +80,10 @@ class Robot:
         self.publishers["/tf_static"] = self.node.create_publisher(TFMessage, "/tf_static", latched)
         self.publishers["/tf_static"].publish(TFMessage(transforms=[transform("base_link", "lidar"), transform("base_link", "camera")]))
 
-    def start_node(self, module: str = "world_model_node", **parameters: Any) -> subprocess.Popen:
+    def start_node(self, module: str = "world_model_node", remap: dict[str, str] | None = None, **parameters: Any) -> subprocess.Popen:
         command = [sys.executable, "-m", f"jepa_ros.ros.{module}", "--ros-args"]
+        for name, new_name in (remap or {}).items():
+            command += ["-r", f"{name}:={new_name}"]
         for name, value in parameters.items():
             command += ["-p", f"{name.replace('__', '.')}:={value}"]
         environment = os.environ | {"ROS_DOMAIN_ID": str(self.domain), "OMP_NUM_THREADS": "1"}

@@ -96,6 +96,7 @@ def occupancy_message(state: SceneState, frames: Frames) -> OccupancyForecast:
         probability=byte_array(np.rint(255 * occupancy.probability).astype(np.uint8)),
         anchor_pose=pose_message(state.anchor_pose),
         fixed_frame_id=frames.fixed,
+        sensors=list(state.sensors),
     )
 
 

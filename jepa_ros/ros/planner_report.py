@@ -21,6 +21,9 @@ def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[Dia
     statuses = [_status("node", OK if lifecycle == "active" else WARN, lifecycle, {"lifecycle": lifecycle})]
     if session is not None:
         statuses += [_inputs_status(session.inputs.heard()), _requests_status(session.services)]
+        if session.controller is not None:
+            state = session.controller.state
+            statuses.append(_status("controller", WARN if state.startswith(("stopped", "braking")) else OK, state, {}))
     return statuses
 
 

@@ -74,6 +74,7 @@ class SceneReader:
             people=people,
             pedestrians=pedestrians,
             surprise=math.nan,
+            sensors=tuple(message.sensors),
         )
         return scene, Frames(received.fixed_frame.lstrip("/"), message.header.frame_id.lstrip("/"))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from geometry_msgs.msg import Twist, Vector3
+from geometry_msgs.msg import PoseStamped, Twist, Vector3
 from nav_msgs.msg import Path
 
 from jepa_ros.config import param, validate
@@ -21,6 +21,7 @@ from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
 from jepa_ros.planning.people import people_future
 from jepa_ros.protocols import ActionPlan, ActionPlanner, WorldModel
 from jepa_ros.ros import conversions, readers
+from jepa_ros.ros.controller import ControllerConfig, Planned
 from jepa_ros.ros.planner_inputs import PlannerInputConfig
 from jepa_ros.ros.planner_scene import Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
 from jepa_ros.sensing.image import decode_image
@@ -49,6 +50,7 @@ class PlannerNodeConfig:
     inputs: PlannerInputConfig = field(default_factory=PlannerInputConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     actions: ActionConfig = field(default_factory=ActionConfig)
+    controller: ControllerConfig = field(default_factory=ControllerConfig)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -87,6 +89,7 @@ class PlannerServices:
         self._model = model
         self._publish_path = publish_path
         self._report = report
+        self._own_goal: tuple[PoseStamped, FloatArray] | None = None
         self._handlers: dict[Any, Callable[[Any, float], Any]] = {
             PlanPath: self._plan_path,
             Imagine: self._imagine,
@@ -114,6 +117,21 @@ class PlannerServices:
         self.times_s.append(time.perf_counter() - started_s)
         self.statuses[PlanStatus(response.status.code).name] += 1
         return response
+
+    def drive(self, goal: PoseStamped, left_s: float, max_age_s: float) -> Planned:
+        """A plan for the controller; the path is published. Raises what `SceneReader` raises."""
+        started_s = time.perf_counter()
+        scene, frames = self._reader.scene(max_age_s)
+        if self._own_goal is not None and self._own_goal[0] is goal:
+            goal_odom = self._own_goal[1]
+        else:
+            goal_odom = self._reader.goal(goal, scene, frames)
+            # A goal in the robot's own frame stays where it was when it came; one on a map follows the map's transform.
+            self._own_goal = (goal, goal_odom) if goal.header.frame_id.lstrip("/") == frames.base else None
+        plan = self._planner.plan(scene, goal_odom, max(left_s - (time.perf_counter() - started_s), 0.001))
+        if len(plan.path):
+            self._publish_path(conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed))
+        return Planned(plan, goal_odom, scene)
 
     def _plan_path(self, request: PlanPath.Request, left_s: float) -> PlanPath.Response:
         started_s = time.perf_counter()

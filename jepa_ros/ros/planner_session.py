@@ -16,6 +16,7 @@ from rclpy.qos import QoSProfile
 from jepa_ros.backends import load_world_model, resolve_device
 from jepa_ros.planning import Planner
 from jepa_ros.planning.crowd import crowd_scene
+from jepa_ros.ros.controller import Controller
 from jepa_ros.ros.planner_inputs import PlannerInputs
 from jepa_ros.ros.planner_scene import SceneReader
 from jepa_ros.ros.planner_services import PlannerNodeConfig, PlannerServices, refused
@@ -47,6 +48,16 @@ class PlannerSession:
             config, SceneReader(self.inputs, resolve_device(config().device)), planner, model, publish_path, self._report
         )
         self._worker = DeadlineWorker(self._wake)
+        self.controller: Controller | None = None
+        if config().controller.enabled:
+            self.controller = Controller(
+                node,
+                lambda: config().controller,
+                lambda: self.active,
+                self._worker,
+                self.services.drive,
+                config().planner.goal_tolerance_m,
+            )
         group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
         self._offered = [
             node.create_service(kind, f"~/{name}", self._server(kind), qos_profile=REQUESTS, callback_group=group)
@@ -56,6 +67,8 @@ class PlannerSession:
     def close(self) -> None:
         """Answer what is open, listen no more, end the threads. Raises RuntimeError where the planning does not end."""
         self.active = False
+        if self.controller is not None:
+            self.controller.close()
         self.inputs.close()
         self._worker.close()
         for service in self._offered:
