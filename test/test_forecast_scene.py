@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from jepa_ros.backends import load_world_model
-from jepa_ros.bench.pedestrians_scene import through_obstacles
+from jepa_ros.bench.pedestrians_plots import draw_scenes
+from jepa_ros.bench.pedestrians_scene import scene_rows, telling_instants, through_obstacles
 from jepa_ros.forecast import Tracks, load_forecaster
 from jepa_ros.forecast.history import HORIZON
 from jepa_ros.forecast.learned import LearnedForecaster
@@ -180,6 +181,17 @@ def test_training_keeps_paths_out_of_walls_and_resumes(corridor):
         assert torch.equal(value, before[name]), name
     with pytest.raises(ValueError, match="other options"):
         SceneTrainer(dataclasses.replace(config, seed=1), base, [corridor]).restore(first.state())
+
+
+def test_the_bench_tells_tracks_alone_from_scene_latents(corridor, forecaster, tmp_path):
+    rows, facts = scene_rows([corridor, corridor], forecaster)
+    assert facts["truth_through"] == 0.0
+    gain = rows["learned, tracks alone"]["fde"] - rows["learned, scene latents"]["fde"]
+    assert gain != 0.0
+    # One place twice: no scatter.
+    assert facts["fde_gain_low"] == pytest.approx(gain, abs=1e-3) == facts["fde_gain_high"]
+    draw_scenes(telling_instants([corridor], forecaster, 1), forecaster, tmp_path / "scenes.png")
+    assert (tmp_path / "scenes.png").stat().st_size > 10_000
 
 
 def test_worlds_join_with_their_sources(corridor):

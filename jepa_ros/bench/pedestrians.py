@@ -19,14 +19,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.bench.pedestrians_baselines import GaussianBaseline, SampledAngles, constant_velocity, kalman_filter, ridge_regression
 from jepa_ros.bench.pedestrians_metrics import COLUMNS, Scores, confidence, score
-from jepa_ros.bench.pedestrians_plots import draw_examples, draw_reliability
+from jepa_ros.bench.pedestrians_plots import draw_examples, draw_reliability, draw_scenes
 from jepa_ros.bench.pedestrians_scene import COLUMNS as SCENE_COLUMNS
-from jepa_ros.bench.pedestrians_scene import held_out, scene_rows
+from jepa_ros.bench.pedestrians_scene import held_out, scene_rows, telling_instants
 from jepa_ros.bench.pedestrians_tables import read_av2, thinned, windows_of, with_period, with_steps
 from jepa_ros.forecast.loading import load_forecaster
-from jepa_ros.protocols import Forecaster
+from jepa_ros.forecast.scene import BANDS, MODEL, latents_of
+from jepa_ros.protocols import Forecaster, SceneLatents
 from jepa_ros.training.forecaster_data import (
     RECORDINGS_OF_SCENE,
     SCENES,
@@ -37,6 +39,7 @@ from jepa_ros.training.forecaster_data import (
     read_recordings,
     table_of,
 )
+from jepa_ros.training.forecaster_worlds import worlds
 from jepa_ros.types import Tracks
 from jepa_ros.weights import find_weights
 
@@ -124,7 +127,7 @@ def elsewhere(data: Path, av2: Path | None, learned: dict[str, Forecaster]) -> d
     return tables
 
 
-def latency_ms(forecaster: Forecaster, people: int, repeats: int = 300) -> dict[str, float]:
+def latency_ms(forecaster: Forecaster, people: int, scene: SceneLatents | None = None, repeats: int = 300) -> dict[str, float]:
     """Median and 99th percentile of predict() on one core, people walking about a square of 20 m.
 
     `cpu_*` is the time that the core worked on it: what the wall clock shows where nothing else runs.
@@ -135,7 +138,7 @@ def latency_ms(forecaster: Forecaster, people: int, repeats: int = 300) -> dict[
     wall, cpu = [], []
     for _ in range(repeats + 20):
         begin, begin_cpu = time.perf_counter(), time.thread_time()
-        forecaster.predict(tracks)
+        forecaster.predict(tracks, scene)
         cpu.append(1e3 * (time.thread_time() - begin_cpu))
         wall.append(1e3 * (time.perf_counter() - begin))
     figures = {"p50": wall, "p99": wall, "cpu_p50": cpu, "cpu_p99": cpu}
@@ -160,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=Path, help="folder for the reliability diagram and the examples")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    if args.pictures is not None:
+        args.pictures.mkdir(parents=True, exist_ok=True)
     recordings = read_recordings(args.data)
     folder = args.weights or find_weights("eth_ucy_loo/eth.safetensors").parent
     learned = {scene: load_forecaster(folder / f"{scene}.safetensors") for scene in SCENES}
@@ -181,14 +186,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     for title, rows in others.items():
         print_table(title, rows)
     scenes: dict[str, dict[str, float]] = {}
+    facts: dict[str, float] = {}
     if args.worlds:
         with tempfile.TemporaryDirectory() as scratch:
-            scenes = scene_rows(args.cache or Path(scratch), held_out(args.worlds), load_forecaster())
+            places = worlds(args.cache or Path(scratch), held_out(args.worlds))
+        scenes, facts = scene_rows(places, load_forecaster())
+        if args.pictures is not None:
+            draw_scenes(telling_instants(places, load_forecaster(), 4), load_forecaster(), args.pictures / "pedestrians_scenes.png")
         print_table(f"Scene latents, {args.worlds} simulated places never trained on", scenes, SCENE_COLUMNS)
-    latency = {str(people): latency_ms(load_forecaster(), people) for people in (1, 20, 100)}
+        print("\n" + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
+    cluttered = SceneLatents(latents_of((torch.rand(BEV_GRID.rows, BEV_GRID.columns, BANDS) < 0.05).float()), np.eye(4), MODEL)
+    latency = {
+        f"{people}{', scene latents' if scene else ''}": latency_ms(load_forecaster(), people, scene)
+        for scene in (None, cluttered)
+        for people in (1, 20, 100, 200)
+    }
     print("\nLatency of the default on one core, ms: " + json.dumps(latency))
     if args.pictures is not None:
-        args.pictures.mkdir(parents=True, exist_ok=True)
         draw_reliability(scores_ranks(scores), args.pictures / "pedestrians_reliability.png")
         draw_examples(recordings, learned, args.pictures / "pedestrians_examples.png")
     result = {
@@ -199,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "by_scene": {str(noise): rows for noise, rows in by_scene.items()},
         "periods_and_histories": sides,
         "elsewhere": others,
-        "scene_latents": scenes,
+        "scene_latents": {"rows": scenes, **facts},
         "latency_ms": latency,
     }
     print(json.dumps(result))

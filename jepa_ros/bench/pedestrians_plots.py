@@ -10,6 +10,7 @@ import numpy as np
 from jepa_ros.bench.pedestrians_metrics import RANK_SAMPLES
 from jepa_ros.protocols import Forecaster
 from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, TrackTable, table_of
+from jepa_ros.training.forecaster_worlds import CELL_M, World
 from jepa_ros.types import PedestrianForecast, Tracks
 
 matplotlib.use("Agg")  # there may be no display
@@ -50,6 +51,7 @@ def draw_examples(recordings: dict[str, Recording], learned: dict[str, Forecaste
             forecast = learned[scene].predict(Tracks(table.history_m[rows].astype(float), table.seen[rows], 0.4))
             _draw_instant(axes[row, column], table, rows, forecast)
             axes[row, column].set_title(f"{scene}, instant {instant}")
+    figure.suptitle("black: seen, blue: what they then did, red: most likely, orange: the other modes by their probability")
     figure.tight_layout()
     figure.savefig(path, dpi=80)
     plt.close(figure)
@@ -70,4 +72,23 @@ def _draw_instant(axis: plt.Axes, table: TrackTable, rows: np.ndarray, forecast:
         axis.plot(*now[0], "o", color="black", markersize=3)
     axis.set(xlim=(centre[0] - HALF_WIDTH_M, centre[0] + HALF_WIDTH_M), ylim=(centre[1] - HALF_WIDTH_M, centre[1] + HALF_WIDTH_M))
     axis.set_aspect("equal")
-    axis.set_xlabel("black: seen, blue: truth, red: most likely", fontsize=7)
+
+
+def draw_scenes(cases: list[tuple[World, int]], learned: Forecaster, path: Path) -> None:
+    """An instant of each simulated place, forecast from tracks alone (above) and with scene latents; obstacles are grey."""
+    figure, axes = plt.subplots(2, len(cases), figsize=(4.5 * len(cases), 9.4), squeeze=False)
+    for column, (world, instant) in enumerate(cases):
+        table = world.table(0)
+        rows = np.flatnonzero(table.instant == instant)
+        tracks = Tracks(table.history_m[rows].astype(float), table.seen[rows], 0.4)
+        high = world.origin_m + CELL_M * np.array(world.distance_cm.shape[::-1])
+        for row, scene in enumerate((None, world.scene(instant))):
+            axis = axes[row, column]
+            extent = (world.origin_m[0], high[0], world.origin_m[1], high[1])
+            axis.imshow(world.distance_cm <= 0, cmap="Greys", vmin=0, vmax=2.2, origin="lower", extent=extent, interpolation="nearest")
+            _draw_instant(axis, table, rows, learned.predict(tracks, scene))
+            axis.set_title(f"{world.name}: {'tracks alone' if scene is None else 'scene latents'}")
+    figure.suptitle("black: seen, blue: what they then did, red: most likely, orange: the other modes by their probability")
+    figure.tight_layout()
+    figure.savefig(path, dpi=70)
+    plt.close(figure)

@@ -6,17 +6,17 @@ Axes: N scored person and instant, K mode, H future step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from jepa_ros.bench.pedestrians_metrics import Scores, score
+from jepa_ros.forecast.history import HISTORY, HORIZON, STEP_S
 from jepa_ros.forecast.loading import load_forecaster
 from jepa_ros.protocols import Forecaster, SceneLatents
 from jepa_ros.sim.worlds import PLACES
 from jepa_ros.training.forecaster_data import TrackTable, joined
-from jepa_ros.training.forecaster_worlds import World, worlds
-from jepa_ros.types import FloatArray
+from jepa_ros.training.forecaster_worlds import World
+from jepa_ros.types import FloatArray, Tracks
 
 FIRST_SEED = 20_200  # of the range for testing; see jepa_ros.sim
 SPACING_M = 0.1  # at which paths are looked at
@@ -38,9 +38,8 @@ def through_obstacles(world: World, start_m: FloatArray, paths_m: FloatArray) ->
     return (world.distance_m(between) <= 0).any(axis=(-1, -2)).astype(float)
 
 
-def scene_rows(folder: Path, simulated: list[tuple[str, int]], learned: Forecaster) -> dict[str, dict[str, float]]:
-    """The table: tracks alone against scene latents, at these (scenario, seed). `folder` keeps the simulated places."""
-    places = worlds(folder, simulated)
+def scene_rows(places: list[World], learned: Forecaster) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """The table, tracks alone against scene latents; and how much is behind it: windows, the truth through obstacles, the gain in fde."""
     table = joined([place.table(source) for source, place in enumerate(places)])
     keep = (table.seen.sum(axis=1) >= 2) & table.known.all(axis=1)
 
@@ -64,10 +63,24 @@ def scene_rows(folder: Path, simulated: list[tuple[str, int]], learned: Forecast
         for source in range(len(places))
     ]
     alone, scene = (scores[f"learned, {name}"].columns["fde"] for name in ("tracks alone", "scene latents"))
-    rows["truth"] = dict.fromkeys(COLUMNS, 0.0) | {"through": float(np.concatenate(truth).mean())}
     low, high = _interval_of_gain(alone - scene, table.source[keep])
-    rows["gain in fde by scene latents: 95 % interval, places drawn again"] = dict.fromkeys(COLUMNS, 0.0) | {"ade": low, "fde": high}
-    return {title: {name: round(values[name], 4) for name in COLUMNS} for title, values in rows.items()}
+    facts = {"windows": float(keep.sum()), "truth_through": float(np.concatenate(truth).mean()), "fde_gain_low": low, "fde_gain_high": high}
+    return {title: {name: round(values[name], 4) for name in COLUMNS} for title, values in rows.items()}, facts
+
+
+def telling_instants(places: list[World], learned: Forecaster, count: int, every: int = 6) -> list[tuple[World, int]]:
+    """Of `count` places the instants at which most people are led through obstacles where tracks are all that is known."""
+    found = []
+    for place in places:
+        table = place.table(0)
+        for instant in range(HISTORY, len(place.poses) - HORIZON, every):
+            rows = np.flatnonzero(table.instant == instant)
+            if len(rows):
+                paths = learned.predict(Tracks(table.history_m[rows].astype(float), table.seen[rows], STEP_S)).most_likely()
+                found.append((through_obstacles(place, table.history_m[rows, -1], paths).sum(), place, instant))
+    found.sort(key=lambda one: -one[0])
+    best = {place.name: (place, instant) for _, place, instant in reversed(found)}
+    return [best[name] for name in dict.fromkeys(place.name for _, place, _ in found)][:count]
 
 
 def _through(places: list[World], table: TrackTable, keep: np.ndarray, scores: Scores) -> dict[str, float]:
@@ -85,6 +98,7 @@ def _through(places: list[World], table: TrackTable, keep: np.ndarray, scores: S
 
 
 def _interval_of_gain(gain: FloatArray, place: np.ndarray, draws: int = 1000) -> tuple[float, float]:
+    """95 % interval of the mean gain, places drawn again."""
     rng = np.random.default_rng(0)
     sums, counts = np.bincount(place, gain), np.bincount(place)
     drawn = rng.integers(0, len(counts), (draws, len(counts)))

@@ -94,6 +94,7 @@ class SceneAdapter(nn.Module):
             nn.Flatten(),
             nn.Linear(32 * -(-CROP[0] // 4) * -(-CROP[1] // 4), token, bias=False),
         )
+        self.crop.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs; a third faster
         self.gate = nn.Sequential(nn.Linear(config.width, 192), nn.GELU(), nn.Linear(192, token))
         self.hidden = nn.Sequential(nn.Linear(token, 192, bias=False), nn.GELU())
         self.output = nn.Linear(192, config.modes * TERMS, bias=False)
