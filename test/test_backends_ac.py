@@ -20,6 +20,8 @@ from jepa_ros.backends import load_world_model
 from jepa_ros.backends.convert import convert_vjepa2_ac
 from jepa_ros.backends.vjepa2_ac.imagination import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.poses import advance, difference, euler_of, matrix_of
+from jepa_ros.backends.vjepa2_ac.screening import Screen
+from jepa_ros.backends.vjepa2_ac.search import ScoreAll, Scorer, SearchConfig, search
 from jepa_ros.protocols import ActionPlanner
 
 GOLDEN = json.loads((Path(__file__).parent / "resources" / "golden_jepa.json").read_text())
@@ -97,3 +99,25 @@ def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path):
     (tmp_path / "predictor.safetensors").write_bytes((folder / "predictor.safetensors").read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         load_world_model("vjepa2_ac", device="cpu", weights=str(tmp_path))
+
+
+def bowl(actions_BL7: torch.Tensor) -> torch.Tensor:
+    """Smooth, not quadratic, lowest inside the limits."""
+    x = actions_BL7[:, 0, [0, 1, 2, 6]] * torch.tensor([20.0, 20.0, 20.0, 1.3])
+    return 0.7 + 0.01 * (1.0 + (x - torch.tensor([0.3, -0.5, 0.1, 0.4])).square().sum(1)).sqrt() + 0.002 * x.prod(1)
+
+
+def rough(actions_BL7: torch.Tensor) -> torch.Tensor:
+    """Neighbours tell nothing."""
+    return 0.7 + 0.01 * (1e6 * actions_BL7.sum((1, 2))).sin()
+
+
+@pytest.mark.parametrize(
+    ("energy", "iterations", "share"), [(bowl, 4, (0.01, 0.1)), (rough, 1, (0.9, 1.0))], ids=["smooth energies", "rough ones"]
+)
+def test_screening_finds_what_predicting_all_finds_and_predicts_few_where_it_can(energy, iterations, share):
+    config = SearchConfig(iterations=iterations)
+    every, few = Scorer(energy, 16), Scorer(energy, 16)
+    whole, screened = search(every, ScoreAll(every), 1, config), search(few, Screen(few), 1, config)
+    torch.testing.assert_close(screened.actions_L7, whole.actions_L7, atol=1e-6, rtol=0)
+    assert share[0] <= screened.predicted / whole.predicted <= share[1]

@@ -22,7 +22,8 @@ from jepa_ros.backends.checkpoints import Weights, load_strictly
 from jepa_ros.backends.frames import square_image
 from jepa_ros.backends.vjepa2_ac.imagination import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
-from jepa_ros.backends.vjepa2_ac.search import ScoreAll, Scorer, SearchConfig, search
+from jepa_ros.backends.vjepa2_ac.screening import Screen
+from jepa_ros.backends.vjepa2_ac.search import Scorer, SearchConfig, search
 from jepa_ros.config import from_dict
 from jepa_ros.protocols import ActionPlan, ModelSpec
 from jepa_ros.types import FloatArray, Observation
@@ -31,7 +32,10 @@ ENCODER_FILE, PREDICTOR_FILE = "encoder.safetensors", "predictor.safetensors"
 DT_S = 0.25  # trained at 4 frames/s
 HORIZON = 8  # steps ahead; its training clips were no longer
 STATE_WIDTH = 7
-WORKING_SET_BYTES = {"cpu": 2 << 20, "cuda": 4 << 30}  # of one layer over a batch of candidates: a core's share of cache, or of GPU memory
+WORKING_SET_BYTES = {
+    "cpu": 2 << 20,
+    "cuda": 256 << 20,
+}  # of one layer over a batch of candidates: what fits a core's cache, what fills a GPU
 
 
 class VJepa2Ac:
@@ -95,7 +99,7 @@ class VJepa2Ac:
         imagination = Imagination(self._predictor, history_TPD.to(self._device), states)
         goal_PD = goal_PD.to(self._device)
         score = Scorer(lambda actions_BL7: imagination.energy(actions_BL7.to(self._device), goal_PD), self._batch(), deadline_s)
-        found = search(score, ScoreAll(score), steps or self.search.steps, self.search, deadline_s)
+        found = search(score, Screen(score), steps or self.search.steps, self.search, deadline_s)
         message = f"{found.iterations} iterations of CEM, {found.predicted} predictions through {self.spec.name}"
         return ActionPlan(found.actions_L7.numpy(), found.energy, message)
 

@@ -55,6 +55,8 @@ class Found:
 class Judge(Protocol):
     """Finds the best candidates."""
 
+    share: float  # of the candidates that it predicts, as a rule
+
     def best(self, actions_SL7: Tensor, count: int) -> Tensor:
         """(count,) indices of those of the lowest energy. Raises TimeoutError."""
         ...
@@ -100,6 +102,8 @@ class Scorer:
 class ScoreAll:
     """Predicts every candidate."""
 
+    share = 1.0
+
     def __init__(self, score: Scorer) -> None:
         self._score = score
 
@@ -119,7 +123,7 @@ def search(score: Scorer, judge: Judge, steps: int, config: SearchConfig, deadli
     samples = config.samples
     if deadline_s < math.inf:
         score(with_rotation(mean_L4).expand(score.batch, -1, -1))
-        samples = min(samples, max(2 * config.elites, score.afford(config.iterations + 1)))
+        samples = min(samples, max(2 * config.elites, int(score.afford(config.iterations + 1) / judge.share)))
     finished = 0
     for _ in range(config.iterations):
         actions_SL7 = draw(mean_L4, deviation_L4, samples, config, generator)
