@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from jepa_ros.ros.planner_inputs import Came, Heard
 from jepa_ros.ros.planner_services import PlannerServices
 from jepa_ros.ros.planner_session import PlannerSession
+from jepa_ros.ros.planner_worker import Lateness
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 
@@ -20,7 +21,7 @@ def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[Dia
     """The node, its inputs, and what came of its requests."""
     statuses = [_status("node", OK if lifecycle == "active" else WARN, lifecycle, {"lifecycle": lifecycle})]
     if session is not None:
-        statuses += [_inputs_status(session.inputs.heard()), _requests_status(session.services)]
+        statuses += [_inputs_status(session.inputs.heard()), _requests_status(session.services, session.lateness)]
         if session.controller is not None:
             state = session.controller.state
             statuses.append(_status("controller", WARN if state.startswith(("stopped", "braking")) else OK, state, {}))
@@ -35,11 +36,12 @@ def _inputs_status(heard: Heard) -> DiagnosticStatus:
     return _status("inputs", WARN if silent else OK, message, {**values, "latents_kept": len(heard.latents)})
 
 
-def _requests_status(services: PlannerServices) -> DiagnosticStatus:
+def _requests_status(services: PlannerServices, lateness: Lateness) -> DiagnosticStatus:
     times_ms = 1e3 * np.array(services.times_s)
     values: dict[str, Any] = {f"answered.{name}": count for name, count in sorted(services.statuses.items())}
     if len(times_ms):
         values |= {"time.p50_ms": float(np.percentile(times_ms, 50)), "time.p99_ms": float(np.percentile(times_ms, 99))}
+    values |= {f"late.{name}_ms": late_ms for name, late_ms in lateness.percentiles_ms().items()}
     failed = services.statuses["INTERNAL_ERROR"]
     message = f"{failed} requests failed by a fault of ours" if failed else f"{services.statuses.total()} requests answered"
     return _status("requests", WARN if failed else OK, message, values)

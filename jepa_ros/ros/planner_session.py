@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from jepa_ros.ros.controller import Controller
 from jepa_ros.ros.planner_inputs import PlannerInputs
 from jepa_ros.ros.planner_scene import SceneReader
 from jepa_ros.ros.planner_services import PlannerNodeConfig, PlannerServices, refused
-from jepa_ros.ros.planner_worker import DeadlineWorker
+from jepa_ros.ros.planner_worker import DeadlineWorker, Lateness
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus
 
@@ -35,6 +36,7 @@ class PlannerSession:
     def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], publish_path: Callable[[Path], None]) -> None:
         """Loads the model and warms the planner up. Raises whatever a back-end raises."""
         self.active = False
+        self.lateness = Lateness()
         self._node = node
         self._config = config
         torch.set_num_threads(config().threads)
@@ -76,6 +78,7 @@ class PlannerSession:
 
     def _server(self, kind: Any) -> Any:
         async def serve(request: Any, response: Any) -> Any:
+            received_s = time.monotonic()
             deadline_s = request.deadline or self._config().default_deadline_s
             if not self.active:
                 return refused(kind, PlanStatus.NOT_ACTIVE, "the planner node is not active: activate it")
@@ -83,11 +86,13 @@ class PlannerSession:
                 return refused(
                     kind, PlanStatus.INVALID_REQUEST, f"deadline = {deadline_s}: give more than {ANSWER_S} s, or 0 for the default"
                 )
-            return await self._worker.submit(
+            answer = await self._worker.submit(
                 lambda left_s: self.services.answer(kind, request, left_s),
                 lambda: refused(kind, PlanStatus.TIMEOUT, f"no answer was ready within {deadline_s:.3f} s"),
                 deadline_s - ANSWER_S,
             )
+            self.lateness.add(time.monotonic() - received_s - deadline_s)
+            return answer
 
         return serve
 

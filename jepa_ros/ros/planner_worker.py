@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from rclpy.task import Future
 
 JOIN_S = 30.0
+KEPT = 10_000  # answers that percentiles are taken over
 
 
 @dataclass(eq=False)
@@ -23,6 +26,21 @@ class _Job:
     due_s: float  # steady clock
     future: Future = field(default_factory=Future)
     taken: bool = False
+
+
+class Lateness:
+    """How much later than their deadline answers were handed over, s; 0 for those in time."""
+
+    def __init__(self) -> None:
+        self._late_s: deque[float] = deque(maxlen=KEPT)
+
+    def add(self, late_s: float) -> None:
+        self._late_s.append(max(0.0, late_s))
+
+    def percentiles_ms(self) -> dict[str, float]:
+        """Of the newest answers; empty where there was none."""
+        late_ms = 1e3 * np.array(self._late_s)
+        return {f"p{share:g}": float(np.percentile(late_ms, share)) for share in (50, 99, 99.9, 100)} if len(late_ms) else {}
 
 
 class DeadlineWorker:
