@@ -1,9 +1,9 @@
 """Finds the best of many candidates while predicting few of them.
 
 The energy of an action is a smooth function of a handful of numbers, and a forward pass per candidate is a dear way to read it. A
-Gaussian process over all energies known so far tells for each candidate what its energy will be and how sure that is. Only candidates that may
-belong to the best go through the predictor, until none is left in doubt: every energy that decides anything is the predictor's own. Where energies
-are not smooth, the process is unsure of everything and everything is predicted.
+Gaussian process over all energies known so far tells for each candidate what its energy will be and how sure that is. Only candidates
+that may belong to the best go through the predictor, until none is left in doubt: every energy that decides anything is the predictor's
+own. Where energies are not smooth, the process is unsure of everything and everything is predicted.
 
 Axes: S candidate, K known energy, X number that describes a candidate (4 for each planned step).
 """
@@ -55,8 +55,9 @@ class Screen:
         terms = (point_SX.shape[1] + 1) * (point_SX.shape[1] + 2) // 2
         first = max(CONTROLS, count, 2 * terms - len(self._energy_K))
         energy = self._predict(torch.arange(min(first, len(point_SX))), actions_SL7, point_SX, energy_S)
-        if energy.max() - energy.min() < 4 * ROUNDING * energy.abs().max():
-            return  # candidates so alike that float32 cannot tell them apart
+        alike = energy.max() - energy.min() < 4 * ROUNDING * energy.abs().max()  # more than float32 can tell apart
+        if alike or first >= len(point_SX):
+            return
         shape = self._fit(point_SX)
         while True:
             mean_S, sigma_S = self._process(point_SX, shape)
