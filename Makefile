@@ -35,12 +35,13 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-grip bench-world-model bench-pedestrians bench-people bench-planning-latency
+BENCHES := bench-grip bench-world-model bench-pedestrians bench-people bench-planning-latency bench-ac-planning
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa foresees, against persistence (ARGS="--bags BAG ...")
 bench-pedestrians: ## pedestrian forecasts on ETH/UCY, against constant velocity (ARGS="--data DIR")
 bench-people: ## detection and tracking of people in a bag (ARGS="BAG")
 bench-planning-latency: ## how long a plan takes
+bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
 bench-grip: ## a gripper learned from images: goals reached, grips foretold; trains for half an hour, resumable (ARGS="--out DIR")
 $(BENCHES): bench-%: build
 	@$(RUN) python -m jepa_ros.bench.$(subst -,_,$*) $(ARGS)

@@ -98,16 +98,17 @@ class VJepa2Ac:
             )
         imagination = Imagination(self._predictor, history_TPD.to(self._device), states)
         goal_PD = goal_PD.to(self._device)
-        score = Scorer(lambda actions_BL7: imagination.energy(actions_BL7.to(self._device), goal_PD), self._batch(), deadline_s)
+        batch = batch_size(self._predictor.config, self._device.type)
+        score = Scorer(lambda actions_BL7: imagination.energy(actions_BL7.to(self._device), goal_PD), batch, deadline_s)
         found = search(score, Screen(score), steps or self.search.steps, self.search, deadline_s)
         message = f"{found.iterations} iterations of CEM, {found.predicted} predictions through {self.spec.name}"
         return ActionPlan(found.actions_L7.numpy(), found.energy, message)
 
-    def _batch(self) -> int:
-        """Candidates that are predicted at once."""
-        sizes = self._predictor.config
-        widest = 4 * 4 * sizes.width * (sizes.grid**2 + sizes.conditioning_tokens)  # bytes: the inner layer of an MLP, float32
-        return max(1, WORKING_SET_BYTES.get(self._device.type, WORKING_SET_BYTES["cuda"]) // widest)
+
+def batch_size(sizes: PredictorConfig, device_type: str) -> int:
+    """Candidates that are predicted at once."""
+    widest = 4 * 4 * sizes.width * (sizes.grid**2 + sizes.conditioning_tokens)  # bytes: the inner layer of an MLP, float32
+    return max(1, WORKING_SET_BYTES.get(device_type, WORKING_SET_BYTES["cuda"]) // widest)
 
 
 def load(device: str, weights: str = "", **options: Any) -> VJepa2Ac:
