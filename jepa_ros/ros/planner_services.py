@@ -44,6 +44,7 @@ class PlannerNodeConfig:
     )
     autostart: bool = param(False, "configure and activate without being told to")
     threads: int = param(1, "torch threads of this process; more than one seldom helps a search of this size", at_least=1, at_most=256)
+    nice: int = param(-10, "scheduling priority of this process, where the system allows it; 0 = like any other", at_least=-20, at_most=19)
     default_deadline_s: float = param(
         0.2, "for requests that name none, s from their arrival", at_least=0.01, at_most=60.0, read_only=False
     )

@@ -5,6 +5,7 @@ One thread plans, the most urgent request first; another only watches the clock 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -16,6 +17,10 @@ import numpy as np
 from rclpy.task import Future
 
 JOIN_S = 30.0
+ANSWER_S = 0.004  # kept free before each deadline for the way of the answer, at least
+MOST_ANSWER_S = 0.06  # and at most, on a machine that is too busy
+ANSWER_MEMORY_S = 3.0  # what was slow longer ago than this says nothing of now
+READING = 1.5  # a request waits for the executor about half as long as an answer does
 KEPT = 10_000  # answers that percentiles are taken over
 
 
@@ -26,6 +31,7 @@ class _Job:
     due_s: float  # steady clock
     future: Future = field(default_factory=Future)
     taken: bool = False
+    ready_s: float = math.inf
 
 
 class Lateness:
@@ -43,11 +49,33 @@ class Lateness:
         return {f"p{share:g}": float(np.percentile(late_ms, share)) for share in (50, 99, 99.9, 100)} if len(late_ms) else {}
 
 
+class AnswerTime:
+    """How long before its deadline an answer must be ready: as long as answers took of late to get out.
+
+    On a busy machine threads wait for a processor, and for each other: what is aimed at the deadline itself then comes late.
+    """
+
+    def __init__(self) -> None:
+        self._slowest: deque[tuple[float, float]] = deque()  # (when, how long), each slower than all that came after it
+
+    def add(self, took_s: float, now_s: float) -> None:
+        while self._slowest and self._slowest[-1][1] <= took_s:
+            self._slowest.pop()
+        self._slowest.append((now_s, took_s))
+
+    def needed_s(self, now_s: float) -> float:
+        while self._slowest and self._slowest[0][0] < now_s - ANSWER_MEMORY_S:
+            self._slowest.popleft()
+        slowest_s = self._slowest[0][1] if self._slowest else 0.0
+        return min(max(ANSWER_S, READING * slowest_s), MOST_ANSWER_S)
+
+
 class DeadlineWorker:
     """Runs until `close()`. `wake` is called after each answer, so that an executor looks at what awaits it."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
+        self._answer_time = AnswerTime()  # of the executor's thread alone
         self._changed = threading.Condition()
         self._jobs: list[_Job] = []
         self._closed = False
@@ -55,13 +83,29 @@ class DeadlineWorker:
         for thread in self._threads:
             thread.start()
 
+    async def ask(self, work: Callable[[float], Any], late: Callable[[], Any], deadline_s: float) -> Any:
+        """`submit`, awaited in the executor: ready so long before the deadline that the answer can be out when it comes."""
+        job = self._add(work, late, deadline_s - self._answer_time.needed_s(time.monotonic()))
+        answer = await job.future
+        now_s = time.monotonic()
+        self._answer_time.add(now_s - min(job.ready_s, job.due_s), now_s)
+        return answer
+
     def submit(self, work: Callable[[float], Any], late: Callable[[], Any], deadline_s: float) -> Future:
         """A future of `work(seconds left)`, or of `late()` where that is not done `deadline_s` from now. Neither may raise."""
-        job = _Job(work, late, time.monotonic() + deadline_s)
+        return self._add(work, late, deadline_s).future
+
+    def _add(self, work: Callable[[float], Any], late: Callable[[], Any], deadline_s: float) -> _Job:
+        now_s = time.monotonic()
+        job = _Job(work, late, now_s + deadline_s)
+        if deadline_s <= 0.0:
+            job.ready_s = now_s
+            job.future.set_result(late())
+            return job
         with self._changed:
             self._jobs.append(job)
             self._changed.notify_all()
-        return job.future
+        return job
 
     def close(self) -> None:
         """Answer what is open as late, end the threads. Raises RuntimeError where the planning does not end."""
@@ -82,7 +126,9 @@ class DeadlineWorker:
                 return  # the other thread was first
             self._jobs.remove(job)
             self._changed.notify_all()
-        job.future.set_result(make())
+        answer = make()
+        job.ready_s = time.monotonic()
+        job.future.set_result(answer)
         self._wake()
 
     def _plan(self) -> None:

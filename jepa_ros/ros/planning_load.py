@@ -43,6 +43,7 @@ from jepa_ros.planning.crowd import crowd_scene
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.node_process import NodeProcess
+from jepa_ros.ros.planner_services import PlannerNodeConfig
 from jepa_ros.srv import Imagine, PlanPath
 from jepa_ros.types import PlanStatus
 
@@ -52,7 +53,7 @@ IMAGINE_SHARE = 0.2
 CANDIDATES, STEPS = 16, 12
 PATIENCE_S = 5.0  # an answer that is later than this is none
 SETTLED = 0.1  # share of the requests after which memory is first looked at
-INSTRUMENT_NICE = -10  # of the clients, where it is allowed: what keeps them waiting for a processor is not the planner's lateness
+INSTRUMENT_NICE = -10  # of clients and crowd, where it is allowed: what keeps them waiting is not the planner's lateness
 FRAMES = conversions.Frames()
 
 
@@ -69,8 +70,7 @@ class Asked:
 def client(number: int, requests: int, results: Connection) -> None:
     """Ask `requests` times; a process of its own."""
     generator = random.Random(number)
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, INSTRUMENT_NICE)
+    prefer_this_thread()
     gc.disable()  # a pause here would be taken for the planner's
     rclpy.init()
     node = Node(f"load_client_{number}")
@@ -79,6 +79,7 @@ def client(number: int, requests: int, results: Connection) -> None:
     clients = {"plan_path": node.create_client(PlanPath, "/planner/plan_path"), "imagine": node.create_client(Imagine, "/planner/imagine")}
     for one in clients.values():
         one.wait_for_service()
+    time.sleep(1.0)  # that we know the planner does not mean that it knows us
     for _ in range(requests):
         deadline_s = generator.uniform(*DEADLINES_S)
         kind = "imagine" if generator.random() < IMAGINE_SHARE else "plan_path"
@@ -91,6 +92,11 @@ def client(number: int, requests: int, results: Connection) -> None:
         results.send(Asked(kind, deadline_s, took_s if future.done() else float("inf"), status))
     node.destroy_node()
     rclpy.try_shutdown()
+
+
+def prefer_this_thread() -> None:
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INSTRUMENT_NICE)
 
 
 def path_request(generator: random.Random, deadline_s: float) -> PlanPath.Request:
@@ -122,7 +128,7 @@ class Crowd:
         self._said = 0
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
     @staticmethod
@@ -140,6 +146,10 @@ class Crowd:
         self._executor.shutdown()
         self._thread.join(5.0)
         self._node.destroy_node()
+
+    def _spin(self) -> None:
+        prefer_this_thread()
+        self._executor.spin()
 
     def _say(self) -> None:
         self._said += 1
@@ -228,7 +238,13 @@ def report(asked: list[Asked], memory_mb: tuple[float, float], diagnostics: dict
     statuses = {kind: dict(Counter(one.status for one in asked if one.kind == kind)) for kind in kinds}
     print(f"statuses: {statuses}; memory of the node {memory_mb[0]:.1f} -> {memory_mb[1]:.1f} MB")
     unanswered = sum(one.status == "UNANSWERED" for one in asked)
-    about = {"requests": len(asked), "clients": arguments.clients, "load": arguments.load, "machine": platform.processor()}
+    about = {
+        "requests": len(asked),
+        "clients": arguments.clients,
+        "load": arguments.load,
+        "nice": arguments.nice,
+        "machine": platform.processor(),
+    }
     found = {"late_ms": rows, "service": service, "statuses": statuses, "unanswered": unanswered, "memory_mb": memory_mb}
     print(json.dumps({"bench": "planning_load", **about, "cores": os.cpu_count(), **found}))
 
@@ -238,13 +254,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--load", type=int, default=0, help="processes that keep the machine busy (default: %(default)s)")
+    parser.add_argument(
+        "--nice", type=int, default=PlannerNodeConfig().nice, help="of the planner; 0 = as without the right (default: %(default)s)"
+    )
     parser.add_argument("--people", type=int, default=20)
     parser.add_argument("--model", default="scene_jepa", help="back-end that imagines (default: %(default)s)")
     arguments = parser.parse_args(argv)
     multiprocessing.set_start_method("spawn")
     spec = load_world_model(arguments.model, device="cpu").spec
     rclpy.init()
-    parameters: dict[str, Any] = {"autostart": True, "model": arguments.model}
+    parameters: dict[str, Any] = {"autostart": True, "model": arguments.model, "nice": arguments.nice}
     with tempfile.TemporaryDirectory() as folder, NodeProcess("planner", parameters, Path(folder)) as planner:
         crowd = Crowd(arguments.people, spec)
         try:
