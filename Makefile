@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 BAG ?=
 MODEL ?=
+WEIGHTS ?=
 OUT ?= demo_out
 ARGS ?=
 
@@ -17,8 +18,8 @@ build: ## set up .venv and build the workspace in .ros; repeats only what change
 	@scripts/setup.sh
 
 .PHONY: demo
-demo: build ## play a bag into the running nodes: pictures, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name)
-	@$(RUN) python -m jepa_ros.ros.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)')
+demo: build ## play a bag into the running nodes: pictures, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name, WEIGHTS=path)
+	@$(RUN) python -m jepa_ros.ros.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 .PHONY: test
 test: lint ## everything that CI checks: lint, types, unit tests, then nodes over DDS
@@ -35,16 +36,21 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-grip bench-world-model bench-pedestrians bench-people bench-planning-latency bench-ac-planning
+BENCHES := bench-grip bench-world-model bench-pedestrians bench-people bench-planning bench-planning-latency bench-ac-planning
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa foresees, against persistence (ARGS="--bags BAG ...")
 bench-pedestrians: ## pedestrian forecasts on ETH/UCY, against constant velocity (ARGS="--data DIR")
 bench-people: ## detection and tracking of people in a bag (ARGS="BAG")
+bench-planning: ## driving through crowds, closed loop, against four other ways to drive; resumable (ARGS="--tracks DIR --episodes N")
 bench-planning-latency: ## how long a plan takes
 bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
 bench-grip: ## a gripper learned from images: goals reached, grips foretold; trains for half an hour, resumable (ARGS="--out DIR")
 $(BENCHES): bench-%: build
 	@$(RUN) python -m jepa_ros.bench.$(subst -,_,$*) $(ARGS)
+
+.PHONY: bench-planning-load
+bench-planning-load: build ## 10,000 requests with random deadlines to the planner node: how late the answers are (ARGS="--load 4")
+	@$(RUN) python -m jepa_ros.ros.planning_load $(ARGS)
 
 .PHONY: clean
 clean: ## remove the built workspace, caches and demo output; .venv stays

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +70,7 @@ class Simulation:
         self.ego_yaw_rate_radps = 0.0
         self._hold_until_s = 0.0
         self._command: tuple[float, float] | None = None
+        self.blocked_by: str | None = None  # person | vehicle | wall that a commanded ego ran into in the last substep
         self.model = compile_model(self.layout, self.crowd, self.vehicles, look_rng)
         self.data = mujoco.MjData(self.model)
         self._pose()
@@ -78,9 +81,13 @@ class Simulation:
 
     def step(self, dt_s: float) -> None:
         """Advance by dt_s in substeps of at most 0.05 s."""
+        self.advance(dt_s)
+        self._pose()
+
+    def advance(self, dt_s: float) -> None:
+        """`step` for whoever needs no sensors at the end: the bodies stay where they are."""
         for _ in range(max(1, round(dt_s / SUBSTEP_S))):
             self._substep(dt_s / max(1, round(dt_s / SUBSTEP_S)))
-        self._pose()
 
     def world_from_base(self) -> FloatArray:
         """(4, 4) the true pose of the ego."""
@@ -115,6 +122,18 @@ class Simulation:
         for i, (x, y, yaw) in enumerate(self.layout.parked):
             found.append(Agent(1000 + i, "car", np.array([x, y, 0.75]), yaw, np.array([4.3, 1.8, 1.5]), np.zeros(2)))
         return found
+
+    @contextmanager
+    def person_at(self, person: int, position_m: FloatArray) -> Iterator[None]:
+        """For the length of a with-block, somebody (an index into the crowd's arrays) stands at (2,) m: for events that cannot be."""
+        before = self.crowd.positions_m[person].copy()
+        self.crowd.positions_m[person] = position_m
+        self._pose()
+        try:
+            yield
+        finally:
+            self.crowd.positions_m[person] = before
+            self._pose()
 
     def _pose(self) -> None:
         pose_bodies(self.data, self.layout, self.crowd, self.vehicles)
@@ -155,18 +174,26 @@ class Simulation:
         yaw = before[2] + rate * dt_s
         moved = self.ego.speed_mps * dt_s * np.array([np.cos(yaw), np.sin(yaw)])
         self.ego.pose = np.array([*(before[:2] + moved), yaw])
-        if self._touches():
+        self.blocked_by = self._touched()
+        if self.blocked_by:
             self.ego.pose, self.ego.speed_mps = before, 0.0
 
-    def _touches(self) -> bool:
+    def _touched(self) -> str | None:
+        """What kind of thing the ego would overlap: the one that it overlaps most."""
         radius = self.ego.measures.disc_radius_m
         discs = self.ego.discs()
         walls = self.layout.obstacles
         start, way = walls.segments_m[:, 0], walls.segments_m[:, 1] - walls.segments_m[:, 0]
         share = np.einsum("dsk,sk->ds", discs[:, None] - start, way) / np.maximum(np.einsum("sk,sk->s", way, way), 1e-9)
         nearest = start + np.clip(share, 0, 1)[..., None] * way
-        gaps = [np.linalg.norm(discs[:, None] - nearest, axis=2).ravel() - radius]
-        gaps.append((np.linalg.norm(discs[:, None] - walls.discs_m[:, :2], axis=2) - walls.discs_m[:, 2]).ravel() - radius)
-        gaps.append(np.linalg.norm(discs[:, None] - self.crowd.positions_m, axis=2).ravel() - radius - RADIUS_M)
-        gaps += [np.linalg.norm(discs[:, None] - v.discs(), axis=2).ravel() - radius - v.measures.disc_radius_m for v in self.vehicles]
-        return bool(np.concatenate(gaps).min(initial=np.inf) < 0.0)
+        wall = np.linalg.norm(discs[:, None] - nearest, axis=2) - radius
+        pillar = np.linalg.norm(discs[:, None] - walls.discs_m[:, :2], axis=2) - walls.discs_m[:, 2] - radius
+        person = np.linalg.norm(discs[:, None] - self.crowd.positions_m, axis=2) - radius - RADIUS_M
+        vehicle = [np.linalg.norm(discs[:, None] - v.discs(), axis=2).min() - radius - v.measures.disc_radius_m for v in self.vehicles]
+        gaps = {
+            "wall": min(wall.min(initial=np.inf), pillar.min(initial=np.inf)),
+            "person": person.min(initial=np.inf),
+            "vehicle": min(vehicle, default=np.inf),
+        }
+        kind = min(gaps, key=lambda name: gaps[name])
+        return kind if gaps[kind] < 0.0 else None

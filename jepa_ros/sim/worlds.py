@@ -1,4 +1,4 @@
-"""Places made from a seed: `street`, `crossing`, `corridor`, `hall` and `square`. Every measure that can vary does."""
+"""Places made from a seed: `street`, `crossing`, `corridor`, `hall`, `square` and `doorway`. Every measure that can vary does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jepa_ros.sim.doorway import doorway
 from jepa_ros.sim.indoor import corridor, hall
 from jepa_ros.sim.layout import Layout
 from jepa_ros.sim.outdoor import crossing, street
@@ -19,8 +20,8 @@ SCENARIOS: dict[str, Callable[[int, np.random.Generator], Layout]] = {
 }
 
 
-# A square is a kind of place that no set of training bags holds: for recorded tracks, and for judging on something new.
-PLACES = SCENARIOS | {"square": square}
+# Kinds of place that no set of training bags holds: for recorded tracks, and for judging on something new.
+PLACES = SCENARIOS | {"square": square, "doorway": doorway}
 
 
 def make_layout(scenario: str, seed: int) -> Layout:

@@ -1,0 +1,61 @@
+"""The closed-loop bench: what it counts, and that a drive is the same each time."""
+
+import numpy as np
+import pytest
+
+from jepa_ros.bench.closed_loop_drive import Watch, drive
+from jepa_ros.bench.closed_loop_methods import fork
+from jepa_ros.bench.closed_loop_report import wilson
+from jepa_ros.bench.closed_loop_worlds import Episode, episodes, make_world
+from jepa_ros.bench.planning import load
+
+EPISODE = Episode("doorway", "low", 40_003)
+
+
+def test_the_same_episode_is_the_same_drive() -> None:
+    one, two = (drive(EPISODE, "stop and go", None) for _ in range(2))
+    assert (one.time_s, one.length_m, one.nearest_m) == (two.time_s, two.length_m, two.nearest_m)
+    assert 9.0 <= one.length_optimum_m <= 27.0
+
+
+def test_who_drives_into_a_person_is_at_fault_and_who_stands_is_not() -> None:
+    simulation = make_world(EPISODE, None).simulation
+    watch = Watch(simulation)
+    ahead = np.array([np.cos(simulation.ego.pose[2]), np.sin(simulation.ego.pose[2])])
+    simulation.crowd.step = lambda dt_s, movers=None: None  # nobody steps aside
+    simulation.crowd.positions_m[0] = simulation.ego.pose[:2] + 1.5 * ahead
+    simulation.command(1.0, 0.0)
+    touched = []
+    for _ in range(60):
+        simulation.step(0.05)
+        touched.append(watch.look(0))
+    assert [what for what in touched if what] == ["person"]
+    simulation.command(0.0, 0.0)
+    for position in (*(30 * [3.0]), 0.6):
+        simulation.crowd.positions_m[0] = simulation.ego.pose[:2] + position * ahead
+        simulation.step(0.05)
+        watch.look(0)
+    outcome = watch.outcome(EPISODE, "", False, 1.0, 1.0, 0.0)
+    assert (outcome.at_fault, outcome.hit_by) == (1, 1)
+
+
+def test_a_fork_goes_on_as_its_original_will() -> None:
+    simulation = make_world(Episode("hall", "medium", 40_002), None).simulation
+    other = fork(simulation)
+    other.advance(2.0)
+    before = simulation.crowd.positions_m.copy()
+    simulation.advance(2.0)
+    assert np.abs(before - simulation.crowd.positions_m).max() > 0.5
+    assert np.array_equal(other.crowd.positions_m, simulation.crowd.positions_m)
+
+
+def test_wilson_intervals() -> None:
+    assert wilson(0, 50)[0] == 0.0
+    assert wilson(0, 50)[1] == pytest.approx(0.0714, abs=1e-3)
+    assert wilson(45, 50) == pytest.approx((0.786, 0.957), abs=1e-3)
+
+
+def test_places_take_turns_and_a_broken_line_is_driven_again(tmp_path) -> None:
+    assert [episode.place for episode in episodes(7, "low", recorded=True)][5:] == ["recorded", "corridor"]
+    (tmp_path / "episodes.jsonl").write_text('{"place": "ha')
+    assert load(tmp_path / "episodes.jsonl") == {}
