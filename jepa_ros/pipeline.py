@@ -99,7 +99,8 @@ class WorldModelPipeline:
                 cameras=(camera,) if "camera" in self.spec.inputs else (),
             )
         )
-        self.forecaster.predict(Tracks(np.zeros((1, 8, 2)), np.ones((1, 8), bool), dt_s=0.4))  # nobody is tracked after one step
+        nothing = SceneLatents(torch.zeros(self.spec.latent_shape), np.eye(4), self.spec.name)
+        self.forecaster.predict(Tracks(np.zeros((1, 8, 2)), np.ones((1, 8), bool), dt_s=0.4), nothing)  # nobody is tracked after one step
         self.reset()
 
     @torch.inference_mode()

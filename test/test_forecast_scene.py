@@ -104,8 +104,8 @@ def test_the_map_is_what_the_world_model_states():
     returns = returns_map(SceneLatents(latents, np.eye(4), MODEL))
     assert sorted(tuple(cell) for cell in returns.nonzero().tolist()) == [(64, 71, 0), (64, 71, 1), (74, 44, 3)]
     torch.testing.assert_close(returns_map(SceneLatents(latents_of(clutter()), np.eye(4), MODEL)), clutter())
-    split = split_people(returns, np.array([[3.1, 0.1], [60.0, 0.0]]))
-    assert split.nonzero().tolist() == [[64, 71, BANDS], [74, 44, 3]]
+    split = split_people(returns, np.array([[3.1, 0.1], [-7.9, 4.1], [60.0, 0.0]]))
+    assert split.nonzero().tolist() == [[64, 71, BANDS], [74, 44, 3]]  # nobody is taller than 2 m
 
 
 def test_an_adapter_is_saved_with_its_forecaster(forecaster, tmp_path):

@@ -26,7 +26,8 @@ MODEL = "scene_jepa"
 ALL_BANDS = len(HEIGHT_BANDS_M) - 1
 BANDS = ALL_BANDS - 1  # the lowest band is the ground, which is everywhere
 CHANNELS = BANDS + 1  # the last: returns that may be those of a tracked person, who is no wall
-PERSON_M = 0.5  # returns this near to a tracked person may be his
+PERSON_M = 0.5  # returns this near to a tracked person may be his,
+PERSON_BANDS = BANDS - 1  # but for those above 2 m: beside him stands a wall or a pillar
 SPACING_M = BEV_GRID.resolution_m
 AHEAD, BEHIND, ASIDE = 21, 3, 10  # points of the crop: 8.4 m, 1.2 m, 4.0 m
 
@@ -59,7 +60,7 @@ def latents_of(returns_YXB: Tensor) -> Tensor:
 
 
 def split_people(returns_YXB: Tensor, people_m: np.ndarray) -> Tensor:
-    """(Y, X, CHANNELS): the returns without those within PERSON_M of somebody at (P, 2) in the anchor frame; then those, of any height."""
+    """(Y, X, CHANNELS): the returns without those that may be of somebody at (P, 2) in the anchor frame; then those, of any height."""
     reach = int(np.ceil(PERSON_M / SPACING_M))
     offset = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
     cell = np.floor((people_m - np.array(BEV_GRID.origin_m)) / SPACING_M).astype(np.int64)[:, None] + offset
@@ -68,8 +69,8 @@ def split_people(returns_YXB: Tensor, people_m: np.ndarray) -> Tensor:
     near &= (cell >= 0).all(axis=-1) & (cell < (BEV_GRID.columns, BEV_GRID.rows)).all(axis=-1)
     x, y = torch.from_numpy(cell[near]).unbind(-1)
     split = F.pad(returns_YXB, (0, 1))
-    split[y, x, -1] = returns_YXB[y, x].amax(dim=-1)
-    split[y, x, :-1] = 0.0
+    split[y, x, -1] = returns_YXB[y, x, :PERSON_BANDS].amax(dim=-1)
+    split[y, x, :PERSON_BANDS] = 0.0
     return split
 
 

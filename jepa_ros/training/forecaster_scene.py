@@ -1,7 +1,7 @@
 """Teach a trained forecaster what surroundings do: `python -m jepa_ros.training.forecaster_scene --forecaster FILE --cache DIR`.
 
 The forecaster stays as it is; a `SceneAdapter` beside it learns, from simulated places and from your own bags, what the scene latents
-change in its forecasts. Without latents the forecaster then says exactly what it said before.
+change in its forecasts. Without latents the forecaster then says exactly what it said before. One that has an adapter already is taught on.
 
 Axes: B sample, G point of a crop, K mode, H future step.
 """
@@ -42,12 +42,13 @@ class SceneTrainConfig:
     """How the adapter is trained."""
 
     steps: int = param(4000, "optimiser steps", at_least=1)
-    batch: int = param(192, "samples a step", at_least=2)
+    batch: int = param(128, "samples a step", at_least=2)
     learning_rate: float = param(1.5e-3, "peak of the one-cycle schedule", at_least=0.0)
     weight_decay: float = param(0.02, "AdamW", at_least=0.0)
     average: float = param(0.995, "exponential moving average of the weights", at_least=0.0, at_most=0.9999)
-    obstacles: float = param(40.0, "weight of paths through obstacles", at_least=0.0)
+    obstacles: float = param(12.0, "weight of paths through obstacles", at_least=0.0)
     clearance_m: float = param(0.25, "paths nearer to an obstacle cost", at_least=0.0, at_most=1.0)
+    deepest_m: float = param(0.5, "paths deeper inside an obstacle cost no more", at_least=0.0, at_most=1.0)
     seed: int = 0
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(scale_low=0.8, scale_high=1.25))
     loss: LossConfig = field(default_factory=lambda: LossConfig(latent=0.0))
@@ -117,6 +118,8 @@ class SceneTrainer:
         torch.manual_seed(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.adapter = SceneAdapter(base.network.config)
+        if base.adapter is not None:
+            self.adapter.load_state_dict(base.adapter.state_dict())
         self.averaged = SceneAdapter(base.network.config)
         self.averaged.load_state_dict(self.adapter.state_dict())
         self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -150,11 +153,11 @@ class SceneTrainer:
         return points / batch.world.view(shape) + self.origin[rows].double().view(shape)
 
     def _obstacles(self, batch: Batch, rows: Tensor, encoded: Encoded, means: Tensor, logits: Tensor) -> Tensor:
-        """How deep paths reach into obstacles: half by the most likely path, half by all modes by their probability."""
+        """How deep paths reach into obstacles at worst: half by the most likely path, half by all modes by their probability."""
         halfway = torch.cat((0.5 * means[:, :, :1], 0.5 * (means[:, :, 1:] + means[:, :, :-1])), dim=2)
         paths = encoded.frames.to_world(torch.cat((halfway, means), dim=2))
         depth = self.config.clearance_m - self.surroundings.distance_m(self.source[rows], self._fixed(batch, rows, paths))
-        cost = depth.clamp(min=0.0).mean(dim=2)
+        cost = depth.amax(dim=2).clamp(0.0, self.config.clearance_m + self.config.deepest_m)
         return (0.5 * cost[:, 0] + 0.5 * (cost * logits.detach().softmax(dim=1)).sum(dim=1)).mean()
 
     def train_step(self) -> dict[str, float]:
@@ -253,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "loss": {name: round(value, 4) for name, value in trainer.running.items()},
         "version": __version__,
     }
-    LearnedForecaster(base.network, base.calibration, trainer.averaged).save(args.out, facts | {"scene": about})
+    LearnedForecaster(base.network, base.calibration, trainer.averaged).save(args.out, facts | {"scene": [*facts.get("scene", []), about]})
     print(json.dumps({"out": str(args.out), "seconds": about["seconds"], "loss": about["loss"]}))
 
 
