@@ -24,6 +24,7 @@ from jepa_ros.planning.imagination import imagine
 from jepa_ros.planning.people import people_future
 from jepa_ros.protocols import WorldModel
 from jepa_ros.ros.controller import Controller
+from jepa_ros.ros.nav2 import offer_to_nav2
 from jepa_ros.ros.planner_inputs import PlannerInputs
 from jepa_ros.ros.planner_scene import SceneReader
 from jepa_ros.ros.planner_services import PlannerNodeConfig, PlannerServices, refused
@@ -75,6 +76,8 @@ class PlannerSession:
             node.create_service(kind, f"~/{name}", self._server(kind), qos_profile=REQUESTS, callback_group=group)
             for name, kind in SERVICES.items()
         ]
+        serve_path = self._server(PlanPath)
+        self._action = offer_to_nav2(node, lambda request: serve_path(request, None))
 
     def close(self) -> None:
         """Answer what is open, listen no more, end the threads. Raises RuntimeError where the planning does not end."""
@@ -85,6 +88,8 @@ class PlannerSession:
         self._worker.close()
         for service in self._offered:
             self._node.destroy_service(service)
+        if self._action is not None:
+            self._action.destroy()
 
     def _server(self, kind: Any) -> Any:
         async def serve(request: Any, response: Any) -> Any:
