@@ -29,6 +29,7 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("rviz", default_value="true", choices=["true", "false"], description="show it in RViz"),
         DeclareLaunchArgument("model", default_value="", description="back-end, for example scene_jepa (empty: what params_file says)"),
         DeclareLaunchArgument("device", default_value="", description="auto, cpu, cuda (empty: what params_file says)"),
+        DeclareLaunchArgument("weights", default_value="", description="of the back-end, a path (empty: what params_file says)"),
     ]
     nodes = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "world_model.launch.py")),
@@ -36,6 +37,7 @@ def generate_launch_description() -> LaunchDescription:
             "use_sim_time": "true",
             "model": LaunchConfiguration("model"),
             "device": LaunchConfiguration("device"),
+            "weights": LaunchConfiguration("weights"),
         }.items(),
     )
     return LaunchDescription([*arguments, nodes, rviz(), OpaqueFunction(function=play)])

@@ -39,6 +39,7 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error"),
         DeclareLaunchArgument("model", default_value="", description="back-end, for example scene_jepa (empty: what params_file says)"),
         DeclareLaunchArgument("device", default_value="", description="auto, cpu, cuda (empty: what params_file says)"),
+        DeclareLaunchArgument("weights", default_value="", description="of the back-end, a path (empty: what params_file says)"),
     ]
     return LaunchDescription([*arguments, *shared_memory(), OpaqueFunction(function=start_nodes)])
 
@@ -50,7 +51,8 @@ def shared_memory() -> list[SetEnvironmentVariable]:
 
 
 def start_nodes(context: LaunchContext) -> list:
-    overrides = {name: LaunchConfiguration(name).perform(context) for name in ("model", "device")}
+    overrides = {name: LaunchConfiguration(name).perform(context) for name in ("model", "device", "weights")}
+    overrides["pipeline.weights"] = overrides["weights"]  # world_model's name for it; each node takes the one that it knows
     parameters = {name: value for name, value in overrides.items() if value}
     actions: list = []
     for name in NODES:

@@ -1,6 +1,6 @@
 """`make demo`: plays a bag into the running nodes over DDS, asks for plans, and leaves a recording, a picture and a summary.
 
-    python -m jepa_ros.ros.demo [--bag PATH] [--model NAME] [--out demo_out]
+    python -m jepa_ros.ros.demo [--bag PATH] [--model NAME] [--weights PATH] [--out demo_out]
 
 Nothing is simulated away: world_model, planner and bag_player run as processes of their own, this one only watches, asks and records.
 """
@@ -30,6 +30,9 @@ DEFAULT_BAG = Path(".ros/demo_bag")
 DEFAULT_SPEC = BagSpec(seed=20028, scenario="crossing", duration_s=8.0)  # a seed that no training has seen
 LINGER_S = 1.5  # the last diagnostics come once a second
 ANSWER_S = 10.0
+LOAD_S = 300.0  # a large model from a slow disk
+WITHOUT_WEIGHTS = ("vjepa2", "vjepa2_ac", "ijepa")
+WEIGHTS_PARAMETER = {"world_model": "pipeline.weights", "planner": "weights"}
 # Not the latent forecasts: 4 MB each would make up most of the recording, and no viewer shows them.
 OUTPUTS = {
     "/world_model/latent": "jepa_ros/msg/LatentState",
@@ -65,6 +68,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description="Play a bag into the nodes; leave a recording, a picture and a summary.")
     parser.add_argument("--bag", type=Path, help="MCAP or SQLite3 bag (default: a small simulated one, generated on the first run)")
     parser.add_argument("--model", default="scene_jepa", help="back-end (default: %(default)s)")
+    parser.add_argument("--weights", default="", help="its weights (default: the shipped ones, or random ones where none ship)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of the playback (default: %(default)s, real time)")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: %(default)s)")
@@ -80,22 +84,37 @@ def default_bag() -> Path:
     return DEFAULT_BAG
 
 
+def stand_in_weights(model: str) -> Path | str:
+    """For back-ends that ship no weights: tiny random ones, made once, which show that everything runs and have learned nothing."""
+    if model not in WITHOUT_WEIGHTS:
+        return ""
+    from jepa_ros.backends.random_checkpoint import random_checkpoint  # it needs transformers, which the other back-ends do not
+
+    folder = Path(f".ros/random_{model}")
+    print(f"{model} ships no weights: random ones, which have learned nothing, stand in ({folder}); name yours with WEIGHTS=", flush=True)
+    return folder if (folder / "config.json").exists() else random_checkpoint(model, folder)
+
+
 def run(node: Node, bag: Path, arguments: argparse.Namespace) -> DemoLog:
     """Start the nodes, play the bag once through, record all that is said. Every process is ended on the way out."""
     out: Path = arguments.out
     info = bag_info(bag)
     with ExitStack() as stack:
         common = {"use_sim_time": True, "model": arguments.model, "device": arguments.device}
-        nodes = [stack.enter_context(NodeProcess(name, common, out)) for name in ("world_model", "planner")]
+        weights = str(arguments.weights or stand_in_weights(arguments.model))
+        nodes = [
+            stack.enter_context(NodeProcess(name, common | ({parameter: weights} if weights else {}), out))
+            for name, parameter in WEIGHTS_PARAMETER.items()
+        ]
         log = DemoLog(node, frame_topic(info))
         recorder = Recorder(node, out / "output.mcap", on_message=log.on_message)
         stack.callback(recorder.close)
         for topic, type_name in {**{topic.name: topic.type_name for topic in info.topics}, **OUTPUTS}.items():
             with suppress(ModuleNotFoundError, AttributeError):  # a type that is not installed here can be neither played nor recorded
                 recorder.add(topic, type_name)
-        for name in ("world_model", "planner"):
+        for name in WEIGHTS_PARAMETER:
             lifecycle = LifecycleClient(node, name)
-            lifecycle.transition("configure")
+            lifecycle.transition("configure", LOAD_S)
             lifecycle.transition("activate")
         player = stack.enter_context(NodeProcess("bag_player", {"bag": str(bag), "rate": arguments.rate}, out))
         watch(node, log, player, nodes, info.duration_s)
