@@ -100,7 +100,7 @@ def test_a_plan_is_better_than_standing_still(model):
     world = GripWorldModel(model)
     rng = np.random.default_rng(2)
     now, goal = (world.encode_image(rng.integers(0, 255, (64, 64, 3), np.uint8)) for _ in range(2))
-    plan = world.plan_actions(now, np.zeros((1, 7)), goal[0])
+    plan = world.plan_actions(now, np.zeros((1, 7)), goal[0], steps=3)
     assert plan.actions_LA.shape == (3, 7)
     still = Imagination(model.predictor, now, torch.zeros(1, 7)).energy(torch.zeros(1, 3, 7), goal[0])
     assert plan.energy < float(still)

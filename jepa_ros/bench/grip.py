@@ -27,7 +27,7 @@ from jepa_ros.bench.grip_train import GripTrainConfig, train
 from jepa_ros.bench.grip_world import GripWorldModel
 from jepa_ros.sim.arm_episodes import generate, load_episodes
 
-SPLITS = {"train": (0, 2000), "validation": (10_000, 200), "test": (20_000, 800)}  # name -> first seed, episodes
+SPLITS = {"train": (0, 2000), "validation": (10_000, 200), "test": (20_000, 600)}  # name -> first seed, episodes
 PARTS = ("generate", "train", "reach", "hold")
 
 

@@ -30,7 +30,7 @@ from jepa_ros.training.objective import ObjectiveConfig, anti_collapse_loss
 class GripTrainConfig:
     """A training run."""
 
-    steps: int = param(1600, "optimiser steps", at_least=1)
+    steps: int = param(1300, "optimiser steps", at_least=1)
     batch: int = param(32, "windows per step", at_least=2)
     frames: int = param(6, "frames per window", at_least=3)
     learning_rate: float = param(1e-3, "peak learning rate", at_least=0.0)

@@ -14,7 +14,7 @@ from jepa_ros.backends.vjepa2_ac.search import SearchConfig
 from jepa_ros.bench.grip_model import GripModel
 from jepa_ros.types import Observation
 
-SEARCH = SearchConfig(samples=160, iterations=5, elites=10, steps=3)
+SEARCH = SearchConfig(samples=200, iterations=5, elites=10, steps=1)
 
 
 class GripWorldModel(VJepa2Ac):

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     network = trainer.train(args.out)
     report = evaluate(base, network, trainer.validation)
     print(report.table())
-    print(f"start it: ros2 run jepa_ros world_model --ros-args -p model:=frozen -p pipeline.weights:={args.out}")
+    print(f"start it: ros2 run jepa_ros world_model --ros-args -p autostart:=true -p model:=frozen -p pipeline.weights:={args.out}")
     print(json.dumps({**report.as_dict(), "best_over_start": trainer.best}))
 
 

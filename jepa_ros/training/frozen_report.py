@@ -31,7 +31,7 @@ def latent_error(network: FrozenNetwork, predicted_BSND: Tensor, target_BSND: Te
 
 @dataclass(frozen=True)
 class FrozenReport:
-    """Figures by step; average precision begins with now, the observed latent."""
+    """Figures by step, NaN where no recording reaches so far; average precision begins with now, the observed latent."""
 
     windows: int
     times_s: list[float]
@@ -78,7 +78,7 @@ def evaluate(base: WorldModel, network: FrozenNetwork, windows: FrozenWindows) -
     return FrozenReport(
         windows=len(chosen),
         times_s=[round(config.dt_s * (k + 1), 3) for k in range(config.horizon)],
-        latent_error={way: (total[0] / total[1].clamp(min=1)).tolist() for way, total in sums.items()},
+        latent_error={way: (total[0] / total[1]).tolist() for way, total in sums.items()},
         average_precision={
             what: {way: [score.average_precision() for score in row] for way, row in by_way.items()} for what, by_way in scores.items()
         }
