@@ -1,6 +1,7 @@
 """`evaluate`: a table of what a scene_jepa foresees, step by step, beside its baselines on the same windows.
 
 Persistence: the newest sweep, seen from the anchor frame of now, stays. Accumulated: the mean of the history's sweeps stays.
+Flow: what moved through the history's sweeps keeps its velocity, the rest stays.
 Axes: B batch, H future step, D latent width, Y row, X column.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from jepa_ros.training.objective import forward, seen_tokens
 from jepa_ros.training.shard import Shard, open_shards
 from jepa_ros.training.windows import Window, Windows, WindowSpec, collate
 
+METHODS = ("model", "persistence", "accumulated", "flow")
 REACH_M = 25.0  # occupancy is scored on cells this near
 SPREAD_TOKENS = 20000
 
@@ -46,12 +49,12 @@ class Evaluation:
 
     def table(self) -> str:
         """As text, one line per time."""
-        lines = ["  time  latent error (persist.)   AP model  persist.  accum.    IoU model  persist.  accum."]
-        methods = ("model", "persistence", "accumulated")
+        names = "".join(f"{name:>10}" for name in ("model", "persist.", "accum.", "flow"))
+        lines = [f"{'':32}AP{names[2:]}  IoU{names[3:]}", "  time  latent error (persist.)"]
         for k, time_s in enumerate([0.0, *self.times_s]):
             latent = f"{self.latent_error[k - 1]:.3f} ({self.latent_error_persistence[k - 1]:.3f})" if k else "-"
-            ap = "".join(f"{self.occupancy[m]['average_precision'][k]:10.3f}" for m in methods)
-            iou = "".join(f"{self.occupancy[m]['iou'][k]:10.3f}" for m in methods)
+            ap = "".join(f"{self.occupancy[m]['average_precision'][k]:10.3f}" for m in METHODS)
+            iou = "".join(f"{self.occupancy[m]['iou'][k]:10.3f}" for m in METHODS)
             lines.append(f"{time_s:5.1f}s  {latent:>23}  {ap}  {iou}")
         best = ", ".join(f"{threshold:.2f}" for threshold in self.best_threshold)
         lines.append(f"IoU at probability {self.threshold}; highest for the model at {best}")
@@ -80,19 +83,35 @@ def run(args: argparse.Namespace) -> None:
     print(json.dumps(result.as_dict()))
 
 
+Watch = Callable[[Shard, int, Window, dict[str, Tensor]], None]
+
+
 @torch.inference_mode()
-def evaluate(model: SceneJepa, shards: list[Shard], sensors: str = "both", every: int = 5, threshold: float = 0.5) -> Evaluation:
-    """Score a model on every n-th window of prepared bags. Steps that a recording does not reach are left out."""
+def evaluate(
+    model: SceneJepa,
+    shards: list[Shard],
+    sensors: str = "both",
+    every: int = 5,
+    threshold: float = 0.5,
+    watch: Watch | None = None,
+) -> Evaluation:
+    """Score a model on every n-th window of prepared bags. Steps that a recording does not reach are left out.
+
+    watch: is shown each window too: shard, index of its newest frame, the window as a batch of one, (1 + H, Y, X) occupancy by method.
+    """
     horizon = model.spec.horizon
     spec = WindowSpec(model.spec.history, horizon, model.spec.dt_s, horizon, cameras=max(len(shard.cameras) for shard in shards))
     seen = Augmentation(use_lidar=sensors != "camera", use_camera=sensors != "lidar")
     windows = Windows(shards, spec, seed=0, batch=1, fixed=seen)
     loader = DataLoader(windows, 1, sampler=range(0, len(windows), every), collate_fn=collate)
     latent = [LatentScore() for _ in range(horizon)]
-    occupancy = {name: [OccupancyScore() for _ in range(horizon + 1)] for name in ("model", "persistence", "accumulated")}
+    occupancy = {name: [OccupancyScore() for _ in range(horizon + 1)] for name in METHODS}
     tokens: list[Tensor] = []
-    for batch in tqdm(loader, desc="evaluate", unit="window", mininterval=5):
-        _score(model, batch, latent, occupancy, tokens)
+    for number, batch in enumerate(tqdm(loader, desc="evaluate", unit="window", mininterval=5)):
+        foretold = _score(model, batch, latent, occupancy, tokens)
+        if watch is not None:
+            shard, now = windows.anchors[number * every]
+            watch(shards[shard], now, batch, foretold)
     errors = [score.errors() for score in latent]
     return Evaluation(
         windows=len(loader),
@@ -112,20 +131,26 @@ def evaluate(model: SceneJepa, shards: list[Shard], sensors: str = "both", every
 
 def _score(
     model: SceneJepa, batch: Window, latent: list[LatentScore], occupancy: dict[str, list[OccupancyScore]], tokens: list[Tensor]
-) -> None:
+) -> dict[str, Tensor]:
+    """Adds a window to the scores; returns (1 + H, Y, X) occupancy by method."""
     out = forward(model, batch)
-    reach = near_cells()
-    visible = batch.visible[0] * reach
+    visible = batch.visible[0] * near_cells()
     read = torch.cat([out.now_BDYX[:, None], out.predicted_BSDYX], dim=1)[0]
-    probability = model.occupancy_probe(read).sigmoid()
-    for k, scores in enumerate(zip(*occupancy.values(), strict=True)):
-        for score, foreseen in zip(scores, (probability[k], batch.occupied[0, 0].float(), batch.accumulated[0]), strict=True):
-            score.add(foreseen, batch.occupied[0, k], visible[k])
-        if k:
-            target = out.target_BSDYX[:, k - 1]
-            latent[k - 1].add(out.predicted_BSDYX[:, k - 1], out.now_BDYX, target, out.valid_BSYX[:, k - 1])
+    times = len(read)
+    foretold = {
+        "model": model.occupancy_probe(read).sigmoid(),
+        "persistence": batch.occupied[0, :1].float().expand(times, -1, -1),
+        "accumulated": batch.accumulated.expand(times, -1, -1),
+        "flow": batch.flow[0].float(),
+    }
+    for method, scores in occupancy.items():
+        for k, score in enumerate(scores):
+            score.add(foretold[method][k], batch.occupied[0, k], visible[k])
+    for k, latent_score in enumerate(latent):
+        latent_score.add(out.predicted_BSDYX[:, k], out.now_BDYX, out.target_BSDYX[:, k], out.valid_BSYX[:, k])
     seen = out.now_BDYX.permute(0, 2, 3, 1)[seen_tokens(batch.visible[:, :1])[:, 0] > 0]
     tokens.append(seen[:: max(1, len(seen) * 50 // SPREAD_TOKENS)])
+    return foretold
 
 
 def near_cells() -> Tensor:

@@ -42,6 +42,7 @@ class TrainingConfig:
     weight_decay: float = param(0.01, "AdamW weight decay", at_least=0.0)
     warmup: int = param(200, "steps to the peak learning rate", at_least=1)
     clip: float = param(1.0, "largest gradient norm", at_least=0.0)
+    part: tuple[float, float] = param((0.0, 1.0), "share of each bag that is learned from, such as [0, 0.5] for the first half")
     seed: int = param(0, "of everything random", at_least=0)
     device: str = param("auto", "auto, cpu or cuda")
     bf16: bool = param(False, "compute in bfloat16 where it is safe")
@@ -138,7 +139,7 @@ def window_spec(config: TrainingConfig) -> WindowSpec:
 
 
 def _batches(config: TrainingConfig, begin: int, rank: int, world: int) -> DataLoader:
-    windows = Windows(open_shards(Path(config.data)), window_spec(config), config.seed, config.batch)
+    windows = Windows(open_shards(Path(config.data), config.part), window_spec(config), config.seed, config.batch)
     mine = (range(batch * config.batch, (batch + 1) * config.batch) for batch in range(begin * world + rank, config.steps * world, world))
     numbers = [number for batch in mine for number in batch]
     return DataLoader(windows, config.batch, sampler=numbers, num_workers=config.workers, collate_fn=collate)

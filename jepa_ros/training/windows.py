@@ -22,6 +22,7 @@ from jepa_ros.backends.scene_jepa.inputs import IMAGE_SIZE
 from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, OUTSIDE, SAMPLE_HEIGHTS_M, cell_pixels
 from jepa_ros.sensing.voxelize import occupancy_grid, pillars, visible_cells
 from jepa_ros.training.augment import Augmentation, draw_augmentation
+from jepa_ros.training.flow import foretell
 from jepa_ros.training.shard import Frame, Shard
 from jepa_ros.types import NANOSECONDS, FloatArray
 
@@ -40,6 +41,7 @@ class Window:
     occupied: Tensor  # (1 + S, Y, X) uint8: now, then the targets
     visible: Tensor  # (1 + S, Y, X) uint8; all zero where the recording has no such frame
     accumulated: Tensor  # (Y, X) mean occupancy of the history's sweeps in the anchor frame of now, a baseline; (0, 0) in training
+    flow: Tensor  # (1 + S, Y, X) uint8: now, then the steps, with everything that moves kept at its velocity, a baseline; empty in training
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Windows(Dataset):
             occupied=torch.from_numpy(np.stack([label[0] for label in labels])),
             visible=torch.from_numpy(np.stack([label[1] for label in labels])),
             accumulated=torch.zeros(0, 0) if self.fixed is None else view.mean_occupancy(history),
+            flow=torch.zeros(0, 0, 0) if self.fixed is None else view.flow(history, self.spec.dt_s, np.array([0, *(steps + 1)])),
         )
 
     def _actions(self, shard: Shard, now_index: int, view: _View) -> NDArray[np.float32]:
@@ -168,6 +171,12 @@ class _View:
     def mean_occupancy(self, frames: list[Frame]) -> Tensor:
         """(Y, X) share of the sweeps that found each cell occupied."""
         return torch.from_numpy(np.mean([self.labels(frame)[0] for frame in frames], axis=0, dtype=np.float32))
+
+    def flow(self, frames: list[Frame], dt_s: float, steps: NDArray[np.int64]) -> Tensor:
+        """(len(steps), Y, X) occupancy so many steps after the newest frame if everything keeps its velocity."""
+        sweeps = [_moved(frame.points_m, self.now_from(frame) @ self._augmentation.turn) for frame in frames]
+        ground_m = self._ground_m(frames[-1], self._augmentation.turn)
+        return torch.from_numpy(foretell(sweeps, ground_m, dt_s, dt_s * steps, BEV_GRID))
 
     def _ground_m(self, frame: Frame, target_from_frame: FloatArray) -> float:
         return frame.ground_height_m + float(target_from_frame[2, 3]) + self._augmentation.ground_error_m

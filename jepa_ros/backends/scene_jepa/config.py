@@ -9,6 +9,8 @@ from jepa_ros.sensing.voxelize import pillar_channels
 
 FIRST_BAND = 4  # channel of pillars() from which on it counts the returns of each height band
 
+GROUNDED_SCALE = 4.0  # few cells hold a return: this brings the stated channels near the unit variance of the learned ones
+
 
 @dataclass(frozen=True)
 class SceneJepaConfig:

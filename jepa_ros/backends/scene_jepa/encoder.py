@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
-from jepa_ros.backends.scene_jepa.config import FIRST_BAND, SceneJepaConfig
-
-GROUNDED_SCALE = 4.0  # few cells hold a return: this brings the stated channels near the unit variance of the learned ones
+from jepa_ros.backends.scene_jepa.config import FIRST_BAND, GROUNDED_SCALE, SceneJepaConfig
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,16 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.motion import Motion
 
 EGO_SIGMA_M = 1.5  # softness of the rendered ego footprint
 
 
 class ScenePredictor(nn.Module):
-    """predicted latent = newest latent, mixed with the older ones and faded as the scene demands, + a change; it starts as persistence."""
+    """predicted latent = newest latent, mixed with the older ones and faded as the scene demands, + a change; it starts as persistence.
+
+    Clusters that moved through the history are then carried ahead at their velocity.
+    """
 
     def __init__(self, config: SceneJepaConfig, half_m: float) -> None:
         super().__init__()
@@ -33,6 +37,7 @@ class ScenePredictor(nn.Module):
         change = Up(s, config.width + 2 * config.history)
         nn.init.zeros_(change.project.weight)
         nn.init.zeros_(change.project.bias)  # type: ignore[arg-type]  # a bias is there unless switched off
+        self.moving = Motion(config.horizon, config.dt_s)
         self.step = nn.Sequential(nn.Conv2d(s, s, 3, padding=1), nn.ReLU(), change)
 
     def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None) -> Tensor:
@@ -46,7 +51,12 @@ class ScenePredictor(nn.Module):
 
         conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
         change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
-        return self._mix(history_BTDYX, change.unflatten(0, (batch, len(steps))))
+        mixed = self._mix(history_BTDYX, change.unflatten(0, (batch, len(steps))))
+        carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
+        if carried is None:
+            return mixed
+        stated, learned = mixed.split([self.config.grounded, self.config.width - self.config.grounded], dim=2)
+        return torch.cat([carried.onto(stated), learned], dim=2)
 
     def trunk(self, history_BTDYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_ros.backends.scene_jepa.encoder import GROUNDED_SCALE
+from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE
 from jepa_ros.sensing.voxelize import HEIGHT_BANDS_M, OCCUPIED_M
 
 

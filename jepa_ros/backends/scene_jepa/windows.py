@@ -41,6 +41,9 @@ class OccupancyWindows:
         self._shared_NC = shared_yxC.flatten(0, 1).contiguous()
         stated_TYXC = history_TDYX[:, : probe.width].permute(0, 2, 3, 1).to(shared_yxC.dtype)
         self._stated_NTC = stated_TYXC.flatten(1, 2).transpose(0, 1).contiguous()
+        carried = predictor.moving(history_TDYX[None, :, : probe.width], torch.arange(config.horizon))
+        parts = () if carried is None else (carried.keeps_BSCYX, carried.arrives_BSCYX)
+        self._carried_LNC = [part[0].permute(0, 2, 3, 1).flatten(1, 2).to(shared_yxC.dtype).contiguous() for part in parts]
         # Of the change only what is stated matters, and how it is mixed.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
         rows = [4 * channel + place for channel in channels for place in range(4)]
@@ -56,7 +59,7 @@ class OccupancyWindows:
         actions_SLA = actions_SLA.to(corners_W2.device)
         with self._precision():
             around_WCyx = self._conditioned(actions_SLA, first_W2, side)
-            logits_WYX = self._read(self._latents(around_WCyx, first_W2, side))
+            logits_WYX = self._read(self._latents(around_WCyx, first_W2, side, actions_SLA.shape[1]))
         begin_W2 = corners_W2 - 2 - COARSE * first_W2
         places = torch.arange(cells, device=begin_W2.device)
         windows = torch.arange(len(begin_W2), device=begin_W2.device)
@@ -89,8 +92,8 @@ class OccupancyWindows:
         rendered = torch.exp(torch.stack((present, nearest), dim=2) / (-2 * EGO_SIGMA_M**2)).flatten(0, 1)
         return rendered * _places(first_W2, side, self._size)[1].permute(0, 3, 1, 2)
 
-    def _latents(self, around_WCyx: Tensor, first_W2: Tensor, side: int) -> Tensor:
-        """(W, Y, X, C) stated channels of the predicted latents, 2 * side tokens each way; 0 beyond the map."""
+    def _latents(self, around_WCyx: Tensor, first_W2: Tensor, side: int, steps: int) -> Tensor:
+        """(W, Y, X, C) stated channels of the predicted latents, 2 * side tokens each way; 0 beyond the map. steps: L."""
         convolution = self._predictor.step[0]
         change = F.relu(F.conv2d(around_WCyx, convolution.weight, convolution.bias)).permute(0, 2, 3, 1)  # type: ignore[arg-type]
         change = F.linear(change, self._weight, self._bias).unflatten(-1, (-1, 2, 2))
@@ -103,6 +106,11 @@ class OccupancyWindows:
         mixed = change_WYXC[..., :stated]
         for k in range(shares.shape[-1]):
             mixed = torch.addcmul(mixed, shares[..., k, None], stated_WYXTC[..., k, :])
+        if self._carried_LNC:
+            step_W11 = torch.arange(len(mixed), device=mixed.device)[:, None, None] % steps
+            kept, arrives = (part_LNC[step_W11, index_WYX] for part_LNC in self._carried_LNC)
+            kept = mixed * kept
+            mixed = torch.where(arrives > 0, torch.maximum(kept, arrives), kept)
         return mixed * inside_WYX1
 
     def _read(self, latents_WYXC: Tensor) -> Tensor:
