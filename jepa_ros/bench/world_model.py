@@ -1,8 +1,8 @@
-"""What scene_jepa foresees, and how fast: python -m jepa_ros.bench.world_model [--bags BAG ...]
+"""What scene_jepa foresees, feels and costs, each figure beside its baselines: python -m jepa_ros.bench.world_model [--bags BAG ...]
 
-Worlds simulated from seeds that no training used, then the second half of each recording that is named. Every figure stands beside its
-baselines on the same windows: persistence of the newest sweep, and the mean of the last four sweeps, both warped by ego motion.
-Prints tables, then one JSON line.
+Worlds simulated from seeds that no training used, then the second half of each recording that is named. Baselines, on the same windows:
+persistence of the newest sweep and the mean of the last four, both warped by ego motion, and constant-velocity flow (training/flow.py).
+Prints Markdown: one table of what is wanted and reached, then the figures part by part; at last one JSON line.
 """
 
 from __future__ import annotations
@@ -10,121 +10,181 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load
+from jepa_ros.bench import world_model_foresight as foresight
+from jepa_ros.bench.world_model_cells import CellCounts
+from jepa_ros.bench.world_model_report import Row, Section, summary, table
+from jepa_ros.bench.world_model_worlds import simulated_bags
 from jepa_ros.training.dataset import prepare
-from jepa_ros.training.evaluate import Evaluation, evaluate
 from jepa_ros.training.shard import open_shards
-from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
-FIRST_SEED = 20_000  # training uses seeds below 10,000, validation those from there on
-REPEATS = 20
-
-
-def simulated_bags(folder: Path, count: int) -> list[Path]:
-    """Write `count` bags of 20 s, the scenarios in turn; none where MuJoCo is not installed."""
-    try:
-        from jepa_ros.sim.bag import BagSpec, write_bag
-        from jepa_ros.sim.worlds import SCENARIOS
-    except ModuleNotFoundError as error:
-        print(f"simulated worlds: skipped, {error.name} is not installed (pip install 'jepa_ros[sim]')")
-        return []
-    names = list(SCENARIOS)
-    specs = [BagSpec(seed=FIRST_SEED + k, scenario=names[k % len(names)], rate_hz=2.5, camera_size=(256, 96)) for k in range(count)]
-    return [write_bag(folder / f"{spec.scenario}_{spec.seed}", spec) for spec in specs]
+PARTS = ("foresight", "sensors", "recordings", "people", "probes", "surprise", "interaction", "speed")
+EVERY_REAL = 4  # windows of a recording follow each other at its own rate
+P99_MS, MEMORY_MB = 150.0, 1500.0
+RANK_SHARE = 0.4
 
 
-def typical_observation() -> Observation:
-    """A 32-ring sweep of 28,800 points and one 400 x 225 image."""
-    rng = np.random.default_rng(0)
-    azimuth, range_m = rng.uniform(-np.pi, np.pi, 28_800), rng.uniform(3, 50, 28_800)
-    points = np.stack([range_m * np.cos(azimuth), range_m * np.sin(azimuth), rng.uniform(-0.2, 3, 28_800)], axis=1)
-    camera = CameraModel(400, 225, np.array([[230.0, 0, 199.5], [0, 230.0, 112], [0, 0, 1]]), np.empty(0))
-    base_from_camera = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1.0]])
-    image = CameraImage(0, "camera", rng.integers(0, 255, (225, 400, 3), np.uint8), camera, base_from_camera)
-    sweep = LidarSweep(0, points.astype(np.float32), None, None, None, np.eye(4))
-    return Observation(0, EgoState(0, np.eye(4), np.zeros(2)), sweep, (image,))
+class Bench:
+    """One run; every part is a method that gives sections."""
+
+    def __init__(self, args: argparse.Namespace, root: Path) -> None:
+        self.args, self.root = args, root
+        self.model: SceneJepa = load("cpu", args.weights)
+        self.bags = simulated_bags(root / "bags", args.simulated)
+        self._thresholds: CellCounts | None = None  # of the model, from the simulated worlds
+        if self.bags:
+            prepare(self.bags, root / "simulated")
+
+    def foresight(self) -> Iterator[Section]:
+        """Latents, occupancy, moving cells and rank in simulation."""
+        if not self.bags:
+            return
+        result, seen = foresight.measure(self.model, open_shards(self.root / "simulated"), "both", self.args.every)
+        self._thresholds = seen.counts["model"]
+        section = foresight.foresight_section("Simulated worlds, lidar and camera", result, seen)
+        rank = result.latent_spread.effective_rank
+        section.rows += [
+            foresight.latent_row("Latents, simulated", result, 0.6),
+            foresight.occupancy_row("Occupancy AP, simulated", section, "average_precision", foresight.BASELINES),
+            foresight.occupancy_row("Occupancy IoU, simulated", section, "iou", foresight.BASELINES),
+            Row(
+                "Not collapsed",
+                f"effective rank at least {RANK_SHARE:.0%} of the width",
+                f"{rank:.1f} of {result.width}",
+                rank >= RANK_SHARE * result.width,
+            ),
+        ]
+        yield section
+        yield foresight.moving_section(seen)
+        if self.args.pictures:
+            from jepa_ros.bench.world_model_pictures import draw_strip
+
+            self.args.pictures.mkdir(parents=True, exist_ok=True)
+            for world, example in seen.examples.items():
+                name = Path(world).name
+                draw_strip(example, self.model.spec.dt_s, self.args.pictures / f"world_model_{name}.png", name)
+
+    def sensors(self) -> Iterator[Section]:
+        """Each sensor alone, in simulation."""
+        if not self.bags:
+            return
+        for sensor in ("lidar", "camera"):
+            result, seen = foresight.measure(self.model, open_shards(self.root / "simulated"), sensor, 2 * self.args.every)
+            section = foresight.foresight_section(f"Simulated worlds, {sensor} alone", result, seen)
+            metric = "average_precision"
+            section.rows.append(foresight.occupancy_row(f"{sensor.capitalize()} alone, AP", section, metric, ("persistence",)))
+            yield section
+
+    def recordings(self) -> Iterator[Section]:
+        """The second half of each recording; where it is too short for a model step, one step between."""
+        for number, bag in enumerate(self.args.bags):
+            name, folder = f"{bag.parent.name}/{bag.name}", self.root / f"recording{number}"
+            prepare([bag], folder)
+            if sum(len(shard) for shard in open_shards(folder)) < foresight.FEWEST_FRAMES:
+                yield foresight.short_recording(self.model, open_shards(folder), name)
+                continue
+            yield self._recording(self.model, folder, name, "shipped weights")
+            for weights in self.args.fine_tuned:
+                yield self._recording(load("cpu", weights), folder, name, "fine-tuned on its first half")
+
+    def _recording(self, model: SceneJepa, folder: Path, name: str, weights: str) -> Section:
+        result, seen = foresight.measure(model, open_shards(folder, (0.5, 1.0)), "both", EVERY_REAL)
+        section = foresight.foresight_section(f"{name}, second half, {weights}", result, seen, self._thresholds)
+        label = name if weights.startswith("shipped") else f"{name}, {weights}"
+        section.rows += [
+            foresight.latent_row(f"Latents, {label}", result, None),
+            foresight.occupancy_row(f"AP, {label}", section, "average_precision", ("persistence",)),
+            foresight.occupancy_row(f"AP, {label}", section, "average_precision", ("accumulated", "flow"), from_s=0.8),
+            foresight.occupancy_row(f"IoU, {label}", section, "iou", ("persistence",)),
+        ]
+        return section
+
+    def people(self) -> Iterator[Section]:
+        """Detected people."""
+        from jepa_ros.bench import world_model_people
+
+        yield world_model_people.section(self.bags, self.args.bags)
+
+    def probes(self) -> Iterator[Section]:
+        """What a line reads off the latents."""
+        from jepa_ros.bench import world_model_probes
+
+        if self.bags:
+            yield world_model_probes.section(self.model, open_shards(self.root / "simulated"), 2)
+
+    def surprise(self) -> Iterator[Section]:
+        """Events that cannot happen."""
+        from jepa_ros.bench import world_model_surprise
+
+        if self.bags:
+            yield world_model_surprise.section(self.model, self.args.live)
+
+    def interaction(self) -> Iterator[Section]:
+        """Two intended motions."""
+        from jepa_ros.bench import world_model_interaction
+
+        if self.bags:
+            yield world_model_interaction.section(self.model, self.args.live)
+
+    def speed(self) -> Iterator[Section]:
+        """Time and memory of a step, in a process of its own."""
+        command = [sys.executable, "-m", "jepa_ros.bench.world_model_speed"]
+        command += ["--weights", str(self.args.weights)] if self.args.weights else []
+        figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        section = Section("Speed", figures=figures)
+        p99, memory = figures["p99_ms"]["sum"], figures["peak_memory_mb"]
+        wanted = f"encode + predict 12 + probes on two cores: p99 at most {P99_MS:g} ms, peak memory at most {MEMORY_MB:g} MB"
+        reached = f"p99 {p99} ms, p50 {figures['p50_ms']['sum']} ms, {figures['cpu_p50_ms']} ms of CPU; {memory} MB"
+        section.rows.append(Row("Speed", wanted, reached, p99 <= P99_MS and memory <= MEMORY_MB))
+        rows = [(name, figures["p50_ms"][name], figures["p99_ms"][name]) for name in figures["p50_ms"]]
+        section.text.append(f"{figures['steps']} steps, {figures['threads']} threads; other load on the machine shows.")
+        section.text.append(table(("", "p50 ms", "p99 ms"), rows))
+        yield section
 
 
-def latency_ms(model: SceneJepa, repeats: int = REPEATS, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
-    """Median time of each stage of one step, and their sum: encode, align 4 latents, predict 12 steps, occupancy of 13 latents.
-
-    clock: time.perf_counter = as the wall sees it; time.process_time = as the CPU spends it, which a busy machine changes less.
-    """
-    observation = typical_observation()
-    pose = np.eye(4)
-    pose[:2, 3] = 0.3, 0.1
-    poses = np.stack([pose] * model.spec.history)
-    actions = torch.zeros(1, model.spec.horizon, 3)
-    times: dict[str, list[float]] = {"encode": [], "align": [], "predict": [], "occupancy": []}
-    for _ in range(repeats + 2):
-        start = clock()
-        latent = model.encode(observation)
-        encoded = clock()
-        history = model.align(latent.expand(model.spec.history, -1, -1), poses)[None]
-        aligned = clock()
-        predicted = model.predict(history, actions)
-        foreseen = clock()
-        model.occupancy(torch.cat([latent, predicted[0]]))
-        read = clock()
-        for name, seconds in zip(times, np.diff([start, encoded, aligned, foreseen, read]), strict=True):
-            times[name].append(1e3 * float(seconds))
-    medians = {name: round(float(np.median(values[2:])), 1) for name, values in times.items()}  # the first two warm up
-    return {**medians, "sum": round(sum(medians.values()), 1)}
-
-
-def summary(result: Evaluation) -> dict[str, Any]:
-    """The figures that the README quotes: at 0.4, 1.2, 2.4 and 4.8 s."""
-    quoted = [k for k, time_s in enumerate(result.times_s) if time_s in (0.4, 1.2, 2.4, 4.8)]
-    occupancy = {
-        method: {metric: {f"{result.times_s[k]}s": round(values[k + 1], 3) for k in quoted} for metric, values in metrics.items()}
-        for method, metrics in result.occupancy.items()
-    }
-    ratio = {f"{result.times_s[k]}s": round(result.latent_error[k] / max(result.latent_error_persistence[k], 1e-9), 3) for k in quoted}
-    rank = round(result.latent_spread.effective_rank, 1)
-    return {"windows": result.windows, "latent_error_over_persistence": ratio, "occupancy": occupancy, "effective_rank": rank}
+def run(args: argparse.Namespace, root: Path) -> tuple[list[Section], dict[str, float]]:
+    """The parts that are asked for, and the processor seconds that each took."""
+    bench, sections, spent = Bench(args, root), [], {}
+    for part in args.parts:
+        start_s = time.process_time()
+        measure: Callable[[], Iterator[Section]] = getattr(bench, part)
+        sections += list(measure())
+        spent[part] = round(time.process_time() - start_s, 1)
+    return sections, spent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bags", type=Path, nargs="*", default=[], help="recordings; the second half of each is used")
-    parser.add_argument("--simulated", type=int, default=4, help="simulated worlds")
+    parser.add_argument("--simulated", type=int, default=8, help="simulated worlds (default: %(default)s)")
+    parser.add_argument(
+        "--live", type=int, default=8, help="of these, worlds that surprise and interaction run anew (default: %(default)s)"
+    )
+    parser.add_argument("--cache", type=Path, help="folder for simulated bags and prepared data, which a later run takes up; default: none")
     parser.add_argument("--weights", type=Path, help="default: the shipped ones")
-    parser.add_argument("--sensors", choices=("both", "lidar", "camera"), default="both", help="what the model may see")
-    parser.add_argument("--threshold", type=float, default=0.5, help="probability from which on a cell counts as occupied in the IoU")
-    parser.add_argument("--every", type=int, default=5, help="take every n-th window")
+    parser.add_argument("--fine-tuned", type=Path, nargs="*", default=[], help="weights that learned from the first half of a recording")
+    parser.add_argument("--every", type=int, default=4, help="take every n-th window of a simulated world (default: %(default)s)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    parser.add_argument("--pictures", type=Path, help="folder for film strips of what moves")
     args = parser.parse_args()
-    model = load("cpu", args.weights)
-    report: dict[str, Any] = {"bench": "world_model", "version": model.spec.version, "sensors": args.sensors, "host": platform.machine()}
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        sources = {"simulated": (simulated_bags(root / "bags", args.simulated), (0.0, 1.0))}
-        sources |= {f"{bag.parent.name}/{bag.name}": ([bag], (0.5, 1.0)) for bag in args.bags}
-        for number, (name, (bags, part)) in enumerate(sources.items()):
-            if not bags:
-                print(f"{name}: skipped")
-                continue
-            prepare(bags, root / str(number))
-            try:
-                result = evaluate(model, open_shards(root / str(number), part), args.sensors, args.every, args.threshold)
-            except ValueError as error:
-                print(f"{name}: skipped, {error}")
-                continue
-            print(f"\n{name}\n{result.table()}")
-            report[name] = summary(result)
+        sections, spent = run(args, args.cache or Path(folder))
+    print(summary(sections), *(section.markdown() for section in sections), sep="\n\n")
     if not args.bags:
-        print("recordings: skipped, none given (--bags)")
-    report["threads"] = torch.get_num_threads()
-    report["latency_ms"], report["cpu_ms"] = latency_ms(model), latency_ms(model, clock=time.process_time)
-    print(json.dumps(report))
+        print("\nrecordings: skipped, none given (--bags)")
+    version = load("cpu", args.weights).spec.version
+    report = {"bench": "world_model", "version": version, "host": platform.machine(), "threads": torch.get_num_threads(), "cpu_s": spent}
+    report["rows"] = [vars(row) for section in sections for row in section.rows]
+    print(json.dumps({**report, **{section.title: section.figures for section in sections}}, default=float))
 
 
 if __name__ == "__main__":

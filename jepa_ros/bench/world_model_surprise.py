@@ -1,0 +1,131 @@
+"""Whether surprise tells impossible events from the usual course of things, from latents alone.
+
+At an instant the world is measured a second time with something changed; the meter, which has seen the true past, judges both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from scipy.stats import rankdata
+from tqdm import tqdm
+
+from jepa_ros.backends.scene_jepa.model import SceneJepa
+from jepa_ros.backends.surprise import WARM_UP, SurpriseMeter
+from jepa_ros.bench.people import returns_on
+from jepa_ros.bench.world_model_live import Watcher, live_world, observe, stamp_ns
+from jepa_ros.bench.world_model_report import Row, Section, table
+from jepa_ros.bench.world_model_worlds import FIRST_SEED
+from jepa_ros.sensing import anchor_points
+from jepa_ros.sim.recording import Frame, Recorder
+from jepa_ros.types import FloatArray, Observation
+
+STEPS = 50  # of each world
+EVENT_EVERY = 3
+IN_SIGHT = 20  # returns on a body
+NEAR_M = (3.0, 12.0)  # where somebody appears
+TELEPORT_M = (3.0, 6.0)
+TRIES = 8
+WANTED = 0.9
+KINDS = ("object teleported", "person appearing", "time reversed", "lidar frozen", "camera frozen", "lidar and camera frozen")
+
+
+def section(model: SceneJepa, worlds: int) -> Section:
+    """AUROC of each kind of event against the instants at which nothing happened."""
+    result = Section("Surprise")
+    scores: dict[str, list[float]] = defaultdict(list)
+    for seed in tqdm(range(FIRST_SEED, FIRST_SEED + worlds), desc="surprise", unit="world"):
+        for kind, value in _run(model, seed):
+            scores[kind].append(value)
+    usual = np.array(scores["usual"])
+    rows = []
+    for kind in KINDS:
+        values = np.array(scores[kind])
+        rows.append([kind, auroc(values, usual), float(np.mean(values > 0.98)), len(values)])
+        result.figures[kind] = rows[-1][1]
+    result.text.append(
+        f"{len(usual)} usual instants 0.4 s apart, of which {np.mean(usual > 0.98):.3f} lie above 0.98. Events by measuring the simulated "
+        "world a second time at the same instant, occlusions included; time reversed: after the newest frame comes the last but one."
+    )
+    result.text.append(table(("event", "AUROC", "share above 0.98", "events"), rows))
+    worst = min(KINDS, key=lambda kind: result.figures[kind])
+    reached = ", ".join(f"{kind} {result.figures[kind]:.3f}" for kind in KINDS)
+    result.rows.append(Row("Surprise", f"AUROC at least {WANTED} for each kind of event", reached, result.figures[worst] >= WANTED))
+    return result
+
+
+def auroc(events: FloatArray, usual: FloatArray) -> float:
+    """Chance that an event scores above a usual instant, ties half."""
+    ranks = rankdata(np.concatenate([events, usual]))[: len(events)]
+    return float((ranks.mean() - (len(events) + 1) / 2) / len(usual))
+
+
+def _run(model: SceneJepa, seed: int) -> Iterator[tuple[str, float]]:
+    """(kind of event, surprise) of one world; "usual" where nothing happened."""
+    recorder, watcher, meter = live_world(seed), Watcher(model), SurpriseMeter()
+    rng = np.random.default_rng([seed, 400])
+    frames: list[Frame] = []
+    expected = None
+    for step in range(STEPS):
+        frame = recorder.frame()
+        observation = observe(recorder, frame, stamp_ns(model, step))
+        latent = model.encode(observation)[0]
+        if expected is not None:
+            if step >= WARM_UP + 2 and step % EVENT_EVERY == 0:
+                for kind, event in _events(recorder, frame, frames, observation, rng):
+                    foretold = watcher.expected_at(expected, event.odom_from_anchor)
+                    yield kind, copy.deepcopy(meter).update(model.encode(event)[0], foretold)
+            value = meter.update(latent, watcher.expected_at(expected, observation.odom_from_anchor))
+            if np.isfinite(value):
+                yield "usual", value
+        expected = watcher.take(observation, latent)
+        frames.append(frame)
+        recorder.step(model.spec.dt_s)
+
+
+def _events(
+    recorder: Recorder, frame: Frame, past: list[Frame], observation: Observation, rng: np.random.Generator
+) -> Iterator[tuple[str, Observation]]:
+    """Everything that can go wrong at this instant."""
+    stamp = observation.stamp_ns
+    yield "time reversed", observe(recorder, past[-2], stamp)
+    yield "lidar frozen", observe(recorder, frame, stamp, scan_of=past[-1])
+    yield "camera frozen", observe(recorder, frame, stamp, image_of=past[-1])
+    yield "lidar and camera frozen", observe(recorder, frame, stamp, scan_of=past[-1], image_of=past[-1])
+    crowd, ego = recorder.simulation.crowd, recorder.simulation.ego.pose[:2]
+    count = _returns(recorder, observation, crowd.positions_m)
+    distance = np.hypot(*(crowd.positions_m - ego).T)
+    seen = np.flatnonzero((count >= IN_SIGHT) & (distance < 15.0))
+    hidden = np.flatnonzero(count == 0)
+    if len(seen):
+        person = int(rng.choice(seen))
+        places = (crowd.positions_m[person] + _offset(rng, TELEPORT_M) for _ in range(TRIES))
+        yield from (("object teleported", event) for event in _placed(recorder, person, places, stamp))
+    if len(hidden):
+        places = (ego + _offset(rng, NEAR_M) for _ in range(TRIES))
+        yield from (("person appearing", event) for event in _placed(recorder, int(hidden[0]), places, stamp))
+
+
+def _placed(recorder: Recorder, person: int, places: Iterable[FloatArray], stamp: int) -> Iterator[Observation]:
+    """The first of the places where the person is in sight, measured anew; nothing where there is none."""
+    for place in places:
+        with recorder.simulation.person_at(person, place):
+            event = observe(recorder, recorder.frame(), stamp)
+            if _returns(recorder, event, place[None])[0] >= IN_SIGHT:
+                yield event
+                return
+
+
+def _returns(recorder: Recorder, observation: Observation, places_m: FloatArray) -> np.ndarray:
+    """Lidar returns on people at (P, 2) places of the world frame."""
+    base = np.linalg.inv(recorder.simulation.world_from_base())
+    local = places_m @ base[:2, :2].T + base[:2, 3]
+    return returns_on(local, anchor_points(observation), np.eye(4), observation.ground_height_m)
+
+
+def _offset(rng: np.random.Generator, range_m: tuple[float, float]) -> FloatArray:
+    angle, length = rng.uniform(-np.pi, np.pi), rng.uniform(*range_m)
+    return length * np.array([np.cos(angle), np.sin(angle)])
