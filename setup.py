@@ -30,5 +30,6 @@ setup(
         "sim": ["mujoco>=3.1"],
         "viz": ["matplotlib", "pillow"],
         "train": ["tensorboard"],
+        "ray": ["ray>=2.10"],
     },
 )

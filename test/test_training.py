@@ -205,6 +205,24 @@ def test_prepare_splits_long_bags_and_goes_on_where_it_stopped(tmp_path: Path, m
     assert opened == ["whole", "broken"]
 
 
+@pytest.mark.slow
+def test_a_ray_cluster_prepares_the_same_as_processes_do(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'jepa_ros[ray]'")
+    pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'jepa_ros[sim]'")
+    from jepa_ros.sim.bag import BagSpec, write_bag
+
+    specs = [BagSpec(seed, "corridor", duration_s=1.2, rate_hz=2.5, lidar_rings=16, cameras=0) for seed in (1, 2)]
+    bags = [write_bag(tmp_path / f"bag{spec.seed}", spec) for spec in specs] + [tmp_path / "missing"]
+    reports = {engine: dataset.prepare(bags, tmp_path / engine, workers=2, engine=engine) for engine in dataset.ENGINES}
+    assert reports["ray"] == reports["processes"]
+    assert reports["ray"]["frames"]["kept"] == 6
+    written = [
+        {path.relative_to(tmp_path / engine): path.read_bytes() for path in (tmp_path / engine).rglob("*.np?")} for engine in reports
+    ]
+    assert written[0] == written[1]
+    assert len(written[0]) == 8
+
+
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--data", str(tmp_path), "--weights", str(tmp_path / "none.safetensors")]) == 2
     assert "do not exist" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 Worlds simulated from seeds that no training used, then the second half of each recording that is named. Baselines, on the same windows:
 persistence of the newest sweep and the mean of the last four, both warped by ego motion, and constant-velocity flow (training/flow.py).
-Prints Markdown: one table of what is wanted and reached, then the figures part by part; at last one JSON line.
+Prints Markdown: the figures part by part, then one table of what is wanted and reached; at last one JSON line.
 """
 
 from __future__ import annotations
@@ -152,12 +152,14 @@ class Bench:
 
 
 def run(args: argparse.Namespace, root: Path) -> tuple[list[Section], dict[str, float]]:
-    """The parts that are asked for, and the processor seconds that each took."""
+    """The parts that are asked for, printed as they are done, and the processor seconds that each took."""
     bench, sections, spent = Bench(args, root), [], {}
     for part in args.parts:
         start_s = time.process_time()
         measure: Callable[[], Iterator[Section]] = getattr(bench, part)
-        sections += list(measure())
+        for section in measure():
+            print(section.markdown(), end="\n\n", flush=True)
+            sections.append(section)
         spent[part] = round(time.process_time() - start_s, 1)
     return sections, spent
 
@@ -178,7 +180,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sections, spent = run(args, args.cache or Path(folder))
-    print(summary(sections), *(section.markdown() for section in sections), sep="\n\n")
+    print(f"## Summary\n\n{summary(sections)}")
     if not args.bags:
         print("\nrecordings: skipped, none given (--bags)")
     version = load("cpu", args.weights).spec.version

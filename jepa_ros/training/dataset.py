@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import importlib
 import json
+import os
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,38 +28,77 @@ from jepa_ros.types import NANOSECONDS, CameraModel, Observation
 REACH_M = 60.0  # a future sweep is looked at from where the vehicle is now: keep what lies beyond the grid too
 HEIGHTS_M = (-1.5, 4.0)  # above the ground
 LEAST_POINTS = 200
+ENGINES = ("processes", "ray")
 SHARD_FRAMES = 500  # bounds the memory that a long bag takes: some 200 MB
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag folders, .mcap or .db3 files")
     parser.add_argument("--out", type=Path, required=True, help="folder of the dataset")
-    parser.add_argument("--workers", type=int, default=1, help="processes; each reads one bag at a time")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes; each reads one bag at a time (a running Ray cluster: all that it has)"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="processes of this machine, or a Ray cluster")
     parser.add_argument("--max-rate-hz", type=float, default=10.0, help="frames closer in time than this allows are dropped")
 
 
 def run(args: argparse.Namespace) -> None:
-    prepare(args.bags, args.out, args.workers, args.max_rate_hz)
+    prepare(args.bags, args.out, args.workers, args.max_rate_hz, args.engine)
 
 
-def prepare(bags: list[Path], out: Path, workers: int = 1, max_rate_hz: float = 10.0) -> dict[str, Any]:
-    """Prepare all bags that `out` does not hold yet, and write `out`/report.json. Returns the report."""
+def prepare(bags: list[Path], out: Path, workers: int = 1, max_rate_hz: float = 10.0, engine: str = "processes") -> dict[str, Any]:
+    """Prepare all bags that `out` does not hold yet, and write `out`/report.json. Returns the report.
+
+    engine: "processes" of this machine, or "ray": the cluster that RAY_ADDRESS names, or else a local one of `workers` processes. Its
+    machines must see the bags and `out` under the same paths. What is written is the same. Raises ValueError where Ray is missing.
+    """
+    bags, out = [bag.absolute() for bag in bags], out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     waiting = [bag for bag in bags if not (out / f"{shard_name(bag)}.json").is_file()]
     work = partial(prepare_bag, out=out, max_rate_hz=max_rate_hz)
-    if workers > 1 and len(waiting) > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            for _ in tqdm(pool.map(work, waiting), total=len(waiting), desc="prepare", unit="bag"):
-                pass
-    else:
-        for bag in tqdm(waiting, desc="prepare", unit="bag"):
-            work(bag)
+    done = _on_ray(work, waiting, workers) if engine == "ray" and waiting else _in_processes(work, waiting, workers)
+    for _ in tqdm(done, total=len(waiting), desc="prepare", unit="bag"):
+        pass
     by_bag = {str(bag): json.loads((out / f"{shard_name(bag)}.json").read_text()) for bag in bags}
     total = sum((Counter(counts) for counts in by_bag.values()), Counter())
     report = {"bags": len(bags), "already_there": len(bags) - len(waiting), "frames": dict(total), "by_bag": by_bag}
     (out / "report.json").write_text(json.dumps(report, indent=1))
     print(f"{out}: {report['bags']} bags, {report['already_there']} of them already there; frames: {dict(total)}")
     return report
+
+
+def _in_processes(work: Callable[[Path], None], bags: list[Path], workers: int) -> Iterator[None]:
+    """Yields as bags are done."""
+    if workers == 1 or len(bags) < 2:
+        yield from map(work, bags)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(work, bags)
+
+
+def _on_ray(work: Callable[[Path], None], bags: list[Path], workers: int) -> Iterator[None]:
+    """The same on a Ray cluster, which is left running where it was running."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray: Any = importlib.import_module("ray")  # by name: type checkers need not have it
+    except ModuleNotFoundError as error:
+        raise ValueError("--engine ray needs Ray, which is not installed: pip install 'jepa_ros[ray]', or leave --engine out") from error
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(**({} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}))
+    try:
+        run_one = ray.remote(_prepare_remotely)
+        pending = [run_one.remote(work, bag) for bag in bags]
+        while pending:
+            finished, pending = ray.wait(pending)
+            yield from ray.get(finished)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _prepare_remotely(work: Callable[[Path], None], bag: Path) -> None:
+    work(bag)
 
 
 def shard_name(bag: Path) -> str:

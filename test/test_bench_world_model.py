@@ -1,0 +1,119 @@
+"""The world-model bench: what counts as moving, where thresholds come from, and the baseline that moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE
+from jepa_ros.backends.scene_jepa.motion import BODY, Motion, find_clusters
+from jepa_ros.bench.world_model_cells import CellCounts, at_false_positive_rate, best_f1, cells_of
+from jepa_ros.bench.world_model_people import AveragePrecision
+from jepa_ros.bench.world_model_probes import r_squared
+from jepa_ros.bench.world_model_surprise import auroc
+from jepa_ros.bench.world_model_worlds import Boxes
+from jepa_ros.training.flow import foretell
+
+SHAPE = (BEV_GRID.rows, BEV_GRID.columns)
+
+
+def cell(x_m: float, y_m: float) -> tuple[int, int]:
+    """(row, column)."""
+    return int((y_m + 25.6) / 0.4), int((x_m + 25.6) / 0.4)
+
+
+def occupied(*places: tuple[float, float]) -> np.ndarray:
+    grid = np.zeros(SHAPE, bool)
+    for place in places:
+        grid[cell(*place)] = True
+    return grid
+
+
+def test_cells_are_entered_and_left_by_what_moves_and_only_where_the_sweep_says_so() -> None:
+    def boxes(walker_x_m: float) -> Boxes:
+        centres = np.array([[walker_x_m, 2.2], [5.0, -3.0]])  # somebody who walks and a car that stands
+        return Boxes((("person", 1), ("car", 1)), centres, np.zeros(2), np.array([[0.5, 0.5], [4.3, 1.8]]))
+
+    now, then = occupied((2.2, 2.2), (5.0, -3.0)), occupied((4.2, 2.2), (5.0, -3.0), (9.0, 9.0))
+    cells = cells_of((boxes(2.2), np.eye(4)), boxes(4.2), now, then, np.ones(SHAPE, bool))
+    assert np.argwhere(cells["entered"]).tolist() == [list(cell(4.2, 2.2))]
+    assert np.argwhere(cells["left"]).tolist() == [list(cell(2.2, 2.2))]
+    unseen = cells_of((boxes(2.2), np.eye(4)), boxes(4.2), now, then, np.zeros(SHAPE, bool))
+    assert not unseen["entered"].any()
+    turned = np.eye(4)
+    turned[:2, :2] = [[0, 1], [-1, 0]]  # the anchor faces left: y of odom is ahead
+    assert boxes(2.2).cells(turned)[0][cell(2.2, -2.2)]
+
+
+def test_thresholds_for_a_world_come_from_the_other_worlds() -> None:
+    counts = CellCounts(1)
+    everything = np.ones((2, 2), bool)
+
+    def add(world: str, true: float, false: float) -> None:
+        maps = torch.tensor([[true, false], [false, false]])
+        positive = np.array([[True, False], [False, False]])
+        counts.add(world, 0, maps, {"occupied": positive, "free": everything & ~positive, "entered": positive, "left": ~positive})
+
+    add("a", true=0.9, false=0.1)
+    add("b", true=0.3, false=0.2)
+    recall = counts.moving_recall(0, best_f1)  # of "a" at b's 0.3: found; of "b" at a's 0.9: missed
+    assert recall == {"entered": 0.5, "left": 1.0, "both": 7 / 8, "false_positive_rate": 0.0, "cells": 8}
+    assert counts.moving_recall(0, at_false_positive_rate(1.0))["false_positive_rate"] == 1.0
+    assert counts.iou(0) == 0.5
+    assert counts.pooled(0).average_precision() == 1.0
+
+
+def person_at(x_m: float) -> np.ndarray:
+    """(N, 3) returns of a person and of a wall."""
+    rng = np.random.default_rng(round(100 * x_m))
+    body = np.stack([x_m + rng.uniform(-0.25, 0.25, 40), 3 + rng.uniform(-0.25, 0.25, 40), rng.uniform(0.4, 1.7, 40)], axis=1)
+    wall = np.stack([np.linspace(-9, 9, 200), np.full(200, -4.0), np.ones(200)], axis=1)
+    return np.concatenate([body, wall])
+
+
+def test_flow_keeps_walls_and_moves_people() -> None:
+    sweeps = [person_at(1.5 * 0.4 * step) for step in range(4)]  # 1.5 m/s; now at 1.8 m
+    now, later = foretell(sweeps, 0.0, 0.4, np.array([0.0, 2.4]), BEV_GRID)
+    assert now[cell(1.8, 3.0)]
+    assert later[cell(1.8 + 3.6, 3.0)]
+    assert not later[cell(1.8, 3.0)]
+    assert (now == later)[: cell(0, 0)[0]].all()  # the side of the wall
+
+
+def test_what_moved_through_the_latents_is_carried_ahead_and_what_stood_stays() -> None:
+    history = np.zeros((1, 4, 5, *SHAPE), np.float32)
+    for step in range(4):
+        row, column = cell(3.0 + 0.4 * step, 2.2)  # one cell a step: 1 m/s
+        history[0, step, BODY, row : row + 2, column : column + 1] = 1
+        history[0, step, BODY, 20:40, 30] = 1
+    (walker,) = find_clusters(history[0][:, BODY].max(axis=1), 0.4)
+    assert walker.velocity == pytest.approx([0.0, 1.0], abs=0.1)
+    stated = torch.nn.functional.pixel_unshuffle(torch.from_numpy(GROUNDED_SCALE * history), 2)
+    carried = Motion(12, 0.4).requires_grad_(False)(stated, torch.arange(12))
+    assert carried is not None
+    after = torch.nn.functional.pixel_shuffle(carried.onto(stated[:, -1:].expand(-1, 12, -1, -1, -1)), 2)[0] / GROUNDED_SCALE
+    row, column = cell(4.2, 2.2)
+    assert after[2, BODY[0], row, column + 3] == pytest.approx(0.5)  # sure by half after 1.2 s
+    assert after[2, BODY[0], row, column] == pytest.approx(0.15)
+    assert (after[:, BODY[0], 20:40, 30] == 1).all()
+    assert Motion(12, 0.4)(stated[:, -1:].expand(-1, 4, -1, -1, -1), torch.arange(12)) is None
+
+
+def test_average_precision_of_people_by_hand() -> None:
+    score = AveragePrecision()
+    truth = np.array([[5.0, 0.0], [8.0, 0.0], [12.0, 0.0]])
+    found = np.array([[5.1, 0.0], [30.0, 0.0], [8.0, 0.6], [12.0, 0.1]])  # right, invented, too far, somebody nobody asked for
+    score.add(truth, np.array([True, True, False]), found, np.array([0.7, 0.9, 0.5, 0.95]))
+    assert score.value() == pytest.approx(0.5 * 0.5)
+    assert score.people == 2
+
+
+def test_probe_and_auroc_tell_signal_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    groups, target = np.repeat(np.arange(4), 20), rng.normal(size=80)
+    told = np.column_stack([target + 0.1 * rng.normal(size=80), rng.normal(size=(80, 30))])
+    assert r_squared(told, target, groups) > 0.8
+    assert r_squared(rng.normal(size=(80, 31)), target, groups) < 0.2
+    assert auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.875)
