@@ -173,7 +173,8 @@ def plan_actions(
     if affordable < 3:
         raise TimeoutError(f"predicting {steps} steps took {one_s:.2f} s; the deadline of {deadline_s:.2f} s is too near for a search")
     samples = max(MIN_SAMPLES, min(config.samples, affordable // 3))
-    solver = CEM(SolverConfig(samples=samples, iterations=config.iterations, elites=config.elites), expected_iteration_s=samples * one_s)
+    search = SolverConfig(samples=samples, iterations=config.iterations, noise=0.5, cooling=0.7, elites=config.elites)
+    solver = CEM(search, expected_iteration_s=samples * one_s)
     # At most a third of the time for the guesses; two predictions are kept for the solver's final choice.
     solution = solver.solve(dynamics, objective, init_X, left_s - 2.0 * one_s, guesses_GLU[: max(1, affordable // 3)])
     return (solution.rollout.states_SLX[0, :, :3] if poses else solution.commands_LU), solution

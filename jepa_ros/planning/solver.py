@@ -1,8 +1,11 @@
-"""Sampling-based search over command sequences: MPPI and CEM, batched, anytime, the same result for the same seed.
+"""Sampling-based search over command sequences: MPPI, CEM and iCEM, batched, anytime, the same result for the same seed.
 
-MPPI: Williams et al. 2017, "Information-theoretic MPC". CEM with coloured noise and kept elites: Pinneri et al. 2020, "iCEM".
-Axes: S candidate, G guess, L step, U command. Noise is drawn once per shape and used again: what a plan is depends on the question only,
-not on how many were asked before, and a plan spends no time on drawing.
+MPPI: Williams et al. 2017, "Information-theoretic MPC". Coloured noise, which all use, kept elites and fewer samples from one iteration to
+the next: Pinneri et al. 2020, "iCEM"; its shifted elites are the planner's last plan among the guesses. All start wide around many guesses,
+since the ways around people and walls are many, and do so again where time is left: a search that has narrowed finds nothing new.
+
+Axes: S candidate, M mean, G guess, L step, U command, E elite. Noise is drawn once per shape and used again: what a plan is depends on the
+question only, not on how many were asked before, and a plan spends no time on drawing.
 
 Threads: operations here are small; one intra-op thread is mostly fastest. `torch.set_num_threads` is process-wide: the caller sets it.
 """
@@ -21,6 +24,10 @@ from jepa_ros.planning.kinematics import BoundedDynamics
 from jepa_ros.protocols import Objective, Rollout, Solution
 
 WORST = 1e9
+NOISES = 24  # draws that are used in turn
+PER_GUESS = 16  # samples that a wide iteration spends around each guess at least; the better guesses first
+ICEM_DECAY = 0.8  # samples of an iteration as a share of the last one's (1 / 1.25 in the paper)
+ICEM_KEPT = 0.3  # share of the elites that goes on into the next iteration (as in the paper)
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,12 @@ class SolverConfig:
     """How hard to search."""
 
     samples: int = param(512, "Candidates per iteration", at_least=8, at_most=100_000)
-    iterations: int = param(6, "Iterations at most; the deadline may come first", at_least=1, at_most=100)
-    noise: float = param(0.5, "Standard deviation of the first iteration, as a share of half the command range", at_least=0.01, at_most=2.0)
-    cooling: float = param(0.7, "Factor on the standard deviation from one iteration to the next", at_least=0.1, at_most=1.0)
+    iterations: int = param(12, "Iterations at most; the deadline may come first", at_least=1, at_most=100)
+    noise: float = param(1.0, "Standard deviation of the first iteration, as a share of half the command range", at_least=0.01, at_most=2.0)
+    cooling: float = param(0.8, "Factor on the standard deviation from one iteration to the next", at_least=0.1, at_most=1.0)
     colour: float = param(2.0, "Exponent of the noise's 1/f spectrum: 0 = white, 2 = smooth", at_least=0.0, at_most=4.0)
-    elites: float = param(0.06, "Share of the candidates that guides the next iteration", at_least=0.001, at_most=1.0)
+    elites: float = param(0.03, "Share of the candidates that guides the next iteration", at_least=0.001, at_most=1.0)
+    cycle: int = param(12, "Iterations after which the search starts wide again; the best found stays", at_least=2, at_most=1000)
     seed: int = param(0, "Seed of the noise", at_least=0)
 
     def __post_init__(self) -> None:
@@ -40,7 +48,7 @@ class SolverConfig:
 
 
 class SamplingSolver:
-    """The loop that MPPI and CEM share; they differ in how they learn from an iteration."""
+    """The loop that all share; they differ in what they draw and in how they learn from an iteration."""
 
     def __init__(self, config: SolverConfig | None = None, expected_iteration_s: float = 0.0) -> None:
         self.config = config or SolverConfig()
@@ -68,6 +76,8 @@ class SamplingSolver:
         best_cost, best_LU = _best(cost_S, guesses_GLU)
         mean_LU = best_LU
         deviation_LU = (self.config.noise * 0.5 * (dynamics.high_U - dynamics.low_U)).expand_as(mean_LU)
+        wide_LU = deviation_LU
+        tried_GLU = guesses_GLU[cost_S.argsort()[: max(1, self.config.samples // PER_GUESS)]]
         iteration, timed_out = 0, False
         while iteration < self.config.iterations:
             now_s = time.perf_counter()
@@ -75,7 +85,11 @@ class SamplingSolver:
                 timed_out = True
                 self._iteration_s *= 0.8  # a single slow one must not end the search for good
                 break
-            commands_SLU = self._candidates(iteration, mean_LU, deviation_LU, best_LU, dynamics)
+            wide = iteration % self.config.cycle == 0
+            if wide:
+                deviation_LU = wide_LU
+            means_MLU = tried_GLU if wide else mean_LU[None]
+            commands_SLU = self._candidates(iteration, means_MLU, deviation_LU, best_LU, dynamics)
             rollout = dynamics.rollout(init_X, commands_SLU)
             cost_S = _ranked(objective(rollout))
             cost, candidate_LU = _best(cost_S, commands_SLU)
@@ -91,19 +105,28 @@ class SamplingSolver:
         one = Rollout(final.states_SLX[chosen : chosen + 1], final.commands_SLU[chosen : chosen + 1], final.dt_s)
         return Solution(one.commands_SLU[0], one, float(final_cost_S[chosen]), iteration, timed_out)
 
-    def _candidates(self, iteration: int, mean_LU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics) -> Tensor:
-        steps, width = mean_LU.shape
-        noise_ULS = _noise_bank(width, steps, self.config.samples, self.config.colour, self.config.seed, iteration)
-        commands_ULS = torch.addcmul(mean_LU.T[..., None], deviation_LU.T[..., None], noise_ULS)
+    def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics) -> Tensor:
+        return self._drawn(self.config.samples, iteration, means_MLU, deviation_LU, best_LU, dynamics)
+
+    def _drawn(
+        self, count: int, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics
+    ) -> Tensor:
+        """(count, L, U): the best so far, one of the means, and noise around the means in turn."""
+        steps, width = best_LU.shape
+        noise_ULS = _noise_bank(width, steps, count, self.config.colour, self.config.seed, iteration % NOISES)
+        means_SLU = means_MLU if len(means_MLU) == 1 else means_MLU[torch.arange(count) % len(means_MLU)]
+        commands_ULS = torch.addcmul(means_SLU.permute(2, 1, 0), deviation_LU.T[..., None], noise_ULS)
         commands_ULS[..., 0] = best_LU.T
-        commands_ULS[..., 1] = mean_LU.T
+        commands_ULS[..., 1] = means_MLU[0].T
         commands_ULS = commands_ULS.clamp_(dynamics.low_U[:, None, None], dynamics.high_U[:, None, None])
         return commands_ULS.permute(2, 1, 0)
 
     def _elites(self, cost_S: Tensor, commands_SLU: Tensor) -> tuple[Tensor, Tensor]:
-        count = max(2, round(self.config.elites * len(cost_S)))
-        cost_E, index_E = cost_S.topk(count, largest=False)
+        cost_E, index_E = cost_S.topk(min(self._elite_count(), len(cost_S)), largest=False)
         return cost_E, commands_SLU[index_E]
+
+    def _elite_count(self) -> int:
+        return max(2, round(self.config.elites * self.config.samples))
 
     def _learn(self, cost_S: Tensor, commands_SLU: Tensor, deviation_LU: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -131,7 +154,26 @@ class CEM(SamplingSolver):
         return mean_LU, torch.maximum(spread_LU, 0.5 * self.config.cooling * deviation_LU)
 
 
-SOLVERS: dict[str, type[MPPI] | type[CEM]] = {"mppi": MPPI, "cem": CEM}
+class ICEM(CEM):
+    """CEM that keeps a share of its elites from one iteration to the next, and draws fewer samples each time."""
+
+    def __init__(self, config: SolverConfig | None = None, expected_iteration_s: float = 0.0) -> None:
+        super().__init__(config, expected_iteration_s)
+        self._kept_ELU = torch.zeros(0)
+
+    def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics) -> Tensor:
+        in_cycle = iteration % self.config.cycle
+        count = max(2 * self._elite_count(), round(self.config.samples * ICEM_DECAY**in_cycle))
+        fresh_SLU = self._drawn(count, iteration, means_MLU, deviation_LU, best_LU, dynamics)
+        return fresh_SLU if iteration == 0 else torch.cat((fresh_SLU, self._kept_ELU))
+
+    def _learn(self, cost_S: Tensor, commands_SLU: Tensor, deviation_LU: Tensor) -> tuple[Tensor, Tensor]:
+        _, elites_ELU = self._elites(cost_S, commands_SLU)
+        self._kept_ELU = elites_ELU[: max(1, round(ICEM_KEPT * len(elites_ELU)))]
+        return elites_ELU.mean(0), torch.maximum(elites_ELU.std(0), 0.5 * self.config.cooling * deviation_LU)
+
+
+SOLVERS: dict[str, type[MPPI] | type[CEM] | type[ICEM]] = {"mppi": MPPI, "cem": CEM, "icem": ICEM}
 
 
 def _ranked(cost_S: Tensor) -> Tensor:
@@ -144,7 +186,7 @@ def _best(cost_S: Tensor, commands_SLU: Tensor) -> tuple[float, Tensor]:
     return float(cost_S[index]), commands_SLU[index].clone()
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4 * NOISES)
 def _noise_bank(width: int, steps: int, samples: int, colour: float, seed: int, iteration: int) -> Tensor:
     """(U, L, S) noise of unit variance with a 1/f^colour spectrum along the steps, each draw with its mirror image."""
     generator = torch.Generator().manual_seed(seed * 1009 + iteration)
