@@ -50,15 +50,21 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Carried:
-    """What moving clusters change in predicted stated channels, at token resolution."""
+    """What moving clusters change in predicted latents: a few entries of many. Index arrays of equal length; channels are stated ones."""
 
-    keeps_BSCYX: Tensor  # share of what was predicted that stays
-    arrives_BSCYX: Tensor  # what is there at least
+    leaving: tuple[Tensor, Tensor, Tensor, Tensor]  # b, channel, row, column of the tokens' entries that something leaves or lately left
+    keeps_S: Tensor  # share of what was predicted there that stays
+    arriving: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # b, step, channel, row, column
+    arrives: Tensor  # what is there at least
 
-    def onto(self, predicted_BSCYX: Tensor) -> Tensor:
-        kept = predicted_BSCYX * self.keeps_BSCYX.to(predicted_BSCYX)
-        arrives = self.arrives_BSCYX.to(predicted_BSCYX)
-        return torch.where(arrives > 0, torch.maximum(kept, arrives), kept)
+    def onto(self, predicted_BSDYX: Tensor) -> Tensor:
+        """The same shape and type; channels beyond the stated ones stay as they are."""
+        carried = predicted_BSDYX.clone()
+        b, channel, row, column = self.leaving
+        keeps_S = self.keeps_S.to(carried)
+        carried[b, :, channel, row, column] = carried[b, :, channel, row, column] * keeps_S
+        carried[self.arriving] = torch.maximum(carried[self.arriving], self.arrives.to(carried))
+        return carried
 
 
 class Motion(nn.Module):
@@ -77,53 +83,67 @@ class Motion(nn.Module):
         moving = [find_clusters(past[:, BODY].max(axis=1), self.dt_s) for past in history]
         if not any(moving):
             return None
-        masks = [_masks(past[-1], clusters, steps.tolist()) for past, clusters in zip(history, moving, strict=True)]
-        arriving, leaving = (torch.from_numpy(np.stack(part)).to(self.arrives) for part in zip(*masks, strict=True))
-        trust, gone = (weight[steps][None, :, None, None, None] for weight in (self.arrives, self.leaves))
-        keeps = 1 - gone * leaving[:, None, None].expand(-1, -1, arriving.shape[2], -1, -1)
-        return Carried(F.pixel_unshuffle(keeps, 2), F.pixel_unshuffle(GROUNDED_SCALE * trust * arriving, 2))
+        leaving, arriving, values = [], [], []
+        for batch, (past, clusters) in enumerate(zip(history, moving, strict=True)):
+            left, came, value = _changes(past[-1], clusters, steps.tolist())
+            leaving.append(np.insert(left, 0, batch, axis=0))
+            arriving.append(np.insert(came, 0, batch, axis=0))
+            values.append(value)
+        device = self.arrives.device
+        b, step, *place = torch.from_numpy(np.concatenate(arriving, axis=1)).to(device)
+        least = GROUNDED_SCALE * self.arrives[steps][step] * torch.from_numpy(np.concatenate(values)).to(self.arrives)
+        left_index = torch.from_numpy(np.concatenate(leaving, axis=1)).to(device)
+        return Carried(tuple(left_index), 1 - self.leaves[steps], (b, step, *place), least)
 
 
 def find_clusters(body_TYX: FloatArray, dt_s: float) -> list[Cluster]:
     """What moves, of occupancy 0-1 of the last steps in one anchor frame, oldest first."""
-    label, count = ndimage.label(body_TYX[-1] > 0.5, structure=np.ones((3, 3)))
+    now = body_TYX[-1] > 0.5
+    label, count = ndimage.label(now, structure=np.ones((3, 3)))
     if not count or len(body_TYX) < 2:
         return []
-    older = list(reversed(body_TYX[:-1]))
+    older = [_Padded(body, lag * dt_s) for lag, body in enumerate(reversed(body_TYX[:-1]), start=1)]
+    # Most clusters stand, and that is told of all of them at once.
+    stood = ndimage.mean(body_TYX[:-1].mean(axis=0), label, np.arange(1, count + 1))
     found = []
     for number, where in enumerate(ndimage.find_objects(label), start=1):
-        if max(s.stop - s.start for s in where) * CELL_M > LARGEST_M:
+        if stood[number - 1] >= STANDS or max(s.stop - s.start for s in where) * CELL_M > LARGEST_M:
             continue
         cells = np.argwhere(label[where] == number) + [s.start for s in where]
-        velocity = _velocity(cells, older, dt_s)
+        velocity = _velocity(cells, float(stood[number - 1]), older, dt_s)
         if velocity is not None:
             found.append(Cluster(cells, velocity * dt_s / CELL_M))
     return found
 
 
-def _velocity(cells: NDArray[np.intp], older: list[FloatArray], dt_s: float) -> FloatArray | None:
-    """(2,) m/s along rows and columns; None = it stands."""
-    sample = cells[:: max(1, len(cells) // SAMPLES)].astype(np.float32)
-    standing = float(_found(sample, np.zeros((1, 2), np.float32), older, dt_s)[0])
-    if standing >= STANDS:
-        return None
-    score = _found(sample, _CANDIDATES, older, dt_s) - 0.01 * _SPEEDS
+class _Padded:
+    """An older step, with room around it for wherever a candidate velocity comes from, and by how many entries each one shifts."""
+
+    def __init__(self, body_YX: FloatArray, ago_s: float) -> None:
+        pad = int(np.ceil(FASTEST_MPS * ago_s / CELL_M)) + 1
+        self.body = body_YX
+        self._pad = pad
+        self._flat = np.pad(body_YX, pad).ravel()
+        self._width = body_YX.shape[1] + 2 * pad
+        shift = np.rint(_CANDIDATES * np.float32(ago_s / CELL_M)).astype(np.intp)
+        self._shift_V = shift[:, 0] * self._width + shift[:, 1]
+
+    def came_from(self, cells: NDArray[np.intp]) -> FloatArray:
+        """(V,) mean occupancy where each candidate velocity says that the cells came from."""
+        here = (cells[:, 0] + self._pad) * self._width + cells[:, 1] + self._pad
+        sums: FloatArray = self._flat.take(here[:, None] - self._shift_V, mode="clip").sum(axis=0)  # all lie within the padding
+        return sums / len(cells)
+
+
+def _velocity(cells: NDArray[np.intp], standing: float, older: list[_Padded], dt_s: float) -> FloatArray | None:
+    """(2,) m/s along rows and columns; None = it stands. `standing`: how well that explains where it was, 0-1."""
+    sample = cells[:: max(1, len(cells) // SAMPLES)]
+    score = sum(step.came_from(sample) for step in older) / len(older) - 0.01 * _SPEEDS
     best = int(score.argmax())
     if score[best] <= standing + MARGIN:
         return None
-    velocity = _refined(cells, _CANDIDATES[best], older, dt_s)
+    velocity = _refined(cells, _CANDIDATES[best], [step.body for step in older], dt_s)
     return velocity if SLOWEST_MPS <= np.hypot(*velocity) <= max(SMALL_MPS, PER_CELL_MPS * len(cells)) else None
-
-
-def _found(sample: FloatArray, velocity_V2: FloatArray, older: list[FloatArray], dt_s: float) -> FloatArray:
-    """(V,) mean occupancy of the older steps where each velocity says that the cells came from."""
-    found = np.zeros(len(velocity_V2))
-    for lag, body in enumerate(older, start=1):
-        came_from = np.rint(sample[None] - np.float32(lag * dt_s / CELL_M) * velocity_V2[:, None]).astype(np.intp)
-        rows, columns = came_from[..., 0], came_from[..., 1]
-        inside = (rows >= 0) & (rows < body.shape[0]) & (columns >= 0) & (columns < body.shape[1])
-        found += (body[np.where(inside, rows, 0), np.where(inside, columns, 0)] * inside).mean(axis=1) / len(older)
-    return found
 
 
 def _refined(cells: NDArray[np.intp], velocity: FloatArray, older: list[FloatArray], dt_s: float) -> FloatArray:
@@ -136,27 +156,42 @@ def _refined(cells: NDArray[np.intp], velocity: FloatArray, older: list[FloatArr
         high = np.floor(there + reach).astype(int) + 1
         patch = body[low[0] : max(high[0], 0), low[1] : max(high[1], 0)]
         if patch.sum() > 0.5:
-            at = np.array(np.meshgrid(*(np.arange(size) for size in patch.shape), indexing="ij"))
+            middle = np.array([patch.sum(axis=1 - axis) @ np.arange(patch.shape[axis]) for axis in (0, 1)]) / patch.sum()
             lags_s.append(lag * dt_s)
-            shifts.append(CELL_M * (centre - low - (at * patch).sum(axis=(1, 2)) / patch.sum()))
+            shifts.append(CELL_M * (centre - low - middle))
     lag_s, shift = np.array(lags_s), np.array(shifts)
     return lag_s @ shift / (lag_s @ lag_s) if lags_s else velocity
 
 
-def _masks(now_ZYX: FloatArray, clusters: list[Cluster], steps: list[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """((S, Z, Y, X) what arrives where at each step, (Y, X) 1 where something leaves or lately left)."""
-    arriving = np.zeros((len(steps), *now_ZYX.shape), np.float32)
-    leaving = np.zeros(now_ZYX.shape[1:], np.float32)
-    size: NDArray[np.intp] = np.array(leaving.shape)
+def _changes(
+    now_ZYX: FloatArray, clusters: list[Cluster], steps: list[int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """((3, L) channel, row, column that something leaves, (4, A) step, channel, row, column where something arrives, (A,) how much)."""
+    bands, size = range(len(now_ZYX)), np.array(now_ZYX.shape[1:])
+    left = [np.zeros((0, 2), np.intp), *(cluster.cells for cluster in clusters)]
+    leaving = np.concatenate([_entry(band, np.concatenate(left)) for band in bands], axis=1)
+    # Where two clusters arrive in one place, the surer return counts.
+    most: NDArray[np.float32] = np.zeros((len(steps), *now_ZYX.shape), np.float32)
+    touched = np.zeros((len(steps), *now_ZYX.shape[1:]), bool)
     for cluster in clusters:
         columns = now_ZYX[:, cluster.cells[:, 0], cluster.cells[:, 1]]
-        leaving[cluster.cells[:, 0], cluster.cells[:, 1]] = 1
         for k, step in enumerate(steps):
             target = np.rint(cluster.cells + (step + 1) * cluster.velocity).astype(np.intp)
             inside = ((target >= 0) & (target < size)).all(axis=1)
             rows, cols = target[inside].T
-            arriving[k, :, rows, cols] = np.maximum(arriving[k, :, rows, cols], columns[:, inside].T)
-    return arriving, leaving
+            most[k, :, rows, cols] = np.maximum(most[k, :, rows, cols], columns[:, inside].T)
+            touched[k, rows, cols] = True
+    step_index, rows, cols = np.nonzero(touched)
+    arriving = [np.insert(_entry(band, np.stack([rows, cols], axis=1)), 0, step_index, axis=0) for band in bands]
+    values = np.concatenate([most[step_index, band, rows, cols] for band in bands])
+    some = values > 0
+    return leaving, np.concatenate(arriving, axis=1)[:, some], values[some]
+
+
+def _entry(band: int, cells: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(3, N) channel, row and column in the latents of a height band of (N, 2) cells, as pixel_unshuffle puts it."""
+    rows, columns = cells.T
+    return np.stack([4 * band + 2 * (rows % 2) + columns % 2, rows // 2, columns // 2])
 
 
 _AXIS = np.arange(-FASTEST_MPS, FASTEST_MPS + STEP_MPS / 2, STEP_MPS, dtype=np.float32)

@@ -53,10 +53,7 @@ class ScenePredictor(nn.Module):
         change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
         mixed = self._mix(history_BTDYX, change.unflatten(0, (batch, len(steps))))
         carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
-        if carried is None:
-            return mixed
-        stated, learned = mixed.split([self.config.grounded, self.config.width - self.config.grounded], dim=2)
-        return torch.cat([carried.onto(stated), learned], dim=2)
+        return mixed if carried is None else carried.onto(mixed)
 
     def trunk(self, history_BTDYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion."""
