@@ -17,6 +17,7 @@ from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
+from jepa_ros.backends.random_checkpoint import SAVERS, random_checkpoint  # noqa: E402
 from jepa_ros.msg import LatentState  # noqa: E402
 from jepa_ros.ros.lifecycle_client import LifecycleClient  # noqa: E402
 
@@ -38,6 +39,19 @@ def by_hand() -> LaunchDescription:
 @launch_pytest.fixture
 def by_itself() -> LaunchDescription:
     return included("world_model.launch.py", namespace="by_itself", model="persistence", device="cpu")
+
+
+@launch_pytest.fixture
+def every_back_end(tmp_path_factory) -> LaunchDescription:
+    folder = tmp_path_factory.mktemp("weights")
+    return LaunchDescription(
+        [
+            included(
+                "world_model.launch.py", namespace=model, model=model, weights=str(random_checkpoint(model, folder / model)), device="cpu"
+            )
+            for model in SAVERS
+        ]
+    )
 
 
 @launch_pytest.fixture
@@ -76,10 +90,18 @@ def test_the_lifecycle_goes_round_and_again(observer):
 @pytest.mark.launch(fixture=by_itself)
 def test_a_killed_node_comes_back_active(observer):
     for name in NODES:
-        wait_until_active(observer, name)
+        wait_until_active(observer, f"/by_itself/{name}")
     os.kill(process_of("world_model"), signal.SIGKILL)
     time.sleep(1.0)
-    wait_until_active(observer, "world_model")
+    wait_until_active(observer, "/by_itself/world_model")
+
+
+@pytest.mark.launch(fixture=every_back_end)
+@pytest.mark.timeout(400)  # six processes at once
+def test_one_launch_file_starts_every_back_end(observer):
+    for model in SAVERS:
+        for name in NODES:
+            wait_until_active(observer, f"/{model}/{name}", timeout_s=180.0)
 
 
 @pytest.mark.launch(fixture=demo)
@@ -112,7 +134,7 @@ def wait_until_active(observer: Node, name: str, timeout_s: float = 90.0) -> Non
     while time.monotonic() < deadline_s:
         try:
             # A new client each time: one that has met the killed process keeps on waiting for it.
-            state = LifecycleClient(observer, f"/by_itself/{name}").state(timeout_s=5.0)
+            state = LifecycleClient(observer, name).state(timeout_s=5.0)
         except TimeoutError:
             continue
         if state == "active":

@@ -150,7 +150,7 @@ def stand_in_for_timm() -> None:
 
 @torch.inference_mode()
 def measure(question: Question, reference: Reference | None) -> tuple[list[Row], float | None]:
-    """The rows, and the largest difference between the reference's energies and ours."""
+    """The rows, printed as they come, and the largest difference between the reference's energies and ours."""
     imagination = Imagination(question.predictor, question.now_PD[None], question.state_7[None])
 
     def energy(actions_BL7: Tensor) -> Tensor:
@@ -159,10 +159,20 @@ def measure(question: Question, reference: Reference | None) -> tuple[list[Row],
     some_BL7 = draw_actions(COMPARED, torch.Generator().manual_seed(2))[:, None]
     energy_B = energy(some_BL7)  # also the warm-up
     apart = float((reference.energy(some_BL7) - energy_B).abs().max()) if reference else None
-    rows = [timed("reference", reference.answer, energy)] if reference else []
-    rows.append(timed("ours, every candidate predicted", lambda: ours(question, screened=False), energy))
-    rows.append(timed("ours, screened (the default)", lambda: ours(question, screened=True), energy))
+    ways: dict[str, Callable[[], tuple[Tensor, int]]] = {"reference": reference.answer} if reference else {}
+    ways["ours, every candidate predicted"] = lambda: ours(question, screened=False)
+    ways["ours, screened (the default)"] = lambda: ours(question, screened=True)
+    rows: list[Row] = []
+    for name, answer in ways.items():
+        rows.append(timed(name, answer, energy))
+        print(line(rows[-1], rows[0]), flush=True)
     return rows, apart
+
+
+def line(row: Row, first: Row) -> str:
+    action = " ".join(f"{value:+.4f}" for value in row.action_7[[0, 1, 2, 6]].tolist())
+    share = row.processor_s / first.processor_s
+    return f"{row.name:<34} {row.processor_s:>12.2f} {row.wall_s:>8.2f} {row.predicted:>10} {share:>9.3f} {row.energy:>10.6f}  {action}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -196,18 +206,13 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, ImportError) as error:
         print(f"{error}\n{__doc__}", file=sys.stderr)
         return 1
-    report(arguments, *measure(question, reference))
-    return 0
-
-
-def report(arguments: argparse.Namespace, rows: list[Row], apart: float | None) -> None:
     about = f"predictor {arguments.width} x {arguments.depth}, {arguments.grid}^2 patches of {arguments.encoder_width}"
-    print(f"{about}; {arguments.samples} candidates x {arguments.iterations}, 1 step, {arguments.threads} thread")
-    print(f"{'':<34} {'processor s':>12} {'wall s':>8} {'predicted':>10} {'of first':>9} {'energy':>10}  action (x, y, z, gripper)")
-    for row in rows:
-        action = " ".join(f"{value:+.4f}" for value in row.action_7[[0, 1, 2, 6]].tolist())
-        share = row.processor_s / rows[0].processor_s
-        print(f"{row.name:<34} {row.processor_s:>12.2f} {row.wall_s:>8.2f} {row.predicted:>10} {share:>9.3f} {row.energy:>10.6f}  {action}")
+    print(f"{about}; {arguments.samples} candidates x {arguments.iterations}, 1 step, {arguments.threads} thread(s)")
+    print(
+        f"{'':<34} {'processor s':>12} {'wall s':>8} {'predicted':>10} {'of first':>9} {'energy':>10}  action (x, y, z, gripper)",
+        flush=True,
+    )
+    rows, apart = measure(question, reference)
     if apart is not None:
         print(f"largest difference of energies between the two, {COMPARED} candidates: {apart:.1e}")
     fields = ("name", "processor_s", "wall_s", "predicted", "energy")
@@ -215,6 +220,7 @@ def report(arguments: argparse.Namespace, rows: list[Row], apart: float | None) 
     settings = {name: value for name, value in vars(arguments).items() if isinstance(value, int)}
     about_machine = {"machine": platform.processor(), "torch": torch.__version__}
     print(json.dumps({"bench": "ac_planning", **settings, **about_machine, "energy_difference": apart, "rows": results}))
+    return 0
 
 
 if __name__ == "__main__":
