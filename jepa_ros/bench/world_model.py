@@ -25,7 +25,7 @@ from jepa_ros.bench.world_model_cells import CellCounts
 from jepa_ros.bench.world_model_report import Row, Section, summary, table
 from jepa_ros.bench.world_model_worlds import simulated_bags
 from jepa_ros.training.dataset import prepare
-from jepa_ros.training.shard import open_shards
+from jepa_ros.training.shard import Shard, open_shards
 
 PARTS = ("foresight", "sensors", "recordings", "people", "probes", "surprise", "interaction", "speed")
 EVERY_REAL = 4  # windows of a recording follow each other at its own rate
@@ -44,11 +44,16 @@ class Bench:
         if self.bags:
             prepare(self.bags, root / "simulated")
 
+    def _shards(self) -> list[Shard]:
+        """Of the worlds asked for; a cache may hold more."""
+        asked = {str(bag.absolute()) for bag in self.bags}
+        return [shard for shard in open_shards(self.root / "simulated") if shard.source in asked]
+
     def foresight(self) -> Iterator[Section]:
         """Latents, occupancy, moving cells and rank in simulation."""
         if not self.bags:
             return
-        result, seen = foresight.measure(self.model, open_shards(self.root / "simulated"), "both", self.args.every)
+        result, seen = foresight.measure(self.model, self._shards(), "both", self.args.every)
         self._thresholds = seen.counts["model"]
         section = foresight.foresight_section("Simulated worlds, lidar and camera", result, seen)
         rank = result.latent_spread.effective_rank
@@ -78,7 +83,7 @@ class Bench:
         if not self.bags:
             return
         for sensor in ("lidar", "camera"):
-            result, seen = foresight.measure(self.model, open_shards(self.root / "simulated"), sensor, 2 * self.args.every)
+            result, seen = foresight.measure(self.model, self._shards(), sensor, 2 * self.args.every)
             section = foresight.foresight_section(f"Simulated worlds, {sensor} alone", result, seen)
             metric = "average_precision"
             section.rows.append(foresight.occupancy_row(f"{sensor.capitalize()} alone, AP", section, metric, ("persistence",)))
@@ -119,7 +124,7 @@ class Bench:
         from jepa_ros.bench import world_model_probes
 
         if self.bags:
-            yield world_model_probes.section(self.model, open_shards(self.root / "simulated"), 2)
+            yield world_model_probes.section(self.model, self._shards(), 2)
 
     def surprise(self) -> Iterator[Section]:
         """Events that cannot happen."""
