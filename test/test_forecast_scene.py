@@ -8,7 +8,7 @@ import torch
 
 from jepa_ros.backends import load_world_model
 from jepa_ros.bench.pedestrians_plots import draw_scenes
-from jepa_ros.bench.pedestrians_scene import scene_rows, telling_instants, through_obstacles
+from jepa_ros.bench.pedestrians_scene import scene_rows, telling_instants, through_cells, through_obstacles
 from jepa_ros.forecast import Tracks, load_forecaster
 from jepa_ros.forecast.history import HORIZON
 from jepa_ros.forecast.learned import LearnedForecaster
@@ -127,8 +127,14 @@ def test_obstacles_are_walls_and_what_lies_behind():
     node = layout.walk.nodes_m[0]
     assert world.distance_m(node) > 0
     out = node + np.arange(1, HORIZON + 1)[:, None] * np.sign(node)[None]
-    assert through_obstacles(world, node, out) == 1.0
-    assert through_obstacles(world, node, np.tile(node, (HORIZON, 1))) == 0.0
+    paths = np.stack((out, np.tile(node, (HORIZON, 1)))), np.stack((node, node))
+    assert through_cells(world, paths[1], paths[0]).tolist() == [1.0, 0.0]
+    assert through_obstacles(layout.obstacles, paths[1], paths[0]).tolist() == [1.0, 0.0]
+    x, y, radius = layout.obstacles.discs_m[0]
+    past = np.array([[[x + 5, y + offset]] for offset in (0.9 * radius, 1.1 * radius)])
+    start = past[:, 0] - [10.0, 0.0]
+    poles = dataclasses.replace(layout.obstacles, segments_m=layout.obstacles.segments_m[:0], discs_m=layout.obstacles.discs_m[:1])
+    assert through_obstacles(poles, start, past).tolist() == [1.0, 0.0]
 
 
 def test_a_simulated_place_is_consistent(corridor):

@@ -13,14 +13,15 @@ from jepa_ros.bench.pedestrians_metrics import Scores, score
 from jepa_ros.forecast.history import HISTORY, HORIZON, STEP_S
 from jepa_ros.forecast.loading import load_forecaster
 from jepa_ros.protocols import Forecaster, SceneLatents
+from jepa_ros.sim.layout import Obstacles
 from jepa_ros.sim.worlds import PLACES
 from jepa_ros.training.forecaster_data import TrackTable, joined
 from jepa_ros.training.forecaster_worlds import World
 from jepa_ros.types import FloatArray, Tracks
 
 FIRST_SEED = 20_200  # of the range for testing; see jepa_ros.sim
-SPACING_M = 0.1  # at which paths are looked at
-COLUMNS = ("ade", "fde", "mode_ade", "mode_fde", "nll", "cover50", "cover90", "through", "mass_through")
+SPACING_M = 0.1  # at which paths are looked at for cells
+COLUMNS = ("ade", "fde", "mode_ade", "mode_fde", "nll", "cover50", "cover90", "through", "cells")
 
 
 def held_out(count: int) -> list[tuple[str, int]]:
@@ -29,13 +30,33 @@ def held_out(count: int) -> list[tuple[str, int]]:
     return [(names[index % len(names)], FIRST_SEED + index) for index in range(count)]
 
 
-def through_obstacles(world: World, start_m: FloatArray, paths_m: FloatArray) -> FloatArray:
-    """(...,) 1.0 where a path (..., H, 2) from (..., 2) goes through an occupied cell of the world's map."""
-    corners = np.concatenate((start_m[..., None, :], paths_m), axis=-2)
-    longest = np.linalg.norm(np.diff(corners, axis=-2), axis=-1).max(initial=0.0)
-    share = np.arange(1, max(2, int(np.ceil(longest / SPACING_M))) + 1) / max(2, int(np.ceil(longest / SPACING_M)))
-    between = corners[..., :-1, None, :] + share[:, None] * np.diff(corners, axis=-2)[..., None, :]
-    return (world.distance_m(between) <= 0).any(axis=(-1, -2)).astype(float)
+def through_obstacles(obstacles: Obstacles, start_m: FloatArray, paths_m: FloatArray) -> FloatArray:
+    """(P,) 1.0 where a path (P, H, 2) from (P, 2) crosses a wall or an edge of furniture or a parked car, or meets a pole."""
+    corners = np.concatenate((start_m[:, None], paths_m), axis=1)
+    a, b = corners[:, :-1].reshape(-1, 1, 2), corners[:, 1:].reshape(-1, 1, 2)  # steps
+    c, d = obstacles.segments_m[None, :, 0], obstacles.segments_m[None, :, 1]
+    hit = ((_side(a, b, c) * _side(a, b, d) < 0) & (_side(c, d, a) * _side(c, d, b) < 0)).any(axis=1)
+    way = b - a
+    share = ((obstacles.discs_m[None, :, :2] - a) * way).sum(axis=-1) / np.maximum(np.square(way).sum(axis=-1), 1e-12)
+    nearest = a + np.clip(share, 0.0, 1.0)[..., None] * way
+    hit |= (np.linalg.norm(nearest - obstacles.discs_m[None, :, :2], axis=-1) <= obstacles.discs_m[None, :, 2]).any(axis=1)
+    return hit.reshape(len(paths_m), -1).any(axis=1).astype(float)
+
+
+def _side(a: FloatArray, b: FloatArray, point: FloatArray) -> FloatArray:
+    """On which side of the line from a to b a point lies."""
+    u, v = b - a, point - a
+    return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+
+
+def through_cells(world: World, start_m: FloatArray, paths_m: FloatArray) -> FloatArray:
+    """(P,) 1.0 where a path (P, H, 2) from (P, 2) touches an occupied cell of the world's map: up to a cell's width before the obstacle."""
+    corners = np.concatenate((start_m[:, None], paths_m), axis=1)
+    longest = np.linalg.norm(np.diff(corners, axis=1), axis=-1).max(initial=0.0)
+    parts = max(2, int(np.ceil(longest / SPACING_M)))
+    share = np.arange(1, parts + 1)[:, None] / parts
+    between = corners[:, :-1, None] + share * np.diff(corners, axis=1)[:, :, None]
+    return (world.distance_m(between) <= 0).any(axis=(1, 2)).astype(float)
 
 
 def scene_rows(places: list[World], learned: Forecaster) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
@@ -56,11 +77,10 @@ def scene_rows(places: list[World], learned: Forecaster) -> tuple[dict[str, dict
     }
     scores = {title: score(forecaster, table, keep, scene_at=scene_at) for title, (forecaster, scene_at) in cases.items()}
     rows = {title: {**one.mean(), **_through(places, table, keep, one)} for title, one in scores.items()}
+    starts, futures = table.history_m[keep, -1].astype(np.float64), table.future_m[keep].astype(np.float64)
+    own = [table.source[keep] == source for source in range(len(places))]
     truth = [
-        through_obstacles(
-            places[source], table.history_m[keep & (table.source == source), -1], table.future_m[keep & (table.source == source)]
-        )
-        for source in range(len(places))
+        through_obstacles(place.obstacles(), starts[rows], futures[rows]) for place, rows in zip(places, own, strict=True) if rows.any()
     ]
     alone, scene = (scores[f"learned, {name}"].columns["fde"] for name in ("tracks alone", "scene latents"))
     low, high = _interval_of_gain(alone - scene, table.source[keep])
@@ -72,29 +92,30 @@ def telling_instants(places: list[World], learned: Forecaster, count: int, every
     """Of `count` places the instants at which most people are led through obstacles where tracks are all that is known."""
     found = []
     for place in places:
-        table = place.table(0)
+        table, obstacles = place.table(0), place.obstacles()
         for instant in range(HISTORY, len(place.poses) - HORIZON, every):
             rows = np.flatnonzero(table.instant == instant)
             if len(rows):
                 paths = learned.predict(Tracks(table.history_m[rows].astype(float), table.seen[rows], STEP_S)).most_likely()
-                found.append((through_obstacles(place, table.history_m[rows, -1], paths).sum(), place, instant))
+                hits = through_obstacles(obstacles, table.history_m[rows, -1].astype(np.float64), paths)
+                found.append((hits.sum(), place, instant))
     found.sort(key=lambda one: -one[0])
     best = {place.name: (place, instant) for _, place, instant in reversed(found)}
     return [best[name] for name in dict.fromkeys(place.name for _, place, _ in found)][:count]
 
 
 def _through(places: list[World], table: TrackTable, keep: np.ndarray, scores: Scores) -> dict[str, float]:
-    """Shares of most likely paths, and of the probability of all modes, that go through obstacles."""
+    """Shares of most likely paths that go through obstacles, and that touch an occupied cell."""
+    obstacles = [place.obstacles() for place in places]
     rows, at = np.flatnonzero(keep), 0
-    single, mass = [], []
+    exact, cells = [], []
     for forecast in scores.forecasts:
         own = rows[at : at + len(forecast.probabilities)]
         at += len(own)
-        world, start = places[table.source[own[0]]], table.history_m[own, -1]
-        crossing = through_obstacles(world, np.broadcast_to(start[:, None], (*forecast.probabilities.shape, 2)), forecast.modes_m)
-        single.append(crossing[np.arange(len(own)), forecast.probabilities.argmax(axis=1)])
-        mass.append((crossing * forecast.probabilities).sum(axis=1))
-    return {"through": float(np.concatenate(single).mean()), "mass_through": float(np.concatenate(mass).mean())}
+        source, start, paths = table.source[own[0]], table.history_m[own, -1].astype(np.float64), forecast.most_likely()
+        exact.append(through_obstacles(obstacles[source], start, paths))
+        cells.append(through_cells(places[source], start, paths))
+    return {"through": float(np.concatenate(exact).mean()), "cells": float(np.concatenate(cells).mean())}
 
 
 def _interval_of_gain(gain: FloatArray, place: np.ndarray, draws: int = 1000) -> tuple[float, float]:

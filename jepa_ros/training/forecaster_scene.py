@@ -31,7 +31,7 @@ from jepa_ros.sim.worlds import SCENARIOS
 from jepa_ros.training.forecaster_augment import AugmentConfig, Batch, TableTensors, augment
 from jepa_ros.training.forecaster_data import joined
 from jepa_ros.training.forecaster_losses import LossConfig, mixture_losses
-from jepa_ros.training.forecaster_worlds import CELL_M, FARTHEST_CM, World, origins, worlds
+from jepa_ros.training.forecaster_worlds import CELL_M, FARTHEST_CM, World, worlds
 
 FIRST_SEED = 6000  # of the range for training; see jepa_ros.sim
 CHECKPOINT_EVERY = 250
@@ -46,7 +46,7 @@ class SceneTrainConfig:
     learning_rate: float = param(1.5e-3, "peak of the one-cycle schedule", at_least=0.0)
     weight_decay: float = param(0.02, "AdamW", at_least=0.0)
     average: float = param(0.995, "exponential moving average of the weights", at_least=0.0, at_most=0.9999)
-    obstacles: float = param(12.0, "weight of paths through obstacles", at_least=0.0)
+    obstacles: float = param(30.0, "weight of paths through obstacles", at_least=0.0)
     clearance_m: float = param(0.25, "paths nearer to an obstacle cost", at_least=0.0, at_most=1.0)
     deepest_m: float = param(0.5, "paths deeper inside an obstacle cost no more", at_least=0.0, at_most=1.0)
     seed: int = 0
@@ -127,7 +127,7 @@ class SceneTrainer:
         self.rows = torch.from_numpy(np.flatnonzero((table.seen.sum(axis=1) >= 2) & (table.known.sum(axis=1) >= 4)))
         if not len(self.rows):
             raise ValueError("nobody was seen twice and followed for 1.6 s; give more worlds, or bags with people in them")
-        self.tensors, self.origin = TableTensors(table), origins(table)
+        self.tensors, self.origin = TableTensors(table), torch.from_numpy(table.history_m[:, -1])
         self.source, self.instant = torch.from_numpy(table.source), torch.from_numpy(table.instant)
         self.surroundings = Surroundings(places)
         self.step = 0

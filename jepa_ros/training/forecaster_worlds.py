@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 from tqdm import tqdm
 
 from jepa_ros.backends import load_world_model
@@ -27,10 +26,11 @@ from jepa_ros.forecast.scene import BANDS, MODEL, latents_of, returns_map
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.protocols import SceneLatents, WorldModel
 from jepa_ros.sensing import open_bag
-from jepa_ros.sim.layout import Layout
+from jepa_ros.sim.layout import Layout, Obstacles
 from jepa_ros.sim.recording import Recorder
 from jepa_ros.sim.sensors import Lidar
 from jepa_ros.sim.simulation import Simulation
+from jepa_ros.sim.worlds import make_layout
 from jepa_ros.training.forecaster_data import Recording, TrackTable, table_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, LidarSweep, Observation
 
@@ -73,6 +73,13 @@ class World:
         present = np.pad(self.recording.present, ((0, HORIZON), (0, 0)))
         known = present[table.instant[:, None] + np.arange(1, HORIZON + 1), table.person[:, None]]
         return dataclasses.replace(table, known=known)
+
+    def obstacles(self) -> Obstacles:
+        """What nobody can enter, exactly. Raises ValueError for a world that was not simulated."""
+        scenario, _, seed = self.name.partition(" ")
+        if not seed.isdigit():
+            raise ValueError(f"{self.name}: the obstacles of a recorded place are not known")
+        return make_layout(scenario, int(seed)).obstacles
 
     def distance_m(self, points_m: FloatArray) -> FloatArray:
         """(...,) metres to the nearest obstacle from (..., 2) points, negative inside; far outside the map."""
@@ -206,8 +213,3 @@ def worlds(folder: Path, simulated: Iterable[tuple[str, int]], bags: Iterable[Pa
         recording = Recording(str(read.pop("name")), read.pop("positions_m"), read.pop("present"))
         found.append(World(recording.name, recording, **read))
     return found
-
-
-def origins(table: TrackTable) -> Tensor:
-    """(N, 2) where each row's person is now: what the batches of `TableTensors` are relative to."""
-    return torch.from_numpy(table.history_m[:, -1])
