@@ -93,7 +93,7 @@ def test_what_moved_through_the_latents_is_carried_ahead_and_what_stood_stays() 
     stated = torch.nn.functional.pixel_unshuffle(torch.from_numpy(GROUNDED_SCALE * history), 2)
     carried = Motion(12, 0.4).requires_grad_(False)(stated, torch.arange(12))
     assert carried is not None
-    after = torch.nn.functional.pixel_shuffle(carried.onto(stated[:, -1:].expand(-1, 12, -1, -1, -1)), 2)[0] / GROUNDED_SCALE
+    after = torch.nn.functional.pixel_shuffle(carried.onto_(stated[:, -1:].repeat(1, 12, 1, 1, 1)), 2)[0] / GROUNDED_SCALE
     row, column = cell(4.2, 2.2)
     assert after[2, BODY[0], row, column + 3] == pytest.approx(0.5)  # sure by half after 1.2 s
     assert after[2, BODY[0], row, column] == pytest.approx(0.15)

@@ -25,7 +25,7 @@ from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE
 from jepa_ros.sensing import BagInfo, bag_info, read_raw
 from jepa_ros.types import NANOSECONDS
 
-CLOCK_PERIOD_S = 0.02
+CLOCK_PERIOD_S = 0.04  # every listener wakes for each tick
 SETTLE_S = 1.0  # a node that has found its first topic finds the others within this
 REPORT_PERIOD_S = 5.0
 OWN_TOPICS = ("/clock", "/rosout", "/parameter_events")
@@ -111,7 +111,7 @@ class BagPlayer(Node):
 
     def _play_once(self) -> None:
         """Bag time advances by steps of wall time times the rate, so that rate and pause can change under way."""
-        last_s, played_s, said_s = time.monotonic(), 0.0, 0.0
+        last_s, played_s, said_s, clock_s = time.monotonic(), 0.0, 0.0, 0.0
         for message in read_raw(self._config.bag, self._bag_publishers):
             due_s = (message.log_time_ns - self._info.start_ns) / NANOSECONDS
             while played_s < due_s or self._config.paused:
@@ -120,7 +120,9 @@ class BagPlayer(Node):
                 if not self._config.paused:
                     played_s += (now_s - last_s) * self._config.rate
                 last_s = now_s
-                self._publish_clock(min(played_s, due_s))  # never past a message that is still to come
+                if now_s - clock_s >= CLOCK_PERIOD_S:
+                    clock_s = now_s
+                    self._publish_clock(min(played_s, due_s))  # never past a message that is still to come
             self._bag_publishers[message.topic].publish(message.data)
             if played_s - said_s >= REPORT_PERIOD_S:
                 said_s = played_s

@@ -17,7 +17,7 @@ from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.markers import marker_array
-from jepa_ros.types import SceneState
+from jepa_ros.types import NANOSECONDS, SceneState
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -27,6 +27,13 @@ class OutputConfig:
     """How much of it is told. A running node takes changes."""
 
     top_modes: int = param(6, "forecast modes published for each person, likeliest first", at_least=1, at_most=100, read_only=False)
+    markers_period_s: float = param(
+        0.2,
+        "least time between two ~/markers, which are dear to build, s; 0 = with every output",
+        at_least=0.0,
+        at_most=60.0,
+        read_only=False,
+    )
     grid_horizon_s: float = param(
         1.2, "which step ~/occupancy_grid shows, s after the stamp; 0 = now", at_least=0.0, at_most=60.0, read_only=False
     )
@@ -54,16 +61,26 @@ class Outputs:
             "markers": (MarkerArray, lambda state, frames: marker_array(state, frames, config().top_modes)),
         }
         self._node = node
-        self._publishers = [
-            (node.create_lifecycle_publisher(kind, f"~/{topic}", RELIABLE), build) for topic, (kind, build) in builders.items()
-        ]
+        self._config = config
+        self._publishers = {
+            topic: (node.create_lifecycle_publisher(kind, f"~/{topic}", RELIABLE), build) for topic, (kind, build) in builders.items()
+        }
+        self._marked_ns: int | None = None
 
     def publish(self, state: SceneState, frames: Frames) -> None:
-        for publisher, build in self._publishers:
-            if publisher.get_subscription_count():
+        for topic, (publisher, build) in self._publishers.items():
+            if publisher.get_subscription_count() and (topic != "markers" or self._markers_are_due(state.stamp_ns)):
                 publisher.publish(build(state, frames))
 
     def destroy(self) -> None:
-        for publisher, _ in self._publishers:
+        for publisher, _ in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers.clear()
+
+    def _markers_are_due(self, stamp_ns: int) -> bool:
+        period_ns = self._config().markers_period_s * NANOSECONDS
+        # A tenth of a period early is in time; a stamp before the last one begins anew.
+        if self._marked_ns is not None and 0 <= stamp_ns - self._marked_ns < 0.9 * period_ns:
+            return False
+        self._marked_ns = stamp_ns
+        return True

@@ -57,14 +57,13 @@ class Carried:
     arriving: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # b, step, channel, row, column
     arrives: Tensor  # what is there at least
 
-    def onto(self, predicted_BSDYX: Tensor) -> Tensor:
-        """The same shape and type; channels beyond the stated ones stay as they are."""
-        carried = predicted_BSDYX.clone()
+    def onto_(self, predicted_BSDYX: Tensor) -> Tensor:
+        """Changes the predicted latents themselves, for a copy would cost more than all else here; only stated channels are touched."""
         b, channel, row, column = self.leaving
-        keeps_S = self.keeps_S.to(carried)
-        carried[b, :, channel, row, column] = carried[b, :, channel, row, column] * keeps_S
-        carried[self.arriving] = torch.maximum(carried[self.arriving], self.arrives.to(carried))
-        return carried
+        keeps_S = self.keeps_S.to(predicted_BSDYX)
+        predicted_BSDYX[b, :, channel, row, column] = predicted_BSDYX[b, :, channel, row, column] * keeps_S
+        predicted_BSDYX[self.arriving] = torch.maximum(predicted_BSDYX[self.arriving], self.arrives.to(predicted_BSDYX))
+        return predicted_BSDYX
 
 
 class Motion(nn.Module):
@@ -173,14 +172,15 @@ def _changes(
     # Where two clusters arrive in one place, the surer return counts.
     most: NDArray[np.float32] = np.zeros((len(steps), *now_ZYX.shape), np.float32)
     touched = np.zeros((len(steps), *now_ZYX.shape[1:]), bool)
+    ahead = np.array(steps)[:, None, None] + 1
     for cluster in clusters:
-        columns = now_ZYX[:, cluster.cells[:, 0], cluster.cells[:, 1]]
-        for k, step in enumerate(steps):
-            target = np.rint(cluster.cells + (step + 1) * cluster.velocity).astype(np.intp)
-            inside = ((target >= 0) & (target < size)).all(axis=1)
-            rows, cols = target[inside].T
-            most[k, :, rows, cols] = np.maximum(most[k, :, rows, cols], columns[:, inside].T)
-            touched[k, rows, cols] = True
+        target = np.rint(cluster.cells + ahead * cluster.velocity).astype(np.intp)  # (S, N, 2)
+        inside = ((target >= 0) & (target < size)).all(axis=2)
+        k, cell = np.nonzero(inside)
+        rows, cols = target[inside].T
+        returns = now_ZYX[:, cluster.cells[cell, 0], cluster.cells[cell, 1]].T
+        most[k, :, rows, cols] = np.maximum(most[k, :, rows, cols], returns)
+        touched[k, rows, cols] = True
     step_index, rows, cols = np.nonzero(touched)
     arriving = [np.insert(_entry(band, np.stack([rows, cols], axis=1)), 0, step_index, axis=0) for band in bands]
     values = np.concatenate([most[step_index, band, rows, cols] for band in bands])

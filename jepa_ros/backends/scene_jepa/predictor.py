@@ -53,7 +53,7 @@ class ScenePredictor(nn.Module):
         change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
         mixed = self._mix(history_BTDYX, change.unflatten(0, (batch, len(steps))))
         carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
-        return mixed if carried is None else carried.onto(mixed)
+        return mixed if carried is None else carried.onto_(mixed)
 
     def trunk(self, history_BTDYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion."""
