@@ -71,6 +71,8 @@ class OccupancyWindows(Protocol):
 class WindowedOccupancy(Protocol):
     """What a world model offers besides `WorldModel` where it need not foresee the whole scene to say what is along a way."""
 
+    spec: ModelSpec
+
     def occupancy_windows(self, history_TND: Tensor) -> OccupancyWindows: ...
 
 
@@ -128,6 +130,7 @@ class Solution:
     cost: float
     iterations: int
     timed_out: bool
+    finalists_SLU: Tensor | None = None  # other good commands, unlike each other where there are such
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ import time
 import numpy as np
 import pytest
 import torch
-from planning_scenes import make_scene
+from planning_scenes import goal_at, in_anchor, make_scene
 
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.planning import CostWeights, Limits
+from jepa_ros.planning import CostWeights, Limits, Planner, PlannerConfig
 from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
 from jepa_ros.planning.people import people_future
+from jepa_ros.planning.rehearsal import Rehearsal
 from jepa_ros.planning.swept import SweptCells
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.types import GridSpec
@@ -116,3 +117,34 @@ def test_windows_say_what_the_whole_scene_says(monkeypatch: pytest.MonkeyPatch) 
     assert whole.std() > 0.01
     assert torch.allclose(way.highest(windows), way.highest_on(whole), rtol=0, atol=1e-5)
     assert (way.highest(windows) == 1.0).tolist() == [False] * 5 + [True]
+
+
+class Shy(ToyModel):
+    """Whoever ends further to one side than half a metre will find somebody there."""
+
+    def __init__(self, side: float) -> None:
+        super().__init__()
+        self.side = side
+
+    def occupancy_windows(self, history_TND: torch.Tensor):
+        def windows(actions_SHA: torch.Tensor, corners_SH2: torch.Tensor, cells: int) -> torch.Tensor:
+            met_S = (self.side * actions_SHA[..., 1]).amax(dim=1) > 0.5
+            return 0.95 * met_S.float()[:, None, None, None].expand(*actions_SHA.shape[:2], cells, cells)
+
+        return windows
+
+
+def test_a_motion_that_people_would_react_to_is_not_taken() -> None:
+    scene = make_scene(walls=((2.0, -0.6, 2.4, 0.6),), speed_mps=0.8)
+    goal = goal_at(scene, 4.5, 0.0)
+    planner = Planner(PlannerConfig(rehearsed=12))
+
+    def side(rehearsal: Rehearsal | None) -> float:
+        planner.reset()
+        y = in_anchor(scene, planner.plan(scene, goal, 30.0, rehearsal=rehearsal).path)[:, 1]
+        return float(y[np.abs(y).argmax()])
+
+    habit = side(None)
+    assert abs(habit) > 0.5, "the scene must ask for a way around"
+    rehearsal = Rehearsal(Shy(np.sign(habit)), torch.zeros(1, 1, 3), scene.anchor_pose, scene.stamp_ns)
+    assert side(rehearsal) * habit < 0.0

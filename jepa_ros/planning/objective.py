@@ -153,9 +153,13 @@ class LatentGoal(Composable):
 
 
 def occupancy_cost(inflated_LYX: Tensor, grid: GridSpec, dt_s: float, occupied_from: float, weights: CostWeights) -> GridCost:
-    """Occupancy under the robot: its square below `occupied_from` (noise is cheap), the full weight from there on."""
-    risk = torch.where(inflated_LYX >= occupied_from, 1.0, inflated_LYX.square())
-    return GridCost((weights.occupancy * dt_s) * risk, grid)
+    """Occupancy under the robot, by its risk."""
+    return GridCost((weights.occupancy * dt_s) * risk(inflated_LYX, occupied_from), grid)
+
+
+def risk(occupancy: Tensor, occupied_from: float) -> Tensor:
+    """The square of the probability below `occupied_from` (noise is cheap), 1 from there on."""
+    return torch.where(occupancy >= occupied_from, 1.0, occupancy.square())
 
 
 def people_cost(

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from jepa_ros.config import param, validate
 from jepa_ros.planning.kinematics import DYNAMICS, BoundedDynamics, Limits
-from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal
+from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal, risk
+from jepa_ros.planning.rehearsal import Rehearsal
 from jepa_ros.planning.solver import SOLVERS, SolverConfig
 from jepa_ros.planning.surroundings import Surroundings
 from jepa_ros.planning.verify import Verifier
-from jepa_ros.protocols import Rollout, Solution
+from jepa_ros.protocols import Objective, Rollout, Solution
 from jepa_ros.types import NANOSECONDS, FloatArray, Plan, PlanStatus, SceneState
 
 MIN_DEADLINE_S = 0.001
@@ -40,6 +41,10 @@ class PlannerConfig:
     goal_tolerance_m: float = param(0.5, "How near counts as reached, m", at_least=0.05, at_most=10.0)
     occupied_from: float = param(0.5, "Occupancy probability from which a cell is an obstacle", at_least=0.01, at_most=1.0)
     max_collision_probability: float = param(0.25, "Highest collision probability of a plan that counts as safe", at_least=0.0, at_most=1.0)
+    rehearsed: int = param(
+        0, "Of the best motions found, how many the world model is asked about again, each by itself, where it can; 0 = none", at_least=0,
+        at_most=256,
+    )  # fmt: skip
     limits: Limits = field(default_factory=Limits)
     weights: CostWeights = field(default_factory=CostWeights)
     search: SolverConfig = field(default_factory=SolverConfig)
@@ -59,6 +64,7 @@ class _Task:
     tolerance_m: float
     init_X: Tensor  # x, y, yaw, forward speed, speed to the left
     offset_s: float  # from the forecast's stamp to the ego state's: the plan starts then
+    rehearsal: Rehearsal | None
 
     def left_s(self) -> float:
         return self.deadline_s - (time.perf_counter() - self.started_s)
@@ -71,6 +77,7 @@ class Planner:
         self.config = config or PlannerConfig()
         self._solver = SOLVERS[self.config.solver](self.config.search)
         self._verify_s = 0.005  # how long the verification of a path takes at worst, of late: kept free at the end
+        self._rehearse_s = 0.05  # the same for the rehearsal
         self._last: tuple[float, Tensor] | None = None  # stamp of the first state, s, and commands (L, U)
 
     def reset(self) -> None:
@@ -83,6 +90,7 @@ class Planner:
         deadline_s: float,
         max_speed_mps: float | None = None,
         goal_tolerance_m: float | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> Plan:
         """A way to `goal` (x m, y m, yaw rad in odom; yaw NaN = any) within `deadline_s` seconds of the call.
 
@@ -93,6 +101,8 @@ class Planner:
         NO_SAFE_PATH: nothing leads there, or nothing safe was found; the path is a braking one (`fallback`), its probability stated.
         TIMEOUT: the deadline came before any plan was verified; no path.
         UNSUPPORTED: the scene has no occupancy forecast.
+
+        rehearsal: asked about the best `config.rehearsed` motions before one is chosen, where the deadline leaves the time.
         """
         started_s = time.perf_counter()
         fault = self._check(scene, goal, deadline_s, max_speed_mps, goal_tolerance_m)
@@ -110,6 +120,7 @@ class Planner:
             goal_tolerance_m or self.config.goal_tolerance_m,
             torch.tensor([ego[0, 3], ego[1, 3], math.atan2(ego[1, 0], ego[0, 0]), *scene.ego.velocity_mps], dtype=torch.float32),
             max(0.0, (scene.ego.stamp_ns - scene.stamp_ns) / NANOSECONDS),
+            rehearsal if self.config.rehearsed else None,
         )
         with torch.inference_mode():
             return self._search(task, limits)
@@ -152,8 +163,25 @@ class Planner:
             guesses_GLU = torch.cat((last_LU[None], guesses_GLU))
         if task.left_s() <= 2.0 * self._verify_s:
             return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before the search")
-        solution = self._solver.solve(dynamics, objective, task.init_X, task.left_s() - 2.0 * self._verify_s, guesses_GLU)
+        kept_s = 2.0 * self._verify_s + (self._rehearse_s if task.rehearsal else 0.0)
+        solution = self._solver.solve(dynamics, objective, task.init_X, task.left_s() - kept_s, guesses_GLU)
+        if task.rehearsal is not None and task.left_s() > kept_s:
+            solution = self._rehearse(task, dynamics, objective, solution, task.rehearsal)
         return self._conclude(task, dynamics, verifier, solution)
+
+    def _rehearse(self, task: _Task, dynamics: BoundedDynamics, objective: Objective, solution: Solution, rehearsal: Rehearsal) -> Solution:
+        """Of the finalists the one that is best with what the world model foresees if it is driven: a second in that costs extra."""
+        started_s = time.perf_counter()
+        assert solution.finalists_SLU is not None
+        rollout = dynamics.rollout(task.init_X, solution.finalists_SLU)
+        cost_S, order_S = objective(rollout).sort()
+        cost_E, index_E = cost_S[: self.config.rehearsed], order_S[: self.config.rehearsed]
+        finalists = Rollout(rollout.states_SLX[index_E], rollout.commands_SLU[index_E], rollout.dt_s)
+        occupied_E = rehearsal.occupied(task.scene, task.init_X, finalists, self.config.robot_radius_m)
+        chosen = int((cost_E + self.config.weights.occupancy * risk(occupied_E, self.config.occupied_from)).argmin())
+        one = Rollout(finalists.states_SLX[chosen : chosen + 1], finalists.commands_SLU[chosen : chosen + 1], rollout.dt_s)
+        self._rehearse_s = max(time.perf_counter() - started_s, 0.9 * self._rehearse_s)
+        return Solution(one.commands_SLU[0], one, float(cost_E[chosen]), solution.iterations, solution.timed_out)
 
     def _conclude(self, task: _Task, dynamics: BoundedDynamics, verifier: Verifier, solution: Solution) -> Plan:
         """Verify the solution; if it is not safe, the longest part of it that is, with a stop after it; else brake."""

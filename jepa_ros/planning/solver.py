@@ -26,6 +26,7 @@ from jepa_ros.protocols import Objective, Rollout, Solution
 WORST = 1e9
 NOISES = 24  # draws that are used in turn
 PER_GUESS = 16  # samples that a wide iteration spends around each guess at least; the better guesses first
+FINALISTS = 4  # handed out of the guesses and of each wide iteration, besides what the search ended on
 ICEM_DECAY = 0.8  # samples of an iteration as a share of the last one's (1 / 1.25 in the paper)
 ICEM_KEPT = 0.3  # share of the elites that goes on into the next iteration (as in the paper)
 
@@ -78,6 +79,7 @@ class SamplingSolver:
         deviation_LU = (self.config.noise * 0.5 * (dynamics.high_U - dynamics.low_U)).expand_as(mean_LU)
         wide_LU = deviation_LU
         tried_GLU = guesses_GLU[cost_S.argsort()[: max(1, self.config.samples // PER_GUESS)]]
+        finalists = [tried_GLU[:FINALISTS]]
         iteration, timed_out = 0, False
         while iteration < self.config.iterations:
             now_s = time.perf_counter()
@@ -95,15 +97,18 @@ class SamplingSolver:
             cost, candidate_LU = _best(cost_S, commands_SLU)
             if cost < best_cost:
                 best_cost, best_LU = cost, candidate_LU
+            if wide:
+                finalists.append(commands_SLU[cost_S.topk(FINALISTS, largest=False).indices])
             mean_LU, deviation_LU = self._learn(cost_S, commands_SLU, deviation_LU)
             iteration += 1
             self._iteration_s = max(self._iteration_s, time.perf_counter() - now_s)
         final_SLU = torch.stack((best_LU, mean_LU))
+        finalists.append(final_SLU)
         final = dynamics.rollout(init_X, final_SLU)
         final_cost_S = _ranked(objective(final))
         chosen = int(final_cost_S.argmin())
         one = Rollout(final.states_SLX[chosen : chosen + 1], final.commands_SLU[chosen : chosen + 1], final.dt_s)
-        return Solution(one.commands_SLU[0], one, float(final_cost_S[chosen]), iteration, timed_out)
+        return Solution(one.commands_SLU[0], one, float(final_cost_S[chosen]), iteration, timed_out, torch.cat(finalists))
 
     def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics) -> Tensor:
         return self._drawn(self.config.samples, iteration, means_MLU, deviation_LU, best_LU, dynamics)

@@ -20,6 +20,7 @@ from torch import Tensor
 from jepa_ros.backends.scene_jepa.predictor import EGO_SIGMA_M, ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 
+LARGE = 2.0**30
 COARSE = 4  # grid cells along the side of a coarse cell
 
 
@@ -41,14 +42,23 @@ class OccupancyWindows:
         self._shared_NC = shared_yxC.flatten(0, 1).contiguous()
         stated_TYXC = history_TDYX[:, : probe.width].permute(0, 2, 3, 1).to(shared_yxC.dtype)
         self._stated_NTC = stated_TYXC.flatten(1, 2).transpose(0, 1).contiguous()
-        carried = predictor.moving(history_TDYX[None, :, : probe.width], torch.arange(config.horizon))
-        parts = () if carried is None else (carried.keeps_BSCYX, carried.arrives_BSCYX)
-        self._carried_LNC = [part[0].permute(0, 2, 3, 1).flatten(1, 2).to(shared_yxC.dtype).contiguous() for part in parts]
+        self._carried_LNC = self._carried(history_TDYX[:, : probe.width])
         # Of the change only what is stated matters, and how it is mixed.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
         rows = [4 * channel + place for channel in channels for place in range(4)]
         project = predictor.step[2].project  # of an Up
         self._weight, self._bias = project.weight.flatten(1)[rows], project.bias[rows]  # type: ignore[operator,union-attr,index]
+
+    def _carried(self, stated_TCYX: Tensor) -> tuple[Tensor, ...]:
+        """((L, N, C) share of what is predicted that stays, (L, N, C) what is there at least); empty where nothing moves."""
+        steps = torch.arange(self._predictor.config.horizon, device=stated_TCYX.device)
+        carried = self._predictor.moving(stated_TCYX[None], steps)
+        if carried is None:
+            return ()
+        # What is so large on both sides shows the two apart.
+        large = torch.full((1, len(steps), *stated_TCYX.shape[1:]), LARGE, device=stated_TCYX.device)
+        parts = (carried.onto_(large.clone()) / LARGE, carried.onto_(-large))
+        return tuple(part[0].flatten(2).transpose(1, 2).to(self._shared_NC.dtype).contiguous() for part in parts)
 
     @torch.inference_mode()
     def __call__(self, actions_SLA: Tensor, corners_SL2: Tensor, cells: int) -> Tensor:
@@ -108,9 +118,8 @@ class OccupancyWindows:
             mixed = torch.addcmul(mixed, shares[..., k, None], stated_WYXTC[..., k, :])
         if self._carried_LNC:
             step_W11 = torch.arange(len(mixed), device=mixed.device)[:, None, None] % steps
-            kept, arrives = (part_LNC[step_W11, index_WYX] for part_LNC in self._carried_LNC)
-            kept = mixed * kept
-            mixed = torch.where(arrives > 0, torch.maximum(kept, arrives), kept)
+            keeps, arrives = (part_LNC[step_W11, index_WYX] for part_LNC in self._carried_LNC)
+            mixed = torch.maximum(mixed * keeps, arrives)
         return mixed * inside_WYX1
 
     def _read(self, latents_WYXC: Tensor) -> Tensor:
