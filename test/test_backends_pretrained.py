@@ -6,6 +6,7 @@ and inputs of `checkpoint_maker`.
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import checkpoint_maker as maker
@@ -15,7 +16,8 @@ import torch
 
 pytest.importorskip("transformers", reason="transformers is not installed: pip install 'jepa_ros[hub]'")
 
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.checkpoints import load_strictly, read_checkpoint
@@ -120,6 +122,8 @@ def damaged(kind: str, path: Path) -> None:
         encoder["module.backbone.cls_token"] = torch.zeros(1)
     elif kind == "wrong width":
         encoder["module.backbone.norm.weight"] = torch.ones(maker.WIDTH + 1)
+    elif kind == "V-JEPA 2.1":
+        encoder["module.backbone.norms_block.0.weight"] = torch.ones(maker.WIDTH)
     elif kind == "no encoder":
         del content["target_encoder"]
     torch.save(content, path)
@@ -133,6 +137,7 @@ def damaged(kind: str, path: Path) -> None:
         ("missing key", "missing encoder.layer.1.mlp.fc1.bias"),
         ("unexpected key", "unexpected encoder.cls_token"),
         ("wrong width", r"encoder.layernorm.weight is \(97,\)"),
+        ("V-JEPA 2.1", "only V-JEPA 2 can be converted"),
         ("no encoder", "target_encoder"),
         ("truncated", "not a readable checkpoint"),
     ],
@@ -181,6 +186,40 @@ def test_the_back_ends_honour_the_seam(name, folders):
     predicted = model.predict(latents[None], torch.zeros(1, spec.horizon, spec.action_dim or 3))
     assert predicted.shape == (1, spec.horizon, *spec.latent_shape)
     assert predicted.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("missing", "missing"),
+        ("unexpected", "unexpected.*surplus"),
+        ("wide", "mismatched|configuration wants"),
+        ("truncated", "cannot be loaded|not a readable"),
+        ("pickle", "no file named|no predictor.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("name", ["vjepa2", "vjepa2_ac", "ijepa"])
+def test_a_damaged_folder_is_refused_and_says_why(name, kind, said, folders, tmp_path):
+    folder = shutil.copytree(folders[name], tmp_path / "folder")
+    file = folder / (PREDICTOR_FILE if name == "vjepa2_ac" else "model.safetensors")
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    weights = load_file(file)
+    key = next(key for key, value in weights.items() if value.ndim == 1)
+    if kind == "missing":
+        del weights[key]
+    elif kind == "unexpected":
+        weights["surplus"] = torch.zeros(1)
+    elif kind == "wide":
+        weights[key] = torch.zeros(len(weights[key]) + 1)
+    save_file(weights, file, metadata=metadata)
+    if kind == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif kind == "pickle":
+        file.unlink()
+        torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=said):
+        load_world_model(name, device="cpu", weights=str(folder))
 
 
 @pytest.mark.parametrize(("weights", "said"), [("", "ships no weights"), ("/no/such/folder", "no config.json")])

@@ -29,7 +29,7 @@ from jepa_ros.backends.checkpoints import Weights, load_strictly, part_of, read_
 from jepa_ros.backends.vjepa2_ac.model import ENCODER_FILE, PREDICTOR_FILE
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 
-# Encoder parts by preference: the exponential average that the papers evaluate; V-JEPA 2.1 names its own `ema_encoder`.
+# Encoder parts by preference: the exponential average that the papers evaluate, under its older and its newer name.
 ENCODER_PARTS = ("target_encoder", "ema_encoder", "encoder")
 VJEPA2_HEADS = {1024: 16, 1280: 16, 1408: 22}  # by width: L, H, g
 IJEPA_HEADS = {1280: 16, 1408: 16}  # H, g
@@ -65,7 +65,10 @@ IJEPA_ENCODER = [
 def convert_vjepa2(source: Path, out: Path, heads: int | None = None, image_size: int | None = None) -> None:
     """Encoder and mask predictor of a V-JEPA 2 file -> Hugging Face directory `out`. Raises ValueError where anything does not fit."""
     parts = read_checkpoint(source)
-    encoder, predictor = part_of(parts, ENCODER_PARTS, source), part_of(parts, ["predictor"], source)
+    encoder = part_of(parts, ENCODER_PARTS, source)
+    if any(key.startswith("norms_block.") for key in encoder):
+        raise ValueError(f"{source}: a V-JEPA 2.1 encoder, which is normalised at several depths; only V-JEPA 2 can be converted")
+    predictor = part_of(parts, ["predictor"], source)
     config = _vjepa2_config(encoder, heads, image_size)
     config.pred_hidden_size = width = _tensor(predictor, "predictor_embed.weight", source).shape[0]
     config.pred_num_hidden_layers = _depth(predictor, "predictor_blocks")

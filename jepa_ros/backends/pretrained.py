@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -26,9 +27,14 @@ def load_pretrained(kind: type[Model], weights: str, name: str, **options: Any) 
         raise ValueError(f"{local}: no config.json there; expected a directory in Hugging Face format for {name}")
     try:
         model, report = kind.from_pretrained(
-            local if is_path else weights, local_files_only=is_path, use_safetensors=True, output_loading_info=True, **options
+            local if is_path else weights,
+            local_files_only=is_path,
+            use_safetensors=True,  # never a pickle
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **options,
         )
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         raise ValueError(f"{weights}: cannot be loaded as {kind.__name__}: {error}") from error
     faults = [
         f"{what} {sorted(map(str, report[what]))[:3]}"
