@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with splits.json and the recordings of ETH/UCY")
     parser.add_argument("--av2", type=Path, help="folder of Argoverse 2 logs, to evaluate on only")
     parser.add_argument("--weights", type=Path, help="folder of SCENE.safetensors; default: the shipped leave-one-out forecasters")
-    parser.add_argument("--worlds", type=int, default=40, help="simulated places for the scene latents, some 4 s each; 0 = none")
+    parser.add_argument("--worlds", type=int, default=20, help="simulated places for the scene latents, some 4 s each; 0 = none")
     parser.add_argument("--cache", type=Path, help="folder that keeps the simulated places; default: none is kept")
     parser.add_argument("--pictures", type=Path, help="folder for the reliability diagram and the examples")
     args = parser.parse_args(argv)
