@@ -10,9 +10,10 @@ import pytest
 import torch
 from planning_scenes import goal_at, in_anchor, make_scene
 
-from jepa_ros.planning import Limits, Planner, PlannerConfig, SolverConfig
+from jepa_ros.planning import MPPI, CostWeights, Limits, Planner, PlannerConfig, SolverConfig
 from jepa_ros.planning.grids import CostToGo
 from jepa_ros.planning.kinematics import Bicycle, Holonomic, Unicycle
+from jepa_ros.planning.objective import Comfort, PathGoal
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts
 from jepa_ros.types import NANOSECONDS, GridSpec, Plan, PlanStatus, SceneState
 
@@ -245,3 +246,18 @@ def test_cost_to_go_is_the_length_of_the_way_round() -> None:
     occupied[:, 44:47] = 1.0
     assert not CostToGo(occupied, grid, np.array([8.0, 0.0]), 0.5).reachable_from(np.zeros(2))
     assert CostToGo(occupied, grid, np.array([-8.0, 0.0]), 0.5).reachable_from(np.zeros(2))
+
+
+def test_a_path_is_followed_round_its_corner() -> None:
+    path = torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0]])
+    weights = CostWeights()
+    dynamics = Unicycle(Limits(), 0.2)
+    start = torch.tensor([0.0, 0.0, 0.0, 0.5])
+    objective = PathGoal(path, weights) + Comfort(0.5, weights)
+    solution = MPPI(SolverConfig()).solve(dynamics, objective, start, LONG_S)
+    driven = solution.rollout.states_SLX[0, :, :2]
+    assert (driven[-1] - path[-1]).norm() < 0.3
+    assert (driven - path[1]).norm(dim=-1).min() < 1.0, "straight there it would be 1.4"
+    assert ((driven - torch.tensor([1.0, 1.0])).norm(dim=-1) > 0.7).all()
+    with pytest.raises(ValueError, match="path"):
+        PathGoal(path[:1], weights)

@@ -12,7 +12,8 @@ from torch import Tensor, as_tensor
 
 from jepa_ros.memory import LatentMemory
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
-from jepa_ros.protocols import ModelSpec, WorldModel
+from jepa_ros.planning.rehearsal import Rehearsal
+from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
 from jepa_ros.ros import readers
 from jepa_ros.ros.planner_inputs import Came, Heard, PlannerInputs
 from jepa_ros.sensing.transforms import TransformError
@@ -96,6 +97,13 @@ class SceneReader:
         assert newest is not None
         self._check_age("latent", newest.stamp_ns, latents[-1], max_age_s)
         return memory.history()[0], newest
+
+    def rehearsal(self, model: WorldModel | None, max_age_s: float) -> Rehearsal | None:
+        """What a second look at the best motions needs; None where the model cannot take one. Raises as `history` does."""
+        if not isinstance(model, WindowedOccupancy):
+            return None
+        history_TND, newest = self.history(model, max_age_s)
+        return Rehearsal(model, history_TND, newest.odom_from_anchor, newest.stamp_ns)
 
     def goal(self, goal: PoseStamped, scene: SceneState, frames: Frames) -> FloatArray:
         """(x m, y m, yaw rad) in the fixed frame; a quaternion of zeros leaves the heading free (NaN). Raises UnknownGoal."""

@@ -135,11 +135,12 @@ class PlannerServices:
         return Planned(plan, goal_odom, scene)
 
     def _plan_path(self, request: PlanPath.Request, left_s: float) -> PlanPath.Response:
-        started_s = time.perf_counter()
-        scene, frames = self._reader.scene(self._config().inputs.max_age_s)
+        started_s, config = time.perf_counter(), self._config()
+        scene, frames = self._reader.scene(config.inputs.max_age_s)
         goal = self._reader.goal(request.goal, scene, frames)
+        rehearsal = self._reader.rehearsal(self._model, config.inputs.max_age_s) if config.planner.rehearsed else None
         left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
-        plan = self._planner.plan(scene, goal, left_s, request.max_speed or None, request.goal_tolerance or None)
+        plan = self._planner.plan(scene, goal, left_s, request.max_speed or None, request.goal_tolerance or None, rehearsal)
         path = conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed)
         if len(plan.path):
             self._publish_path(path)
@@ -156,8 +157,7 @@ class PlannerServices:
         )
 
     def _imagine(self, request: Imagine.Request, left_s: float) -> Imagine.Response:
-        started_s = time.perf_counter()
-        config, model = self._config(), self._pose_model("imagine")
+        started_s, config, model = time.perf_counter(), self._config(), self._pose_model("imagine")
         poses_SL3 = checked_candidates(request, model.spec.horizon)
         history_TND, newest = self._reader.history(model, config.inputs.max_age_s)
         scene, frames = self._reader.scene(config.inputs.max_age_s)
