@@ -44,6 +44,17 @@ def test_demo_leaves_recording_picture_and_summary(tmp_path):
         assert seen <= stamps["/lidar/points"], f"{topic} carries stamps that no sensor sample had"
 
 
+def test_a_back_end_without_shipped_weights_runs_the_whole_way(tmp_path):
+    pytest.importorskip("transformers", reason="transformers is not installed: pip install 'jepa_ros[hub]'")
+    done = run_demo(TINY_BAG, tmp_path, "--model", "vjepa2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "have learned nothing" in done.stdout
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames_processed"] > 0
+    assert set(summary["plan"]["by_status"]) <= {"UNSUPPORTED", "STALE_SENSORS"}, "no occupancy is not free space"
+    assert (tmp_path / "scene.png").stat().st_size > 50_000
+
+
 def test_a_bag_that_is_not_there_is_named(tmp_path):
     done = run_demo(tmp_path / "nowhere", tmp_path)
     assert done.returncode != 0
