@@ -39,7 +39,7 @@ def draw_grips(test: Episodes, probability: FloatArray, path: Path, rows: int = 
         for k in range(LIFT_STEPS + 1):
             words = ""
             if k == 0:
-                words = f"asked: holds with {probability[case]:.0%}"
+                words = f"P(hold) = {probability[case]:.2f}"
             elif k == LIFT_STEPS:
                 words = "held" if held[case] else "slipped"
             _show(axes[k], test.images[episode, frame + k], words)
