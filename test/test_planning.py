@@ -258,6 +258,6 @@ def test_a_path_is_followed_round_its_corner() -> None:
     driven = solution.rollout.states_SLX[0, :, :2]
     assert (driven[-1] - path[-1]).norm() < 0.3
     assert (driven - path[1]).norm(dim=-1).min() < 1.0, "straight there it would be 1.4"
-    assert ((driven - torch.tensor([1.0, 1.0])).norm(dim=-1) > 0.7).all()
+    assert ((driven - torch.tensor([1.0, 1.0])).norm(dim=-1) > 0.5).all(), "straight there it would be 0.0"
     with pytest.raises(ValueError, match="path"):
         PathGoal(path[:1], weights)
