@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{path}: no other file left out a recording that this one was trained on; give more leave-one-out files")
     for path, pairs in held_out.items():
         calibration = calibrate(pairs)
-        LearnedForecaster(forecasters[path].network, calibration).save(path, facts[path])
+        LearnedForecaster(forecasters[path].network, calibration, forecasters[path].adapter).save(path, facts[path])
         print(json.dumps({"file": str(path), **dataclasses.asdict(calibration)}))
 
 
