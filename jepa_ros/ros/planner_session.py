@@ -55,7 +55,7 @@ class PlannerSession:
         planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
         planner.reset()
         if model is not None and model.spec.action_dim == 3:
-            imagine_something(model)
+            imagine_something(model, resolve_device(config().device))
         self.inputs = PlannerInputs(node, config().inputs, model.spec if model else None)
         self.services = PlannerServices(
             config, SceneReader(self.inputs, resolve_device(config().device)), planner, model, publish_path, self._report
@@ -120,10 +120,10 @@ class PlannerSession:
         self._node.get_logger().error(f"a request failed: {text}", throttle_duration_sec=5.0)
 
 
-def imagine_something(model: WorldModel) -> None:
+def imagine_something(model: WorldModel, device: str) -> None:
     """The first request must not pay for lazy set-up."""
     spec = model.spec
-    history_TND = torch.zeros(spec.history, *spec.latent_shape)
+    history_TND = torch.zeros(spec.history, *spec.latent_shape, device=device)
     imagine(model, history_TND, torch.zeros(1, spec.horizon, 3), people_future(crowd_scene(), 0.5), 0.5, CostWeights())
 
 
