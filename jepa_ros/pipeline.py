@@ -42,7 +42,7 @@ class PipelineConfig:
 
     weights: str = param("", "weights of the world model: a path; empty = the shipped ones; used at configure", read_only=False)
     forecaster: str = param(
-        "", "pedestrian forecaster: empty = the shipped default, 'constant_velocity', or a .safetensors file", read_only=False
+        "", "pedestrian forecaster: empty = the shipped default, 'scene', 'constant_velocity', or a .safetensors file", read_only=False
     )
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

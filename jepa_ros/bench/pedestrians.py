@@ -190,14 +190,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.worlds:
         with tempfile.TemporaryDirectory() as scratch:
             places = worlds(args.cache or Path(scratch), held_out(args.worlds))
-        scenes, facts = scene_rows(places, load_forecaster())
+        scenes, facts = scene_rows(places, load_forecaster("scene"))
         if args.pictures is not None:
-            draw_scenes(telling_instants(places, load_forecaster(), 4), load_forecaster(), args.pictures / "pedestrians_scenes.png")
+            draw_scenes(
+                telling_instants(places, load_forecaster("scene"), 4), load_forecaster("scene"), args.pictures / "pedestrians_scenes.png"
+            )
         print_table(f"Scene latents, {args.worlds} simulated places never trained on", scenes, SCENE_COLUMNS)
         print("\n" + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
     cluttered = SceneLatents(latents_of((torch.rand(BEV_GRID.rows, BEV_GRID.columns, BANDS) < 0.05).float()), np.eye(4), MODEL)
     latency = {
-        f"{people}{', scene latents' if scene else ''}": latency_ms(load_forecaster(), people, scene)
+        f"{people}{', scene latents' if scene else ''}": latency_ms(load_forecaster("scene"), people, scene)
         for scene in (None, cluttered)
         for people in (1, 20, 100, 200)
     }
