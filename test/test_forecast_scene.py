@@ -117,6 +117,14 @@ def test_an_adapter_is_saved_with_its_forecaster(forecaster, tmp_path):
     np.testing.assert_array_equal(plain.predict(walkers(), scene).modes_m, forecaster.predict(walkers()).modes_m)
 
 
+def test_the_shipped_adapter_changes_nothing_of_the_default_without_a_scene():
+    default, scene = load_forecaster(), load_forecaster("scene")
+    np.testing.assert_array_equal(scene.predict(walkers()).modes_m, default.predict(walkers()).modes_m)
+    assert default.adapter is None
+    latents = SceneLatents(latents_of(clutter()), np.eye(4), MODEL)
+    assert np.abs(scene.predict(walkers(), latents).modes_m - default.predict(walkers(), latents).modes_m).max() > 0.05
+
+
 def test_obstacles_are_walls_and_what_lies_behind():
     layout = make_layout("hall", 3)
     distance_cm, origin = forecaster_worlds.obstacle_map(layout, layout.walk.nodes_m)
