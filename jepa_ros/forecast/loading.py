@@ -14,7 +14,7 @@ SCENE = "pedestrian_forecaster_scene.safetensors"
 def load_forecaster(name_or_path: str | Path | None = None) -> Forecaster:
     """The shipped default (None), the baseline ("constant_velocity"), or a trained forecaster by the path of its .safetensors file.
 
-    "scene" is the default with an adapter for the latents of `scene_jepa`: better in simulation, not yet so on a real recording.
+    "scene" is the default with an adapter for the latents of `scene_jepa`: better in simulation, not confirmed on a real recording.
     Raises ValueError where the name is unknown or the file is not a forecaster, FileNotFoundError where the default was not installed.
     """
     if name_or_path is None:

@@ -31,6 +31,7 @@ from jepa_ros.sim.recording import Recorder
 from jepa_ros.sim.sensors import Lidar
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.sim.worlds import make_layout
+from jepa_ros.training.dataset import shard_name
 from jepa_ros.training.forecaster_data import Recording, TrackTable, table_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, LidarSweep, Observation
 
@@ -198,7 +199,7 @@ def worlds(folder: Path, simulated: Iterable[tuple[str, int]], bags: Iterable[Pa
     folder.mkdir(parents=True, exist_ok=True)
     model = load_world_model(MODEL)
     jobs = [(folder / f"{scenario}_{seed:05d}.npz", scenario, seed, Path()) for scenario, seed in simulated]
-    jobs += [(folder / f"bag_{bag.name}.npz", "", 0, bag) for bag in bags]
+    jobs += [(folder / f"bag_{shard_name(bag)}.npz", "", 0, bag) for bag in bags]
     found = []
     for path, scenario, seed, bag in tqdm(jobs, desc="worlds"):
         if not path.is_file():
