@@ -13,7 +13,7 @@ from jepa_ros.forecast import Tracks, load_forecaster
 from jepa_ros.forecast.history import HORIZON
 from jepa_ros.forecast.learned import LearnedForecaster
 from jepa_ros.forecast.network import NetworkConfig, TrackNetwork
-from jepa_ros.forecast.scene import BANDS, CROP, MODEL, SceneAdapter, latents_of, returns_map, sample, split_people
+from jepa_ros.forecast.scene import BANDS, CROP, MODEL, SceneAdapter, latents_of, returns_map, sample, split_people, walk_around
 from jepa_ros.protocols import SceneLatents
 from jepa_ros.sim.worlds import make_layout
 from jepa_ros.training import forecaster_worlds
@@ -106,6 +106,19 @@ def test_the_map_is_what_the_world_model_states():
     torch.testing.assert_close(returns_map(SceneLatents(latents_of(clutter()), np.eye(4), MODEL)), clutter())
     split = split_people(returns, np.array([[3.1, 0.1], [-7.9, 4.1], [60.0, 0.0]]))
     assert split.nonzero().tolist() == [[64, 71, BANDS], [74, 44, 3]]  # nobody is taller than 2 m
+
+
+def test_nobody_is_led_through_a_wall_who_can_walk_around():
+    wall = torch.zeros(128, 128, BANDS + 1)
+    wall[60:68, 74, :3] = 1.0  # across the way, 4.0 to 4.4 m ahead
+    ahead = np.linspace(0.5, 6.0, HORIZON)
+    through, around, short = (np.stack((ahead * x, ahead * y), axis=-1) for x, y in ((1.0, 0.0), (0.6, 0.8), (0.5, 0.0)))
+    modes = np.stack((through, around, short))[None].repeat(2, axis=0)
+    probability = np.array([[0.6, 0.1, 0.3], [0.2, 0.7, 0.1]])
+    start = np.zeros((2, 2))
+    assert walk_around(probability, modes, wall, start).tolist() == [[0.3, 0.1, 0.6], [0.2, 0.7, 0.1]]
+    everywhere = torch.ones_like(wall)
+    assert walk_around(probability, modes, everywhere, start).tolist() == probability.tolist(), "no way out: as it was"
 
 
 def test_an_adapter_is_saved_with_its_forecaster(forecaster, tmp_path):

@@ -19,7 +19,7 @@ from torch import Tensor
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.forecast.history import HORIZON, NEIGHBOURS, STEP_S, nearest_neighbours, resample
 from jepa_ros.forecast.network import SIGMA_FLOOR_M, Encoded, Mixture, NetworkConfig, Output, TrackNetwork, fill
-from jepa_ros.forecast.scene import SceneAdapter, returns_map, sample, split_people
+from jepa_ros.forecast.scene import PlacedMap, SceneAdapter, returns_map, sample, split_people, walk_around
 from jepa_ros.forecast.separation import separate
 from jepa_ros.protocols import SceneLatents
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
@@ -99,10 +99,13 @@ class LearnedForecaster:
         lone = seen.sum(axis=1) < 2
         with torch.inference_mode():
             encoded = self._encode(torch.from_numpy(history.astype(np.float32)), torch.from_numpy(seen))
-            output = self.network.decode(encoded, None if scene is None else self._correction(encoded, scene, centre))
+            around = None if scene is None else self._surroundings(encoded, scene, centre)
+            output = self.network.decode(encoded, None if around is None else self._correction(encoded, around))
             means, covariances, probabilities = self._calibrated(output)
         modes_m, covariances_m2 = means.double().numpy(), covariances.double().numpy()
         probability = probabilities.double().numpy()
+        if around is not None:
+            probability = walk_around(probability, around.place(modes_m), around.map_YXC, around.people_m)
         aimless = ~output.frames.has_heading.numpy()
         if aimless.any() or lone.any():
             origin = output.frames.origin.double().numpy()
@@ -119,17 +122,21 @@ class LearnedForecaster:
         index = torch.from_numpy(nearest_neighbours(place, NEIGHBOURS))
         return self.network.encode(history, seen, history[index], seen[index] & (index >= 0)[..., None])
 
-    def _correction(self, encoded: Encoded, scene: SceneLatents, centre: FloatArray) -> Tensor | None:
+    def _surroundings(self, encoded: Encoded, scene: SceneLatents, centre: FloatArray) -> PlacedMap | None:
         """`centre` (2,): origin of the encoded positions in the frame of the tracks."""
         returns = returns_map(scene) if self.adapter is not None else None
-        if self.adapter is None or returns is None:
+        if returns is None:
             return None
         turn = scene.tracks_from_scene[:2, :2]
         shift = centre - scene.tracks_from_scene[:2, 3]
-        map_YXC = split_people(returns, (encoded.frames.origin.double().numpy() + shift) @ turn)
-        points = self.adapter.points_of(encoded.frames) + torch.from_numpy(shift.astype(np.float32))
-        points = points @ torch.from_numpy(turn.astype(np.float32))
-        return self.adapter(sample(map_YXC, points), encoded)
+        people_m = (encoded.frames.origin.double().numpy() + shift) @ turn
+        return PlacedMap(split_people(returns, people_m), people_m, turn, shift)
+
+    def _correction(self, encoded: Encoded, around: PlacedMap) -> Tensor:
+        assert self.adapter is not None
+        points = self.adapter.points_of(encoded.frames) + torch.from_numpy(around.shift.astype(np.float32))
+        points = points @ torch.from_numpy(around.turn.astype(np.float32))
+        return self.adapter(sample(around.map_YXC, points), encoded)
 
     def _calibrated(self, output: Output) -> tuple[Tensor, Tensor, Tensor]:
         frames = output.frames

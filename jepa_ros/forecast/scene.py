@@ -10,6 +10,8 @@ Axes: B person, G point of the crop (R along the heading x A across), C channel,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,7 +31,25 @@ CHANNELS = BANDS + 1  # the last: returns that may be those of a tracked person,
 PERSON_M = 0.5  # returns this near to a tracked person may be his,
 PERSON_BANDS = BANDS - 1  # but for those above 2 m: beside him stands a wall or a pillar
 SPACING_M = BEV_GRID.resolution_m
+INSIDE_M = 0.2  # a path that lies deeper in cells with returns than this goes through something; less is a brush past a wall
+LEAVES_M = 0.6
+PIECES = 8  # of a step: places at which a path is looked at
 AHEAD, BEHIND, ASIDE = 21, 3, 10  # points of the crop: 8.4 m, 1.2 m, 4.0 m
+
+
+@dataclass(frozen=True)
+class PlacedMap:
+    """What stands around everybody, and where they are in it."""
+
+    map_YXC: Tensor  # from `split_people`
+    people_m: np.ndarray  # (P, 2) in the anchor frame
+    turn: np.ndarray  # (2, 2) from the anchor frame to that of the tracks
+    shift: np.ndarray  # (2,) from the anchor's origin to the tracks', in the frame of the tracks
+
+    def place(self, points_m: np.ndarray) -> np.ndarray:
+        """(..., 2) in the frame of the tracks -> in the anchor frame."""
+        placed: np.ndarray = (points_m + self.shift) @ self.turn
+        return placed
 
 
 def crop_points() -> Tensor:
@@ -72,6 +92,44 @@ def split_people(returns_YXB: Tensor, people_m: np.ndarray) -> Tensor:
     split[y, x, -1] = returns_YXB[y, x, :PERSON_BANDS].amax(dim=-1)
     split[y, x, :PERSON_BANDS] = 0.0
     return split
+
+
+def metres_inside(map_YXC: Tensor, start_m: np.ndarray, paths_m: np.ndarray) -> np.ndarray:
+    """(P, K) how far the paths (P, K, H, 2) from (P, 2), in the anchor frame, lead through cells with returns up to 2 m that are no person.
+
+    The first `LEAVES_M` do not count: somebody may stand at a wall.
+    """
+    standing = map_YXC[..., :PERSON_BANDS].amax(dim=-1).numpy() > 0.5
+    begin = np.broadcast_to(start_m[:, None, None], (*paths_m.shape[:2], 1, 2))
+    corners = np.concatenate((begin, paths_m), axis=2)
+    step = np.diff(corners, axis=2)
+    share = (np.arange(PIECES)[:, None] + 1.0) / PIECES
+    between = corners[:, :, :-1, None] + share * step[:, :, :, None]  # (P, K, H, PIECES, 2)
+    cell = np.floor((between - np.array(BEV_GRID.origin_m)) / SPACING_M).astype(np.intp)
+    inside = (cell >= 0).all(axis=-1) & (cell < (BEV_GRID.columns, BEV_GRID.rows)).all(axis=-1)
+    inside &= standing[cell[..., 1].clip(0, BEV_GRID.rows - 1), cell[..., 0].clip(0, BEV_GRID.columns - 1)]
+    inside &= np.linalg.norm(between - start_m[:, None, None, None], axis=-1) > LEAVES_M
+    length = np.linalg.norm(step, axis=-1) / PIECES
+    metres: np.ndarray = (inside.sum(axis=-1) * length).sum(axis=-1)
+    return metres
+
+
+def walk_around(probability: np.ndarray, modes_m: np.ndarray, map_YXC: Tensor, start_m: np.ndarray) -> np.ndarray:
+    """(P, K) probabilities in which nobody's likeliest mode leads through what stands, where another mode does not.
+
+    The two change places, so the mixture keeps its weights. `modes_m` (P, K, H, 2) and `start_m` (P, 2) are in the anchor frame.
+    """
+    rows, best = np.arange(len(probability)), probability.argmax(axis=1)
+    through = np.flatnonzero(metres_inside(map_YXC, start_m, modes_m[rows, best][:, None])[:, 0] > INSIDE_M)
+    if not len(through):
+        return probability
+    free = metres_inside(map_YXC, start_m[through], modes_m[through]) <= INSIDE_M
+    other = np.where(free, probability[through], -1.0).argmax(axis=1)
+    changed = probability.copy()
+    some = free.any(axis=1)
+    person, blocked, other = through[some], best[through[some]], other[some]
+    changed[person, blocked], changed[person, other] = probability[person, other], probability[person, blocked]
+    return changed
 
 
 def sample(map_YXC: Tensor, points_m: Tensor) -> Tensor:
