@@ -158,7 +158,7 @@ class WorldModelPipeline:
         """Without a probe, or without the sensors that it needs, the forecast has no cells: "unknown" must not look like "free"."""
         grid = self.spec.grid
         times_s = self.spec.dt_s * np.arange(len(predicted_HND) + 1)
-        if grid is None or not set(self.spec.occupancy_needs) <= set(observation_sensors(observation)):
+        if grid is None or not self._shows_what_stands(observation):
             return OccupancyForecast(np.zeros((len(times_s), 0, 0), np.float32), times_s, 1.0, (0.0, 0.0))
         # Two calls, since joining the latents first would copy all of them.
         parts = [self.model.occupancy(latent_ND[None]), self.model.occupancy(predicted_HND)]
@@ -169,9 +169,12 @@ class WorldModelPipeline:
         positions_odom = detections.positions_m @ anchor_pose[:2, :2].T + anchor_pose[:2, 3]
         return self._tracker.update(observation.stamp_ns, positions_odom, detections.radii_m, detections.scores)
 
+    def _shows_what_stands(self, observation: Observation) -> bool:
+        return set(self.spec.occupancy_needs) <= set(observation_sensors(observation))
+
     def _scene_latents(self, observation: Observation, latent_ND: Tensor) -> SceneLatents | None:
         """For the forecaster; None where a sensor is missing without which the latents do not show what stands where."""
-        if not set(self.spec.occupancy_needs) <= set(observation_sensors(observation)):
+        if not self._shows_what_stands(observation):
             return None
         return SceneLatents(latent_ND, observation.odom_from_anchor, self.spec.name)
 

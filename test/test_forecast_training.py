@@ -12,6 +12,7 @@ from jepa_ros.forecast.history import HISTORY, HORIZON
 from jepa_ros.forecast.learned import LearnedForecaster, read_metadata
 from jepa_ros.forecast.network import NetworkConfig, TrackNetwork
 from jepa_ros.training import forecaster as command
+from jepa_ros.training import forecaster_loop
 from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
 from jepa_ros.training.forecaster_calibration import calibrate
 from jepa_ros.training.forecaster_calibration import main as calibrate_files
@@ -90,7 +91,7 @@ def test_collapsed_latents_are_punished():
 
 
 def test_training_learns_and_an_interrupted_run_ends_the_same(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr(forecaster_loop, "CHECKPOINT_EVERY", 4)
     command.run(arguments(place, tmp_path / "whole.safetensors", "--exclude", "eth"))
 
     class Interrupted(Exception):

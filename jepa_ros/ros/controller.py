@@ -56,7 +56,7 @@ class Followed:
 
 
 class SensorWatch:
-    """Every sensor that served when the goal was set must go on serving: without it the robot sees less than it set out with."""
+    """Every sensor that has served since the goal was set must go on serving: without it the robot sees less than it set out with."""
 
     def __init__(self) -> None:
         self._needed: frozenset[str] = frozenset()
@@ -128,6 +128,8 @@ class Controller:
             with self._lock:
                 self._goal = self._followed = None
             self.state = "not active"
+        elif self.state == "not active":
+            self.state = "no goal"
         with self._lock:
             goal, followed = self._goal, self._followed
         if goal is None:

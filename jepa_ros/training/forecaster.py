@@ -9,7 +9,6 @@ import argparse
 import copy
 import dataclasses
 import json
-import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from jepa_ros import __version__
 from jepa_ros.config import param, validate
@@ -26,9 +24,8 @@ from jepa_ros.forecast.network import FutureEncoder, NetworkConfig, TrackNetwork
 from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
 from jepa_ros.training.forecaster_crowds import crowd_recordings
 from jepa_ros.training.forecaster_data import RECORDINGS_OF_SCENE, SCENES, Recording, joined, read_recordings, table_of
+from jepa_ros.training.forecaster_loop import check_options, follow, set_learning_rate, train
 from jepa_ros.training.forecaster_losses import LossConfig, latent_losses, mixture_losses
-
-CHECKPOINT_EVERY = 250
 
 
 @dataclass(frozen=True)
@@ -78,11 +75,6 @@ class Trainer:
         self.cumulative = torch.from_numpy(np.cumsum(counts[source] ** (config.balance - 1.0)))
         self.tensors = TableTensors(table)
 
-    def _learning_rate(self) -> float:
-        warm = min(1.0, (self.step + 1) / max(1, self.config.steps // 20))
-        progress = self.step / self.config.steps
-        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
     def losses(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss and its parts on these rows of the table."""
         config = self.config
@@ -103,8 +95,7 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the parts of the loss."""
         self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+        set_learning_rate(self.optimizer, self.config.learning_rate, self.step, self.config.steps)
         draw = torch.rand(self.config.batch, generator=self.generator, dtype=torch.float64) * self.cumulative[-1]
         loss, parts = self.losses(self.rows[torch.searchsorted(self.cumulative, draw).clamp(max=len(self.rows) - 1)])
         self.optimizer.zero_grad(set_to_none=True)
@@ -112,9 +103,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.step += 1
-        keep = min(self.config.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - keep)
+        follow(self.averaged, self.network, self.step, self.config.average)
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def state(self) -> dict[str, object]:
@@ -132,8 +121,7 @@ class Trainer:
 
     def restore(self, state: dict) -> None:
         """Continue from `state()`. Raises ValueError where it was made with another configuration."""
-        if state["config"] != dataclasses.asdict(self.config):
-            raise ValueError("the checkpoint was made with other options; repeat those, or choose another --out")
+        check_options(state, dataclasses.asdict(self.config))
         self.step, self.running = state["step"], state["running"]
         self.network.load_state_dict(state["network"])
         self.future_encoder.load_state_dict(state["future_encoder"])
@@ -154,23 +142,6 @@ def training_recordings(data: Path, exclude: list[str]) -> list[Recording]:
         raise ValueError(f"--exclude {unknown[0]!r}: choose of {', '.join(SCENES)}")
     left_out = {name for scene in exclude for name in RECORDINGS_OF_SCENE[scene]}
     return [recording for name, recording in read_recordings(data).items() if name not in left_out]
-
-
-def train(trainer: Trainer, checkpoint: Path | None) -> None:
-    """Train to the last step; the checkpoint is written now and then, by rename, so that it is never half a file."""
-    config = trainer.config
-    bar = tqdm(total=config.steps, initial=trainer.step, desc=f"forecaster seed {config.seed}", mininterval=5.0)
-    while trainer.step < config.steps:
-        parts = trainer.train_step()
-        trainer.running = {name: 0.98 * trainer.running.get(name, value) + 0.02 * value for name, value in parts.items()}
-        bar.update()
-        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == config.steps:
-            bar.set_postfix({name: f"{value:.3f}" for name, value in trainer.running.items()})
-            if checkpoint is not None:
-                partial = checkpoint.with_suffix(".part")
-                torch.save(trainer.state(), partial)
-                partial.replace(checkpoint)
-    bar.close()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -202,7 +173,7 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"--resume: no checkpoint {checkpoint}; start without --resume, or give the --out of the interrupted run")
         trainer.restore(torch.load(checkpoint, weights_only=True))
     started = time.monotonic()
-    train(trainer, checkpoint)
+    train(trainer, config.steps, checkpoint, f"forecaster seed {config.seed}")
     facts: dict[str, object] = {
         "recordings": [recording.name for recording in recordings],
         "recordings_left_out": sorted(name for scene in args.exclude for name in RECORDINGS_OF_SCENE[scene]),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from jepa_ros import __version__
 from jepa_ros.config import param, validate
@@ -30,11 +28,11 @@ from jepa_ros.forecast.scene import SceneAdapter, sample, split_people
 from jepa_ros.sim.worlds import SCENARIOS
 from jepa_ros.training.forecaster_augment import AugmentConfig, Batch, TableTensors, augment
 from jepa_ros.training.forecaster_data import joined
+from jepa_ros.training.forecaster_loop import check_options, follow, set_learning_rate, train
 from jepa_ros.training.forecaster_losses import LossConfig, mixture_losses
 from jepa_ros.training.forecaster_worlds import CELL_M, FARTHEST_CM, World, worlds
 
 FIRST_SEED = 6000  # of the range for training; see jepa_ros.sim
-CHECKPOINT_EVERY = 250
 
 
 @dataclass(frozen=True)
@@ -163,18 +161,14 @@ class SceneTrainer:
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the parts of the loss."""
         config = self.config
-        warm, progress = min(1.0, (self.step + 1) / max(1, config.steps // 20)), self.step / config.steps
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+        set_learning_rate(self.optimizer, config.learning_rate, self.step, config.steps)
         loss, parts = self.losses(self.rows[torch.randint(len(self.rows), (config.batch,), generator=self.generator)])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        keep = min(config.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.adapter.parameters()), 1 - keep)
+        follow(self.averaged, self.adapter, self.step, config.average)
         return {name: float(value.detach()) for name, value in parts.items()}
 
     def state(self) -> dict[str, object]:
@@ -191,28 +185,12 @@ class SceneTrainer:
 
     def restore(self, state: dict) -> None:
         """Continue from `state()`. Raises ValueError where it was made with another configuration."""
-        if state["config"] != dataclasses.asdict(self.config):
-            raise ValueError("the checkpoint was made with other options; repeat those, or choose another --out")
+        check_options(state, dataclasses.asdict(self.config))
         self.step, self.running = state["step"], state["running"]
         self.adapter.load_state_dict(state["adapter"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-
-
-def train(trainer: SceneTrainer, checkpoint: Path) -> None:
-    """Train to the last step; the checkpoint is written now and then, by rename, so that it is never half a file."""
-    bar = tqdm(total=trainer.config.steps, initial=trainer.step, desc="scene adapter", mininterval=5.0)
-    while trainer.step < trainer.config.steps:
-        parts = trainer.train_step()
-        trainer.running = {name: 0.99 * trainer.running.get(name, value) + 0.01 * value for name, value in parts.items()}
-        bar.update()
-        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == trainer.config.steps:
-            bar.set_postfix({name: f"{value:.4f}" for name, value in trainer.running.items()})
-            partial = checkpoint.with_suffix(".part")
-            torch.save(trainer.state(), partial)
-            partial.replace(checkpoint)
-    bar.close()
 
 
 def simulated(count: int, first_seed: int = FIRST_SEED) -> list[tuple[str, int]]:
@@ -247,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"--resume: no checkpoint {checkpoint}; start without --resume, or give the --out of the interrupted run")
         trainer.restore(torch.load(checkpoint, weights_only=True))
     started = time.monotonic()
-    train(trainer, checkpoint)
+    train(trainer, config.steps, checkpoint, "scene adapter")
     about = {
         "worlds": args.worlds,
         "bags": [bag.name for bag in args.bags],

@@ -8,6 +8,7 @@ Axes: B batch, T history step (oldest first), S future step, C stated channel, Z
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -32,7 +33,9 @@ SMALL_MPS, PER_CELL_MPS = 2.2, 0.5  # the fastest that a cluster of few cells ma
 STEP_MPS = 0.8
 REFINED_M = 0.6  # older returns this near to where the best velocity says that the cluster was make it more exact
 SLOWEST_MPS = 0.3
-
+_AXIS = np.arange(-FASTEST_MPS, FASTEST_MPS + STEP_MPS / 2, STEP_MPS, dtype=np.float32)
+_CANDIDATES = np.stack(np.meshgrid(_AXIS, _AXIS, indexing="ij"), axis=-1).reshape(-1, 2)
+_SPEEDS = np.hypot(*_CANDIDATES.T)
 
 # How sure a cluster is to be where its velocity takes it after 0.4, 0.8 ... 4.8 s: on training worlds .74 .62 .50 .38 .33 .28 .24 and then
 # about .2 of the cells were occupied. From 1.6 s on it is set higher, so that somebody who comes is foretold rather than lost in the mean.
@@ -67,7 +70,8 @@ class Carried:
 
 
 class Motion(nn.Module):
-    """Carries moving clusters ahead; how far each step is to be trusted is learned with everything else."""
+    """Carries moving clusters ahead. How far each step is to be trusted are parameters that a training may change; the shipped ones are
+    ARRIVES and LEAVES, set on training worlds."""
 
     def __init__(self, horizon: int, dt_s: float) -> None:
         super().__init__()
@@ -124,14 +128,20 @@ class _Padded:
         self._pad = pad
         self._flat = np.pad(body_YX, pad).ravel()
         self._width = body_YX.shape[1] + 2 * pad
-        shift = np.rint(_CANDIDATES * np.float32(ago_s / CELL_M)).astype(np.intp)
-        self._shift_V = shift[:, 0] * self._width + shift[:, 1]
+        self._shift_V = _shifts(ago_s, self._width)
 
     def came_from(self, cells: NDArray[np.intp]) -> FloatArray:
         """(V,) mean occupancy where each candidate velocity says that the cells came from."""
         here = (cells[:, 0] + self._pad) * self._width + cells[:, 1] + self._pad
         sums: FloatArray = self._flat.take(here[:, None] - self._shift_V, mode="clip").sum(axis=0)  # all lie within the padding
         return sums / len(cells)
+
+
+@lru_cache(maxsize=16)
+def _shifts(ago_s: float, width: int) -> NDArray[np.intp]:
+    """(V,) by how many entries of a grid of this width each candidate velocity moves in `ago_s`."""
+    shift = np.rint(_CANDIDATES * np.float32(ago_s / CELL_M)).astype(np.intp)
+    return shift[:, 0] * width + shift[:, 1]
 
 
 def _velocity(cells: NDArray[np.intp], standing: float, older: list[_Padded], dt_s: float) -> FloatArray | None:
@@ -192,8 +202,3 @@ def _entry(band: int, cells: NDArray[np.intp]) -> NDArray[np.intp]:
     """(3, N) channel, row and column in the latents of a height band of (N, 2) cells, as pixel_unshuffle puts it."""
     rows, columns = cells.T
     return np.stack([4 * band + 2 * (rows % 2) + columns % 2, rows // 2, columns // 2])
-
-
-_AXIS = np.arange(-FASTEST_MPS, FASTEST_MPS + STEP_MPS / 2, STEP_MPS, dtype=np.float32)
-_CANDIDATES = np.stack(np.meshgrid(_AXIS, _AXIS, indexing="ij"), axis=-1).reshape(-1, 2)
-_SPEEDS = np.hypot(*_CANDIDATES.T)
