@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rclpy.serialization import deserialize_message, serialize_message  # noqa: 
 from jepa_ros.protocols import ModelSpec  # noqa: E402
 from jepa_ros.ros import conversions, readers  # noqa: E402
 from jepa_ros.ros.markers import ellipse, marker_array  # noqa: E402
+from jepa_ros.ros.outputs import OutputConfig, Outputs  # noqa: E402
 from jepa_ros.types import (  # noqa: E402
     EgoState,
     OccupancyForecast,
@@ -69,6 +71,28 @@ def scene(people: int = 3, modes: int = 20, seed: int = 1) -> SceneState:
         ),
         surprise=0.25,
     )
+
+
+class Listened:
+    """A node whose every publisher is listened to, and what was published."""
+
+    def __init__(self) -> None:
+        self.published: dict[str, list] = {}
+
+    def create_lifecycle_publisher(self, kind, topic, qos):
+        messages = self.published.setdefault(topic, [])
+        return SimpleNamespace(get_subscription_count=lambda: 1, publish=messages.append)
+
+
+def test_markers_keep_their_period_and_begin_anew_after_a_jump_back() -> None:
+    node = Listened()
+    outputs = Outputs(node, SPEC, "constant_velocity", lambda: OutputConfig(markers_period_s=0.2))
+    for step in (0, 1, 2, 3, 4, -50, -49, -48):
+        outputs.publish(replace(scene(people=1), stamp_ns=STAMP_NS + 100_000_000 * step), FRAMES)
+    marked = [message.markers[0].header.stamp for message in node.published["~/markers"]]
+    tenths = [round((stamp.sec * 10**9 + stamp.nanosec - STAMP_NS) / 1e8) for stamp in marked]
+    assert tenths == [0, 2, 4, -50, -48]
+    assert len(node.published["~/pedestrians"]) == 8
 
 
 def over_the_wire(message):
