@@ -8,8 +8,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from jepa_ros.sim.bag import BagSpec, write_bag
+from jepa_ros.sim.bag import BagSpec, Branch, write_bag
+from jepa_ros.sim.branches import MANOEUVRES, instants
 from jepa_ros.sim.worlds import PLACES, SCENARIOS
+
+LAST_BRANCH_S = 24.0
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,6 +31,12 @@ def main(arguments: list[str] | None = None) -> None:
     many.add_argument("--first-seed", type=int, default=0)
     many.add_argument("--scenarios", nargs="+", choices=list(PLACES), default=list(SCENARIOS), help="taken in turn")
     many.add_argument("--jobs", type=int, default=1)
+    many.add_argument(
+        "--branches",
+        type=int,
+        default=0,
+        help="in place of whole runs, this many instants of each, continued for --duration three times: the ego drives on, stands, swerves",
+    )
     for command in (one, many):
         command.add_argument("--duration", type=float, default=20.0, help="seconds")
         command.add_argument("--rate", type=float, default=10.0, help="frames per second")
@@ -49,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         _write_set(options)
 
 
-def _spec(options: argparse.Namespace, seed: int, scenario: str) -> BagSpec:
+def _spec(options: argparse.Namespace, seed: int, scenario: str, branch: Branch | None = None) -> BagSpec:
     return BagSpec(
         seed=seed,
         scenario=scenario,
@@ -62,21 +71,34 @@ def _spec(options: argparse.Namespace, seed: int, scenario: str) -> BagSpec:
         storage=options.storage,
         n_people=options.people,
         tracks=options.tracks,
+        branch=branch,
     )
 
 
 def _write_set(options: argparse.Namespace) -> None:
-    jobs = []
+    jobs: list[tuple[Path, BagSpec]] = []
+    count = 0
     for k in range(options.count):
         seed, scenario = options.first_seed + k, options.scenarios[k % len(options.scenarios)]
         path = options.out / f"{scenario}_{seed:05d}"
-        if not path.exists():
-            jobs.append((path, _spec(options, seed, scenario)))
-    print(f"{options.count - len(jobs)} of {options.count} bags exist already")
+        wanted = {path: _spec(options, seed, scenario)} if not options.branches else _branches(options, seed, scenario, path)
+        count += len(wanted)
+        jobs += [(path, spec) for path, spec in wanted.items() if not path.exists()]
+    print(f"{count - len(jobs)} of {count} bags exist already")
     with ProcessPoolExecutor(options.jobs) as pool, tqdm(total=len(jobs), unit="bag") as bar:
         for future in as_completed([pool.submit(write_bag, path, spec) for path, spec in jobs]):
             future.result()
             bar.update(1)
+
+
+def _branches(options: argparse.Namespace, seed: int, scenario: str, path: Path) -> dict[Path, BagSpec]:
+    """Every manoeuvre at each of some instants of the run's beginning."""
+    chosen = instants(scenario, seed, options.branches, first_s=2.0, last_s=LAST_BRANCH_S)
+    return {
+        path.with_name(f"{path.name}_{at_s:04.1f}s_{manoeuvre}"): _spec(options, seed, scenario, Branch(at_s, manoeuvre))
+        for at_s in chosen
+        for manoeuvre in MANOEUVRES
+    }
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from jepa_ros.sim.branches import MANOEUVRES, set_off
 from jepa_ros.sim.messages import STATIC_TOPIC, STORE, frame_messages, static_messages, topics
 from jepa_ros.sim.recording import Recorder
 from jepa_ros.sim.sensors import Camera, Lidar
@@ -32,6 +33,21 @@ _STATIC = Qos(
 
 
 @dataclass(frozen=True)
+class Branch:
+    """One of the futures of an instant of a run: what the ego does from then on, while all else is the same up to it."""
+
+    at_s: float
+    manoeuvre: str  # one of MANOEUVRES
+    past_s: float = 1.2  # recorded before it
+
+    def __post_init__(self) -> None:
+        if self.manoeuvre not in MANOEUVRES:
+            raise ValueError(f"manoeuvre {self.manoeuvre!r}: choose one of {', '.join(MANOEUVRES)}")
+        if not self.at_s >= self.past_s >= 0:
+            raise ValueError(f"at_s = {self.at_s}, past_s = {self.past_s}: at_s must be at least past_s, and that at least 0")
+
+
+@dataclass(frozen=True)
 class BagSpec:
     """What to simulate and how to record it."""
 
@@ -46,6 +62,7 @@ class BagSpec:
     storage: str = "mcap"  # mcap | sqlite3
     n_people: int | None = None  # None: as many as the place has
     tracks: str | None = None  # file of recorded people who take the place of the simulated ones
+    branch: Branch | None = None  # None: from the first moment, the ego drives its route
 
     def __post_init__(self) -> None:
         if not self.duration_s > 0 or not self.rate_hz > 0:
@@ -72,13 +89,16 @@ def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] =
     shutil.rmtree(partial, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     simulation = Simulation(spec.scenario, spec.seed, spec.n_people, spec.tracks)
+    begin_s = spec.branch.at_s - spec.branch.past_s if spec.branch else 0.0
+    if begin_s > 0:
+        simulation.step(begin_s)
     lidar = Lidar(spec.lidar_rings, spec.lidar_azimuths) if spec.lidar_rings else None
     camera = Camera(*spec.camera_size) if spec.cameras else None
     recorder = Recorder(simulation, spec.seed, lidar, camera, spec.cameras)
     writer = Writer(partial, version=9, storage_plugin=StoragePlugin.MCAP if spec.storage == "mcap" else StoragePlugin.SQLITE3)
     if spec.storage == "mcap":
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    start_ns = EPOCH_NS + spec.seed * 1000 * NANOSECONDS
+    start_ns = EPOCH_NS + spec.seed * 1000 * NANOSECONDS + round(begin_s * NANOSECONDS)
     with writer:
         connections = {topic: _connect(writer, topic, kind) for topic, kind in topics(recorder).items()}
 
@@ -90,6 +110,8 @@ def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] =
         for index in range(spec.frames):
             stamp_ns = start_ns + round(index * NANOSECONDS / spec.rate_hz)
             write(stamp_ns, frame_messages(recorder, recorder.frame(), stamp_ns))
+            if spec.branch and index == round(spec.branch.past_s * spec.rate_hz):
+                set_off(simulation, spec.branch.manoeuvre)
             recorder.step(1.0 / spec.rate_hz)
             progress(index + 1)
     _rename_data(partial, path)

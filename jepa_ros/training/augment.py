@@ -60,11 +60,13 @@ class Augmentation:
         return np.column_stack([centre[which] + offset, height]).astype(np.float32)
 
 
-def draw_augmentation(rng: np.random.Generator, batch_rng: np.random.Generator) -> Augmentation:
-    """A random augmentation: any heading, half of them mirrored; lidars from half the rings and points up;
-    sloping ground and vegetation, which simulated worlds lack.
+def draw_augmentation(
+    rng: np.random.Generator, batch_rng: np.random.Generator, sensors: tuple[float, float, float], many_rings: bool
+) -> Augmentation:
+    """A random augmentation: any heading, half of them mirrored; lidars from half the points and half the rings up, or from a quarter
+    of many rings; sloping ground and vegetation, which simulated worlds lack.
 
-    batch_rng: draws what all windows of a batch share: lidar and camera, lidar alone (two batches in five) or camera alone (one in five).
+    batch_rng: draws what all windows of a batch share: lidar alone, both or camera alone, which have these shares of the batches.
     """
     yaw = rng.uniform(-np.pi, np.pi)
     turn = np.eye(4)
@@ -72,15 +74,15 @@ def draw_augmentation(rng: np.random.Generator, batch_rng: np.random.Generator) 
     if rng.random() < 0.5:
         turn[:, 1] *= -1
     count = int(rng.integers(5, 40)) * int(rng.integers(2))
-    sensors = batch_rng.choice(["lidar", "both", "camera"], p=[0.4, 0.4, 0.2])
+    kind = batch_rng.choice(["lidar", "both", "camera"], p=np.array(sensors) / sum(sensors))
     return Augmentation(
         turn=turn,
         ground_error_m=float(rng.normal(0, 0.05)),
-        ring_step=int(rng.choice([1, 2], p=[0.7, 0.3])),
+        ring_step=int(rng.choice([1, 2, 4], p=[0.4, 0.3, 0.3] if many_rings else [0.7, 0.3, 0])),
         keep=float(rng.choice([1.0, rng.uniform(0.5, 1.0)])),
         noise_m=float(rng.choice([0.0, 0.03])),
-        use_lidar=bool(sensors != "camera"),
-        use_camera=bool(sensors != "lidar"),
+        use_lidar=bool(kind != "camera"),
+        use_camera=bool(kind != "lidar"),
         slope=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.01))),
         bushes=np.column_stack([rng.uniform(-30, 30, (count, 2)), rng.uniform(0.3, 1.5, count), rng.uniform(0.3, 2.5, count)]),
         seed=int(rng.integers(2**31)),

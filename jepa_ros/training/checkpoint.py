@@ -18,6 +18,7 @@ class Checkpoint:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     config: dict[str, Any]
+    teacher: dict[str, Any] | None = None  # the moving average of the encoder, where there is one
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

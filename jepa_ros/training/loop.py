@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import math
 import time
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from jepa_ros.backends import resolve_device
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.encoder import SceneEncoder
 from jepa_ros.backends.scene_jepa.model import SceneJepa, save
 from jepa_ros.config import load, param, validate
 from jepa_ros.training import checkpoint as checkpoints
@@ -38,6 +40,7 @@ class TrainingConfig:
     batch: int = param(4, "windows per step", at_least=1)
     targets: int = param(3, "future steps per window that are encoded and predicted", at_least=1)
     cameras: int = param(1, "images per frame", at_least=0)
+    sensors: tuple[float, float, float] = param((0.4, 0.3, 0.3), "shares of the batches that see lidar alone, both, camera alone")
     learning_rate: float = param(1e-3, "peak learning rate", at_least=0.0)
     weight_decay: float = param(0.01, "AdamW weight decay", at_least=0.0)
     warmup: int = param(200, "steps to the peak learning rate", at_least=1)
@@ -76,17 +79,19 @@ def pretrain(config: TrainingConfig, init: Path | None = None, log: Log | None =
     device = resolve_device(config.device)
     model = build_model(config, init).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    begin = _resume(out, model, optimizer)
+    teacher = copy.deepcopy(model.encoder).requires_grad_(False) if config.objective.targets == "ema" else None
+    begin = _resume(out, model, optimizer, teacher)
     log = log or (_tensorboard(out) if rank == 0 else lambda step, scalars: None)
     batches = _batches(config, begin, rank, world)
     bar = tqdm(batches, total=config.steps, initial=begin, desc="pretrain", unit="step", mininterval=5, disable=rank > 0)
     started_s = time.monotonic()
     for step, batch in enumerate(bar, start=begin):
-        scalars = train_step(model, optimizer, batch, step, config, device)
+        scalars = train_step(model, optimizer, batch, step, config, device, teacher)
         log(step, {**scalars, "time/step_s": (time.monotonic() - started_s) / (step - begin + 1)})
         bar.set_postfix(p=f"{scalars['prediction_over_persistence']:.3f}", rank=f"{scalars['latent/effective_rank']:.1f}", refresh=False)
         if rank == 0 and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            state = checkpoints.Checkpoint(step + 1, model.state_dict(), optimizer.state_dict(), dataclasses.asdict(config))
+            average = teacher.state_dict() if teacher else None
+            state = checkpoints.Checkpoint(step + 1, model.state_dict(), optimizer.state_dict(), dataclasses.asdict(config), average)
             checkpoints.write(out / "checkpoint.pt", state)
             save(model, out / "scene_jepa.safetensors", f"step-{step + 1}", {"steps": step + 1, "data": config.data, **scalars})
     return model
@@ -103,15 +108,21 @@ def build_model(config: TrainingConfig, init: Path | None = None) -> SceneJepa:
 
 
 def train_step(
-    model: SceneJepa, optimizer: torch.optim.Optimizer, batch: Window, step: int, config: TrainingConfig, device: str
+    model: SceneJepa,
+    optimizer: torch.optim.Optimizer,
+    batch: Window,
+    step: int,
+    config: TrainingConfig,
+    device: str,
+    teacher: SceneEncoder | None = None,
 ) -> dict[str, float]:
-    """One optimiser step; returns the scalars to log."""
+    """One optimiser step; returns the scalars to log. teacher: encoder of the targets, which then follows the model's."""
     rate = config.learning_rate * schedule(step, config)
     for group in optimizer.param_groups:
         group["lr"] = rate
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.bf16):
-        loss, scalars = total_loss(model, to_device(batch, device), config.objective, generator)
+        loss, scalars = total_loss(model, to_device(batch, device), config.objective, generator, teacher)
     if not torch.isfinite(loss):
         raise ValueError(f"the loss is {loss.item()} at step {step}; lower learning_rate (now {config.learning_rate}) and resume")
     optimizer.zero_grad(set_to_none=True)
@@ -119,6 +130,9 @@ def train_step(
     parallel.average_gradients(model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optimizer.step()
+    if teacher is not None:
+        for average, parameter in zip(teacher.parameters(), model.encoder.parameters(), strict=True):
+            average.lerp_(parameter.detach(), 1 - config.objective.ema_decay)
     return {"loss/total": loss.item(), **scalars, "gradient_norm": float(norm), "learning_rate": rate}
 
 
@@ -135,7 +149,7 @@ def to_device(batch: Window, device: str) -> Window:
 
 def window_spec(config: TrainingConfig) -> WindowSpec:
     model = config.model
-    return WindowSpec(model.history, model.horizon, model.dt_s, config.targets, config.cameras)
+    return WindowSpec(model.history, model.horizon, model.dt_s, config.targets, config.cameras, config.sensors)
 
 
 def _batches(config: TrainingConfig, begin: int, rank: int, world: int) -> DataLoader:
@@ -145,13 +159,17 @@ def _batches(config: TrainingConfig, begin: int, rank: int, world: int) -> DataL
     return DataLoader(windows, config.batch, sampler=numbers, num_workers=config.workers, collate_fn=collate)
 
 
-def _resume(out: Path, model: SceneJepa, optimizer: torch.optim.Optimizer) -> int:
+def _resume(out: Path, model: SceneJepa, optimizer: torch.optim.Optimizer, teacher: SceneEncoder | None) -> int:
     path = out / "checkpoint.pt"
     if not path.is_file():
         return 0
     state = checkpoints.read(path)
     model.load_state_dict(state.model)
     optimizer.load_state_dict(state.optimizer)
+    if teacher is not None:
+        if state.teacher is None:
+            raise ValueError(f"{path} is of a training without moving average; set objective.targets: online, or choose another folder")
+        teacher.load_state_dict(state.teacher)
     return state.step
 
 

@@ -13,10 +13,10 @@ SIGREG_KNOTS = 17
 SIGREG_REACH = 5.0  # the characteristic function is compared on [-5, 5]; beyond, the normal's is zero
 
 
-def prediction_loss(predicted_BSDYX: Tensor, target_BSDYX: Tensor, valid_BSYX: Tensor) -> Tensor:
-    """Mean squared error over the tokens that the future sweep could see; elsewhere the target says nothing."""
+def prediction_loss(predicted_BSDYX: Tensor, target_BSDYX: Tensor, weight_BSYX: Tensor) -> Tensor:
+    """Weighted mean of the squared error. Tokens that the future sweep could not see, of which the target says nothing, weigh 0."""
     error_BSYX = (predicted_BSDYX.float() - target_BSDYX.float()).square().mean(dim=2)
-    return (error_BSYX * valid_BSYX).sum() / valid_BSYX.sum().clamp(min=1)
+    return (error_BSYX * weight_BSYX).sum() / weight_BSYX.sum().clamp(min=1)
 
 
 def sigreg_loss(tokens_KD: Tensor, generator: torch.Generator, projections: int = 128) -> Tensor:

@@ -61,6 +61,16 @@ class Shard:
     def stamps_ns(self) -> NDArray[np.int64]:
         return self._frames["stamp_ns"][self._begin : self._end]
 
+    def poses(self, newest: int) -> FloatArray:
+        """(newest + 1, 4, 4) odom_from_anchor of the first frames."""
+        return self._frames["odom_from_anchor"][self._begin : self._begin + newest + 1]
+
+    @cached_property
+    def rings(self) -> int:
+        """Of the lidar, as far as the first frame shows; 0 where rings are unknown."""
+        known = self[0].ring[self[0].ring != NO_RING]
+        return int(known.max()) + 1 if len(known) else 0
+
     @cached_property
     def _points(self) -> NDArray[np.int16]:
         return np.load(self.folder / "points.npy", mmap_mode="r")

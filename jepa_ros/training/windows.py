@@ -7,6 +7,7 @@ Axes: T history step, S future step, H horizon, K camera, C channel, Y row, X co
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from jepa_ros.training.flow import foretell
 from jepa_ros.training.shard import Frame, Shard
 from jepa_ros.types import NANOSECONDS, FloatArray
 
+MANY_RINGS = 32
 TOLERANCE = 0.25  # of a step: how far a frame may be from the instant that it stands for
 
 
@@ -37,7 +39,7 @@ class Window:
     now_from_history: Tensor  # (T, 4, 4)
     actions: Tensor  # (H, 3)
     steps: Tensor  # (S,) which future steps the targets are
-    targets: SceneInput  # S scenes, all in the anchor frame of now
+    targets: SceneInput  # S scenes, all in the anchor frame of now; in batches without lidar, now as all sensors see it comes first
     occupied: Tensor  # (1 + S, Y, X) uint8: now, then the targets
     visible: Tensor  # (1 + S, Y, X) uint8; all zero where the recording has no such frame
     accumulated: Tensor  # (Y, X) mean occupancy of the history's sweeps in the anchor frame of now, a baseline; (0, 0) in training
@@ -53,15 +55,23 @@ class WindowSpec:
     dt_s: float
     targets: int  # S: how many of the horizon's steps, drawn at random; the horizon itself = all
     cameras: int  # K: image slots
+    sensors: tuple[float, float, float] = (0.4, 0.4, 0.2)  # shares of the training batches that see lidar alone, both, camera alone
 
 
 class Windows(Dataset):
     """Windows by number: item n depends on the seed and n alone, so a resumed training sees what an unbroken one would."""
 
     def __init__(self, shards: list[Shard], spec: WindowSpec, seed: int, batch: int, fixed: Augmentation | None = None) -> None:
-        """fixed: the same augmentation for every window, which are then taken in order (evaluation); None = drawn at random (training)."""
+        """fixed: the same augmentation for every window, which are then taken in order (evaluation); None = drawn at random (training).
+
+        Recordings that begin at the same nanosecond are branches of one world (`jepa_ros.sim.branches`): drawn together with the same
+        augmentation, they show what the motion of the ego changes.
+        """
         self.shards, self.spec, self.seed, self.batch, self.fixed = shards, spec, seed, batch, fixed
         self.anchors = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard)) if self._future(shard, i, 1) is not None]
+        self._branches: dict[int, list[int]] = defaultdict(list)
+        for index, shard in enumerate(shards):
+            self._branches[int(shard.stamps_ns[0]) if len(shard) else -1].append(index)
         if not self.anchors:
             raise ValueError(f"no frame of {len(shards)} shards has another one {spec.dt_s} s later; record longer or denser bags")
 
@@ -69,13 +79,33 @@ class Windows(Dataset):
         return len(self.anchors)
 
     def __getitem__(self, number: int) -> Window:
-        rng = np.random.default_rng((self.seed, number))
-        shard_index, now = self.anchors[int(rng.integers(len(self.anchors))) if self.fixed is None else number]
+        if self.fixed is None:
+            shard_index, now, rng = self._draw(number)
+        else:
+            (shard_index, now), rng = self.anchors[number], np.random.default_rng((self.seed, number))
         # Steps and sensors are those of the whole batch: the predictor runs once for all steps, a missing camera costs nothing.
         batch_rng = np.random.default_rng((self.seed, number // self.batch, 1))
         steps = self._draw_steps(batch_rng)
-        augmentation = self.fixed or draw_augmentation(rng, batch_rng)
+        many_rings = self.fixed is None and self.shards[shard_index].rings > MANY_RINGS
+        augmentation = self.fixed or draw_augmentation(rng, batch_rng, self.spec.sensors, many_rings)
         return self._build(self.shards[shard_index], now, steps, augmentation)
+
+    def _draw(self, number: int) -> tuple[int, int, np.random.Generator]:
+        """Shard, frame and generator of a training window. Every second one of a batch is a branch of the one before, if there is one."""
+        rng = np.random.default_rng((self.seed, number))
+        if number % self.batch % 2:
+            shard, now, rng_before = self._draw(number - 1)
+            same_past = [other for other in self._branches[int(self.shards[shard].stamps_ns[0])] if self._same_past(shard, other, now)]
+            if same_past:
+                return int(rng.choice(same_past)), now, rng_before
+        shard, now = self.anchors[int(rng.integers(len(self.anchors)))]
+        return shard, now, rng
+
+    def _same_past(self, shard: int, other: int, now: int) -> bool:
+        """Whether another shard is a different one that does not differ before the next frame."""
+        if other == shard or len(self.shards[other]) < now + 2:
+            return False
+        return bool(np.array_equal(self.shards[shard].poses(now), self.shards[other].poses(now)))
 
     def _draw_steps(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """One step from each of S equal parts of the horizon, so that every batch has near and far ones."""
@@ -101,7 +131,7 @@ class Windows(Dataset):
         view = _View(shard, now, augmentation, self.spec.cameras if augmentation.use_camera else 0)
         use_lidar = augmentation.use_lidar or not shard.cameras
         scenes = [view.scene(frame, frame, use_lidar) for frame in history]
-        targets = [view.scene(frame, now, True) for frame in future]
+        targets = [view.scene(frame, now, True) for frame in ([] if augmentation.use_lidar else [history[-1]]) + future]
         labels = [view.labels(frame) for frame in [history[-1], *future]]
         for label, index in zip(labels[1:], future_indices, strict=True):
             label[1][:] &= index is not None

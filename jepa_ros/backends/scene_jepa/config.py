@@ -28,6 +28,7 @@ class SceneJepaConfig:
     camera: int = param(48, "channels of the image features", at_least=1)
     trunk: int = param(96, "channels of the predictor's trunk", at_least=1)
     step: int = param(64, "channels of the part that each future step has to itself", at_least=1)
+    trust: bool = param(False, "whether the network says, place by place, how far a cluster that is carried there is to be trusted")
 
     def __post_init__(self) -> None:
         validate(self)

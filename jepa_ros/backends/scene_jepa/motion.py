@@ -60,13 +60,25 @@ class Carried:
     arriving: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # b, step, channel, row, column
     arrives: Tensor  # what is there at least
 
-    def onto_(self, predicted_BSDYX: Tensor) -> Tensor:
-        """Changes the predicted latents themselves, for a copy would cost more than all else here; only stated channels are touched."""
+    def onto_(self, predicted_BSDYX: Tensor, trust_BSYX: Tensor | None = None) -> Tensor:
+        """Changes the predicted latents themselves, for a copy would cost more than all else here; only stated channels are touched.
+
+        trust_BSYX: factor on what arrives in each token; None = 1.
+        """
         b, channel, row, column = self.leaving
         keeps_S = self.keeps_S.to(predicted_BSDYX)
         predicted_BSDYX[b, :, channel, row, column] = predicted_BSDYX[b, :, channel, row, column] * keeps_S
-        predicted_BSDYX[self.arriving] = torch.maximum(predicted_BSDYX[self.arriving], self.arrives.to(predicted_BSDYX))
+        arrives = self.arrives.to(predicted_BSDYX)
+        if trust_BSYX is not None:
+            b, step, _, row, column = self.arriving
+            arrives = arrives * trust_BSYX[b, step, row, column]
+        predicted_BSDYX[self.arriving] = torch.maximum(predicted_BSDYX[self.arriving], arrives)
         return predicted_BSDYX
+
+
+def trust(said: Tensor) -> Tensor:
+    """What the network says -> the factor on what is carried, 0 ... 2; nothing said is 1."""
+    return 2 * said.sigmoid()
 
 
 class Motion(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.motion import Motion
+from jepa_ros.backends.scene_jepa.motion import Motion, trust
 
 EGO_SIGMA_M = 1.5  # softness of the rendered ego footprint
 
@@ -20,7 +20,7 @@ EGO_SIGMA_M = 1.5  # softness of the rendered ego footprint
 class ScenePredictor(nn.Module):
     """predicted latent = newest latent, mixed with the older ones and faded as the scene demands, + a change; it starts as persistence.
 
-    Clusters that moved through the history are then carried ahead at their velocity.
+    Clusters that moved through the history are then carried ahead at their velocity, as far as the network trusts that.
     """
 
     def __init__(self, config: SceneJepaConfig, half_m: float) -> None:
@@ -33,8 +33,9 @@ class ScenePredictor(nn.Module):
         self.fine = nn.Sequential(ResBlock(c), ResBlock(c), ChannelNorm(c), nn.Conv2d(c, s, 1))
         self.when = nn.Sequential(nn.Linear(config.horizon + 5, 64), nn.ReLU(), nn.Linear(64, 2 * s))
         self.footprint = nn.Conv2d(2, s, 3, padding=1, bias=False)
-        # Beside the change: per token, how much of each older latent to mix in and how far to fade, for stated and learned channels.
-        change = Up(s, config.width + 2 * config.history)
+        # Beside the change: per token, how much of each older latent to mix in and how far to fade, for stated and learned channels; at
+        # last, how far to trust what is carried there.
+        change = Up(s, config.width + 2 * config.history + config.trust)
         nn.init.zeros_(change.project.weight)
         nn.init.zeros_(change.project.bias)  # type: ignore[arg-type]  # a bias is there unless switched off
         self.moving = Motion(config.horizon, config.dt_s)
@@ -51,9 +52,10 @@ class ScenePredictor(nn.Module):
 
         conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
         change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
-        mixed = self._mix(history_BTDYX, change.unflatten(0, (batch, len(steps))))
+        change = change.unflatten(0, (batch, len(steps)))
+        mixed = self._mix(history_BTDYX, change)
         carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
-        return mixed if carried is None else carried.onto_(mixed)
+        return mixed if carried is None else carried.onto_(mixed, trust(change[:, :, -1]) if self.config.trust else None)
 
     def trunk(self, history_BTDYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion."""

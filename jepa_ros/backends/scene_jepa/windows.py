@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jepa_ros.backends.scene_jepa.motion import trust
 from jepa_ros.backends.scene_jepa.predictor import EGO_SIGMA_M, ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 
@@ -45,6 +46,8 @@ class OccupancyWindows:
         self._carried_LNC = self._carried(history_TDYX[:, : probe.width])
         # Of the change only what is stated matters, and how it is mixed.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
+        if config.trust:
+            channels.append(config.width + 2 * config.history)
         rows = [4 * channel + place for channel in channels for place in range(4)]
         project = predictor.step[2].project  # of an Up
         self._weight, self._bias = project.weight.flatten(1)[rows], project.bias[rows]  # type: ignore[operator,union-attr,index]
@@ -109,7 +112,8 @@ class OccupancyWindows:
         change = F.linear(change, self._weight, self._bias).unflatten(-1, (-1, 2, 2))
         change_WYXC = change.permute(0, 1, 4, 2, 5, 3).reshape(len(change), 2 * side, 2 * side, -1)
         stated = self._probe.width
-        fade, older = change_WYXC[..., stated : stated + 1], change_WYXC[..., stated + 1 :]
+        past = self._stated_NTC.shape[1]
+        fade, older = change_WYXC[..., stated : stated + 1], change_WYXC[..., stated + 1 : stated + past]
         shares = torch.cat((older, 1 - fade - older.sum(dim=-1, keepdim=True)), dim=-1)
         index_WYX, inside_WYX1 = _places(2 * first_W2, 2 * side, (2 * self._size[0], 2 * self._size[1]))
         stated_WYXTC = self._stated_NTC[index_WYX]
@@ -119,6 +123,8 @@ class OccupancyWindows:
         if self._carried_LNC:
             step_W11 = torch.arange(len(mixed), device=mixed.device)[:, None, None] % steps
             keeps, arrives = (part_LNC[step_W11, index_WYX] for part_LNC in self._carried_LNC)
+            if change_WYXC.shape[-1] > stated + past:
+                arrives = arrives * trust(change_WYXC[..., -1:])
             mixed = torch.maximum(mixed * keeps, arrives)
         return mixed * inside_WYX1
 
