@@ -36,17 +36,25 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-grip bench-world-model bench-pedestrians bench-people bench-planning bench-planning-latency bench-ac-planning
+BENCHES := bench-grip bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-planning bench-planning-latency bench-ac-planning bench-two-room
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa foresees, against persistence (ARGS="--bags BAG ...")
+bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
 bench-pedestrians: ## pedestrian forecasts on ETH/UCY, against constant velocity (ARGS="--data DIR")
 bench-people: ## detection and tracking of people in a bag (ARGS="BAG")
 bench-planning: ## driving through crowds, closed loop, against four other ways to drive; resumable (ARGS="--tracks DIR --episodes N")
 bench-planning-latency: ## how long a plan takes
 bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
 bench-grip: ## a gripper learned from images: goals reached, grips foretold; trains for half an hour, resumable (ARGS="--out DIR")
+bench-two-room: two-room-packages ## latent planning on stable-worldmodel's TwoRoom, three seeds; an hour on one core, resumable (ARGS="--out DIR")
 $(BENCHES): bench-%: build
 	@$(RUN) python -m jepa_ros.bench.$(subst -,_,$*) $(ARGS)
+
+# stable-worldmodel asks for torchvision, which would replace torch: it goes in without what it asks for.
+.PHONY: two-room-packages
+two-room-packages: build
+	@.venv/bin/python -m pip install --quiet $(addprefix --constraint=,$(wildcard .venv/constraints.txt)) --requirement requirements/two_room.txt
+	@.venv/bin/python -m pip install --quiet --no-deps stable-worldmodel==0.1.1
 
 .PHONY: bench-planning-load
 bench-planning-load: build ## 10,000 requests with random deadlines to the planner node: how late the answers are (ARGS="--load 4")

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from jepa_ros.backends.bev import BEV_GRID
-from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE
+from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
+from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY, Motion, find_clusters
 from jepa_ros.bench.world_model_cells import CellCounts, at_false_positive_rate, best_f1, cells_of
 from jepa_ros.bench.world_model_people import AveragePrecision
 from jepa_ros.bench.world_model_probes import r_squared
+from jepa_ros.bench.world_model_rollout import RolledOut
 from jepa_ros.bench.world_model_surprise import auroc
 from jepa_ros.bench.world_model_worlds import Boxes
 from jepa_ros.training.flow import foretell
@@ -117,3 +119,21 @@ def test_probe_and_auroc_tell_signal_from_noise() -> None:
     assert r_squared(told, target, groups) > 0.8
     assert r_squared(rng.normal(size=(80, 31)), target, groups) < 0.2
     assert auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.875)
+
+
+def test_a_rollout_of_one_step_predictions_goes_from_anchor_frame_to_anchor_frame() -> None:
+    class Keeps(torch.nn.Module):
+        """What is newest stays where it is in the anchor frame of now, and every motion is of 1.6 m ahead."""
+
+        def forward(self, history_BTDYX: torch.Tensor, actions_BHA: torch.Tensor) -> torch.Tensor:
+            assert torch.allclose(actions_BHA, torch.tensor([1.6, 0.0, 0.0]), atol=1e-5)
+            return history_BTDYX[:, -1:]
+
+    model = SceneJepa(SceneJepaConfig(horizon=1))
+    rolled = RolledOut(Keeps(), model.align_map)  # type: ignore[arg-type]
+    history = torch.zeros(1, 4, 40, 64, 64)
+    history[0, -1, :, 40, 40] = 4.0
+    actions = 1.6 * torch.arange(1, 4)[None, :, None] * torch.tensor([1.0, 0.0, 0.0])  # two tokens a step
+    predicted = rolled(history, actions, torch.tensor([0, 2]))
+    assert predicted.shape == (1, 2, 40, 64, 64)
+    assert torch.allclose(predicted, history[:, -1:].expand_as(predicted), atol=1e-4)

@@ -25,6 +25,7 @@ from jepa_ros.bench.world_model_cells import CellCounts
 from jepa_ros.bench.world_model_report import Row, Section, summary, table
 from jepa_ros.bench.world_model_worlds import simulated_bags
 from jepa_ros.training.dataset import prepare
+from jepa_ros.training.evaluate import HELD, METHODS
 from jepa_ros.training.shard import Shard, open_shards
 
 PARTS = ("foresight", "sensors", "recordings", "people", "probes", "surprise", "interaction", "speed")
@@ -84,9 +85,16 @@ class Bench:
             return
         for sensor in ("lidar", "camera"):
             result, seen = foresight.measure(self.model, self._shards(), sensor, 2 * self.args.every)
-            section = foresight.foresight_section(f"Simulated worlds, {sensor} alone", result, seen)
-            metric = "average_precision"
-            section.rows.append(foresight.occupancy_row(f"{sensor.capitalize()} alone, AP", section, metric, ("persistence",)))
+            methods = METHODS if sensor == "lidar" else (*METHODS, HELD)
+            section = foresight.foresight_section(f"Simulated worlds, {sensor} alone", result, seen, methods=methods)
+            name, metric = f"{sensor.capitalize()} alone", "average_precision"
+            if sensor == "camera":
+                section.rows.append(foresight.latent_row(f"{name}, latents", result, None))
+                section.rows.append(
+                    foresight.occupancy_row(f"{name}, AP, against its own occupancy of now, held", section, metric, (HELD,))
+                )
+                name += ", against the lidar's sweep"
+            section.rows.append(foresight.occupancy_row(f"{name}, AP", section, metric, ("persistence",)))
             yield section
 
     def recordings(self) -> Iterator[Section]:

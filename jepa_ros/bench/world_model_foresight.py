@@ -81,13 +81,15 @@ def measure(model: SceneJepa, shards: list[Shard], sensors: str, every: int) -> 
     return evaluate(model, shards, sensors, every, watch=foresight.watch), foresight
 
 
-def foresight_section(title: str, result: Evaluation, foresight: Foresight, thresholds: CellCounts | None = None) -> Section:
+def foresight_section(
+    title: str, result: Evaluation, foresight: Foresight, thresholds: CellCounts | None = None, methods: tuple[str, ...] = METHODS
+) -> Section:
     """The table of one set of recordings. thresholds: the model's, from other recordings; None = from the other worlds of these."""
     section = Section(title)
     rows, figures = [], {}
     for k, time_s in enumerate(result.times_s):
-        precision = {method: foresight.curve(method, time_s).average_precision() for method in METHODS}
-        iou = {method: counts.iou(k + 1) for method, counts in foresight.counts.items()}
+        precision = {method: foresight.curve(method, time_s).average_precision() for method in methods}
+        iou = {method: foresight.counts[method].iou(k + 1) for method in methods}
         if thresholds is not None:
             here = foresight.curve("model", time_s)
             iou["model"] = float(here.iou()[best_f1(thresholds.pooled(k + 1))])
@@ -95,7 +97,7 @@ def foresight_section(title: str, result: Evaluation, foresight: Foresight, thre
         figures[f"{time_s}s"] = {"latent_error": latent, "average_precision": precision, "iou": iou}
         if time_s in TABLE_TIMES_S:
             rows.append([f"{time_s} s", *latent.values(), *precision.values(), *iou.values()])
-    header = ["time", "latent error", "persistence", *(f"AP {m}" for m in METHODS), *(f"IoU {m}" for m in METHODS)]
+    header = ["time", "latent error", "persistence", *(f"AP {m}" for m in methods), *(f"IoU {m}" for m in methods)]
     spread = result.latent_spread
     section.text.append(
         f"{result.windows} windows; effective rank {spread.effective_rank:.1f} of {result.width}, "
@@ -138,7 +140,7 @@ def moving_section(foresight: Foresight) -> Section:
     rows, factors = [], []
     for time_s in MOVING_TIMES_S:
         time = foresight.time(time_s)
-        of = {method: counts.moving_recall(time, best_f1) for method, counts in foresight.counts.items()}
+        of = {method: foresight.counts[method].moving_recall(time, best_f1) for method in METHODS}
         same_rate = at_false_positive_rate(of["persistence"]["false_positive_rate"])
         of["model, false positives as persistence"] = foresight.counts["model"].moving_recall(time, same_rate)
         section.figures[f"{time_s}s"] = of

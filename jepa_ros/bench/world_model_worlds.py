@@ -27,7 +27,7 @@ def scenario_of(seed: int) -> str:
     return list(SCENARIOS)[seed % SCENARIO_COUNT]
 
 
-def simulated_bags(folder: Path, count: int) -> list[Path]:
+def simulated_bags(folder: Path, count: int, first_seed: int = FIRST_SEED) -> list[Path]:
     """`count` bags of 20 s below `folder`; those that are there are kept. Empty, and said so, where MuJoCo is not installed."""
     try:
         from jepa_ros.sim.bag import BagSpec, write_bag
@@ -35,7 +35,7 @@ def simulated_bags(folder: Path, count: int) -> list[Path]:
         print(f"simulated worlds: skipped, {error.name} is not installed (pip install 'jepa_ros[sim]')")
         return []
     bags = []
-    for seed in tqdm(range(FIRST_SEED, FIRST_SEED + count), desc="simulate", unit="bag"):
+    for seed in tqdm(range(first_seed, first_seed + count), desc="simulate", unit="bag"):
         spec = BagSpec(seed=seed, scenario=scenario_of(seed), rate_hz=2.5, camera_size=(256, 96))
         bag = folder / f"{spec.scenario}_{seed}"
         bags.append(bag if bag.is_dir() else write_bag(bag, spec))

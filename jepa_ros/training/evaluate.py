@@ -29,6 +29,7 @@ from jepa_ros.training.shard import Shard, open_shards
 from jepa_ros.training.windows import Window, Windows, WindowSpec, collate
 
 METHODS = ("model", "persistence", "accumulated", "flow")
+HELD = "held"  # what the model reads off its own latent of now stays: all that a camera alone has to hold on to
 REACH_M = 25.0  # occupancy is scored on cells this near
 SPREAD_TOKENS = 20000
 
@@ -97,7 +98,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on every n-th window of prepared bags. Steps that a recording does not reach are left out.
 
-    watch: is shown each window too: shard, index of its newest frame, the window as a batch of one, (1 + H, Y, X) occupancy by method.
+    watch: is shown each window too: shard, index of its newest frame, the window as a batch of one, (1 + H, Y, X) occupancy by method,
+    HELD among them.
     """
     horizon = model.spec.horizon
     spec = WindowSpec(model.spec.history, horizon, model.spec.dt_s, horizon, cameras=max(len(shard.cameras) for shard in shards))
@@ -143,6 +145,7 @@ def _score(
         "accumulated": batch.accumulated.expand(times, -1, -1),
         "flow": batch.flow[0].float(),
     }
+    foretold[HELD] = foretold["model"][:1].expand(times, -1, -1)
     for method, scores in occupancy.items():
         for k, score in enumerate(scores):
             score.add(foretold[method][k], batch.occupied[0, k], visible[k])

@@ -71,13 +71,16 @@ def run(args: argparse.Namespace) -> None:
     pretrain(config, init=args.init)
 
 
-def pretrain(config: TrainingConfig, init: Path | None = None, log: Log | None = None) -> SceneJepa:
-    """Train, going on from `out`/checkpoint.pt where there is one; leaves `out`/scene_jepa.safetensors. Returns the model."""
+def pretrain(config: TrainingConfig, init: Path | None = None, log: Log | None = None, model: SceneJepa | None = None) -> SceneJepa:
+    """Train, going on from `out`/checkpoint.pt where there is one; leaves `out`/scene_jepa.safetensors. Returns the model.
+
+    init: weights to start from; model: what to train in place of what `config` and `init` say.
+    """
     rank, world = parallel.start()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     device = resolve_device(config.device)
-    model = build_model(config, init).to(device)
+    model = (model or build_model(config, init)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     teacher = copy.deepcopy(model.encoder).requires_grad_(False) if config.objective.targets == "ema" else None
     begin = _resume(out, model, optimizer, teacher)
