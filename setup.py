@@ -31,5 +31,7 @@ setup(
         "viz": ["matplotlib", "pillow"],
         "train": ["tensorboard"],
         "ray": ["ray>=2.10"],
+        # Of the bench's environment, which itself is installed with --no-deps: requirements/two_room.txt says why.
+        "two-room": ["gymnasium>=1.0,<2", "loguru>=0.7", "einops>=0.8", "lancedb>=0.30,<1", "imageio>=2.30"],
     },
 )
