@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,16 +12,15 @@ import torch
 from torch import Tensor
 
 from jepa_ros.backends import load_world_model
-from jepa_ros.backends.surprise import SurpriseMeter
+from jepa_ros.backends.surprise import SurpriseWatch, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
 from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.memory import LatentMemory, Remembered, steady_motion
+from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.protocols import Forecaster, ModelSpec, SceneLatents, WorldModel
 from jepa_ros.sensing import anchor_points
 from jepa_ros.types import (
-    NANOSECONDS,
     CameraImage,
     CameraModel,
     EgoState,
@@ -61,8 +59,7 @@ class WorldModelPipeline:
         self._detector = PersonDetector(config.detection)
         self._tracker = PeopleTracker(config.tracking)
         self._memory = LatentMemory(model)
-        self._surprise = SurpriseMeter()
-        self._pending: deque[Remembered] = deque()  # predictions that have not come due
+        self._surprise = SurpriseWatch(model)
         self._last_stamp_ns: int | None = None
 
     @classmethod
@@ -79,7 +76,6 @@ class WorldModelPipeline:
     def reset(self) -> None:
         """Forget the stream: after a jump in time, or to begin another one."""
         self._memory.clear()
-        self._pending.clear()
         self._surprise.reset()
         self._tracker.reset()
         self._last_stamp_ns = None
@@ -118,7 +114,8 @@ class WorldModelPipeline:
         anchor_pose = observation.odom_from_anchor
 
         with clock("encode"):
-            latent_ND = self.model.encode(observation)[0]
+            encoded = encode(self.model, observation)
+            latent_ND = encoded.latent_ND
         with clock("predict"):
             self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
             predicted_HND = self._predict(observation, intended_motion)
@@ -129,7 +126,8 @@ class WorldModelPipeline:
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
         with clock("surprise"):
-            surprise = self._compare_with_prediction(observation.stamp_ns, anchor_pose, latent_ND, predicted_HND)
+            judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
+            self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, predicted_HND[0])
 
         return SceneState(
             stamp_ns=observation.stamp_ns,
@@ -140,7 +138,7 @@ class WorldModelPipeline:
             occupancy=occupancy,
             people=people,
             pedestrians=pedestrians,
-            surprise=surprise,
+            surprise=judgement.surprise,
             timings_ms=clock.elapsed_ms,
             sensors=observation_sensors(observation),
         )
@@ -177,18 +175,6 @@ class WorldModelPipeline:
         if not self._shows_what_stands(observation):
             return None
         return SceneLatents(latent_ND, observation.odom_from_anchor, self.spec.name)
-
-    def _compare_with_prediction(self, stamp_ns: int, anchor_pose: FloatArray, latent_ND: Tensor, predicted_HND: Tensor) -> float:
-        """How surprising the latent is, given what was predicted for this instant one model step ago."""
-        step_ns = round(self.spec.dt_s * NANOSECONDS)
-        due = None
-        while self._pending and self._pending[0].stamp_ns <= stamp_ns + step_ns // 8:
-            due = self._pending.popleft()
-        self._pending.append(Remembered(stamp_ns + step_ns, anchor_pose, predicted_HND[0]))
-        if due is None or stamp_ns - due.stamp_ns > step_ns // 4:
-            return float("nan")
-        new_from_old = np.linalg.inv(anchor_pose) @ due.odom_from_anchor
-        return self._surprise.update(latent_ND, self.model.align(due.latent_ND[None], new_from_old[None])[0])
 
 
 class StageClock:

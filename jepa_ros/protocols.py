@@ -5,6 +5,7 @@ Axes: B batch, T history step (oldest first, last = now), H future step, N laten
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -53,6 +54,56 @@ class WorldModel(Protocol):
 
     def occupancy(self, latents_BND: Tensor) -> Tensor:
         """(B, Y, X) occupancy probability on spec.grid, of observed or predicted latents; callers check that spec.grid is not None."""
+        ...
+
+
+@dataclass(frozen=True)
+class SensorSample:
+    """What one sensor alone gave, before sensors were joined: shows whether it still measures."""
+
+    stamp_ns: int  # of the measurement itself
+    values: Tensor  # any shape; bool = statements, such as "a return fell into this cell"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An observation as a world model sees it."""
+
+    latent_ND: Tensor  # in the anchor frame of the observation
+    sensors: Mapping[str, SensorSample]  # "lidar", "camera 0" ...
+
+
+@runtime_checkable
+class SensorEncoder(Protocol):
+    """What a world model offers besides `WorldModel` where its latents are made of parts that each come from one sensor."""
+
+    def encode_sensors(self, observation: Observation) -> Encoded:
+        """The same latents as `encode`, and what each sensor gave to them."""
+        ...
+
+
+class Critic(Protocol):
+    """Knows how likely what it sees is, given what came before. One instance belongs to one stream."""
+
+    def expect(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
+        """What is likely one model step on, in a form of its own; remembers the latent. Stamps rise."""
+        ...
+
+    def strangeness(self, expected: Tensor, new_from_old: FloatArray, latent_ND: Tensor) -> float:
+        """0 or more: how far a latent strays from what was expected when the anchor frame was `old`; remembers nothing."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        ...
+
+
+@runtime_checkable
+class Criticised(Protocol):
+    """What a world model offers besides `WorldModel` where something knows which of its errors are usual."""
+
+    def critic(self) -> Critic | None:
+        """A new critic; None where there is none for these weights."""
         ...
 
 

@@ -12,7 +12,7 @@ from jepa_ros.backends import BACKENDS, load_world_model
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
-from jepa_ros.backends.surprise import WARM_UP, SurpriseMeter
+from jepa_ros.backends.surprise import WARM_UP, ErrorHistory, worst_error
 from jepa_ros.protocols import WorldModel
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
@@ -132,19 +132,21 @@ def test_weights_come_back_as_they_were_saved(model: SceneJepa, tmp_path) -> Non
 
 
 def test_surprise_rises_for_what_was_not_foreseen() -> None:
-    meter, generator = SurpriseMeter(), torch.Generator().manual_seed(0)
-    seen = torch.randn(100, 8, generator=generator)
-    usual = [meter.update(seen, seen + 0.3 * torch.randn(100, 8, generator=generator)) for _ in range(4 * WARM_UP)]
+    history, generator = ErrorHistory(), torch.Generator().manual_seed(0)
+
+    def noise() -> torch.Tensor:
+        return 0.3 * torch.randn(4096, 8, generator=generator)
+
+    scene = torch.randn(4096, 8, generator=generator)
+    usual = []
+    for _ in range(4 * WARM_UP):
+        error = worst_error(scene, scene + noise())
+        usual.append(history.judge(error))
+        history.add(error)
     assert all(math.isnan(value) for value in usual[:WARM_UP])
     assert 0.2 < np.mean(usual[WARM_UP:]) < 0.8
-    assert meter.update(seen, seen + torch.randn(100, 8, generator=generator)) > 0.99
-    meter.reset()
-    assert math.isnan(meter.update(seen, seen))
-    for _ in range(4 * WARM_UP):  # something small in a large scene
-        scene = torch.randn(4096, 8, generator=generator)
-        meter.update(scene, scene + 0.3 * torch.randn(4096, 8, generator=generator))
-    appeared = torch.zeros(64, 64, 8)
+    appeared = torch.zeros(64, 64, 8)  # something small in a large scene
     appeared[20:23, 30:33] = 1.0
-    assert meter.update(scene + appeared.reshape(4096, 8), scene + 0.3 * torch.randn(4096, 8, generator=generator)) > 0.99
+    assert history.judge(worst_error(scene + appeared.reshape(4096, 8), scene + noise())) > 0.99
     with pytest.raises(ValueError, match="differ in shape"):
-        meter.update(seen, seen[:50])
+        worst_error(scene, scene[:50])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +12,7 @@ from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.sim.recording import Frame, Recorder
 from jepa_ros.sim.sensors import Camera, Lidar
 from jepa_ros.sim.simulation import Simulation
-from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation
+from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, LidarSweep, Observation
 
 
 def live_world(seed: int, people: int | None = None) -> Recorder:
@@ -36,14 +34,6 @@ def observe(recorder: Recorder, frame: Frame, stamp_ns: int, scan_of: Frame | No
     return Observation(stamp_ns, ego, sweep, (camera,))
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """What was predicted for the next model step, and from where."""
-
-    latent_ND: Tensor
-    odom_from_anchor: FloatArray
-
-
 class Watcher:
     """Encodes a stream one model step apart and says what it expects next."""
 
@@ -51,21 +41,17 @@ class Watcher:
         self.model = model
         self._memory = LatentMemory(model)
 
-    def take(self, observation: Observation, latent_ND: Tensor) -> Expectation:
-        """Add an instant to the past; predict the next one, the ego keeping its speed."""
+    def take(self, observation: Observation, latent_ND: Tensor) -> Tensor:
+        """Add an instant to the past; (N, D) the next one in this anchor frame, the ego keeping its speed."""
         self._memory.add(observation.stamp_ns, observation.odom_from_anchor, latent_ND)
         motion = steady_motion(observation.ego, self.model.spec.horizon, self.model.spec.dt_s)
         predicted = self.model.predict(self._memory.history(), torch.as_tensor(motion, dtype=latent_ND.dtype)[None])
-        return Expectation(predicted[0, 0], observation.odom_from_anchor)
+        expected_ND: Tensor = predicted[0, 0]
+        return expected_ND
 
     def history(self) -> Tensor:
         """(1, T, N, D) in the anchor frame of the newest instant."""
         return self._memory.history()
-
-    def expected_at(self, expectation: Expectation, odom_from_anchor: FloatArray) -> Tensor:
-        """(N, D) an expectation seen from another anchor frame."""
-        new_from_old = np.linalg.inv(odom_from_anchor) @ expectation.odom_from_anchor
-        return self.model.align(expectation.latent_ND[None], new_from_old[None])[0]
 
 
 def stamp_ns(model: SceneJepa, step: int) -> int:

@@ -40,10 +40,15 @@ class CameraLift(nn.Module):
         )  # stride 8
         self.fuse = nn.Conv2d(heights * c + heights, config.body, 1)
 
-    def forward(self, images_BKCHW: Tensor, pixels_BKZYX2: Tensor) -> Tensor:
+    def features(self, images_BKCHW: Tensor) -> Tensor:
+        """(B, K, camera, H / 8, W / 8) of the images alone, wherever the cameras look."""
+        features: Tensor = self.image((images_BKCHW.flatten(0, 1) - 0.45) / 0.25)
+        return features.unflatten(0, images_BKCHW.shape[:2])
+
+    def forward(self, features_BKCHW: Tensor, pixels_BKZYX2: Tensor) -> Tensor:
         """(B, body, Y, X); exactly 0 where no camera looks."""
         batch, cameras, heights, rows, columns, _ = pixels_BKZYX2.shape
-        features = self.image((images_BKCHW.flatten(0, 1) - 0.45) / 0.25)
+        features = features_BKCHW.flatten(0, 1)
         where = pixels_BKZYX2.to(features.dtype)
         seen = (where.abs() <= 1).all(dim=-1)  # (B, K, Z, Y, X)
         sampled = F.grid_sample(features, where.reshape(batch * cameras, heights * rows, columns, 2), align_corners=False)
@@ -68,13 +73,14 @@ class SceneEncoder(nn.Module):
         self.head = nn.Sequential(ResBlock(config.stem), ChannelNorm(config.stem), nn.Conv2d(config.stem, config.width, 1))
         self.grounded = config.grounded
 
-    def forward(self, scene: SceneInput) -> Tensor:
-        """(B, D, 64, 64)."""
+    def forward(self, scene: SceneInput, features_BKCHW: Tensor | None = None) -> Tensor:
+        """(B, D, 64, 64). features: `camera.features` of the images, where they are known already."""
         flag = scene.has_lidar_B[:, None, None, None].expand(-1, 1, *scene.pillars_BCYX.shape[2:])
         fine = self.stem(torch.cat([scene.pillars_BCYX, flag], dim=1).contiguous(memory_format=torch.channels_last))
         coarse = self.down(fine)
         if scene.images_BKCHW.shape[1]:
-            coarse = coarse + self.camera(scene.images_BKCHW, scene.pixels_BKZYX2)
+            features = self.camera.features(scene.images_BKCHW) if features_BKCHW is None else features_BKCHW
+            coarse = coarse + self.camera(features, scene.pixels_BKZYX2)
         learned = self.head(fine + self.up(self.body(coarse)))
         return self._grounded(scene, learned)
 

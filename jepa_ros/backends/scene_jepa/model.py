@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.critic import critic_path, load_critic
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder
 from jepa_ros.backends.scene_jepa.inputs import scene_input
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
@@ -26,7 +27,7 @@ from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 from jepa_ros.backends.scene_jepa.projection import SAMPLE_HEIGHTS_M
 from jepa_ros.backends.scene_jepa.windows import OccupancyWindows
 from jepa_ros.config import from_dict
-from jepa_ros.protocols import ModelSpec
+from jepa_ros.protocols import Critic, Encoded, ModelSpec, SensorSample
 from jepa_ros.types import Observation
 from jepa_ros.weights import find_weights
 
@@ -41,6 +42,7 @@ class SceneJepa(nn.Module):
         super().__init__()
         self.config = config
         self.half_m = half_extent_m(BEV_GRID)
+        self.weights: Path | None = None  # the file they came from
         self.encoder = SceneEncoder(config, config.pillar_channels, len(SAMPLE_HEIGHTS_M))
         self.predictor = ScenePredictor(config, self.half_m)
         self.occupancy_probe = OccupancyProbe(config.grounded)
@@ -65,9 +67,26 @@ class SceneJepa(nn.Module):
     @torch.inference_mode()
     def encode(self, observation: Observation) -> Tensor:
         """(1, N, D) latents in the anchor frame of the observation; lidar only, cameras only, or both."""
+        return self.encode_sensors(observation).latent_ND[None]
+
+    @torch.inference_mode()
+    def encode_sensors(self, observation: Observation) -> Encoded:
+        """Latents; beside them the returns that the lidar states, and the features of each image before it is laid on the ground."""
         scene = scene_input(observation, self.config.pillar_channels).to(self.device)
+        sensors = {}
         with self._fast():
-            return from_map(self.encoder(scene)).float()
+            features = self.encoder.camera.features(scene.images_BKCHW) if observation.cameras else None
+            latent_ND = from_map(self.encoder(scene, features)).float()[0]
+        if observation.lidar is not None:
+            sensors["lidar"] = SensorSample(observation.lidar.stamp_ns, latent_ND[:, : self.config.grounded] > 0)
+        for index, camera in enumerate(observation.cameras):
+            assert features is not None
+            sensors[f"camera {index}"] = SensorSample(camera.stamp_ns, features[0, index].float())
+        return Encoded(latent_ND, sensors)
+
+    def critic(self) -> Critic | None:
+        """Judges how surprising latents are; None where none was fitted to these weights, which the log then says."""
+        return load_critic(self, critic_path(self.weights)) if self.weights else None
 
     @torch.inference_mode()
     def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:
@@ -158,4 +177,5 @@ def load(device: str, weights: str | Path | None = None) -> SceneJepa:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit this version of scene_jepa: {error}. Train again, or use the matching release") from error
+    model.weights = path
     return model.to(device).eval().requires_grad_(False)

@@ -1,0 +1,197 @@
+"""Where returns are usual: a small network that has seen how scenes go on, so that what nobody could expect stands out.
+
+A vehicle that drives sees much that is new in 0.4 s: behind corners, at the borders, far away. The error of a prediction says how much is
+new; the critic says how likely that was. It reads what latents state of lidar returns, and nothing that is learned.
+Axes: C channel, Z height band between 0.3 and 2 m, Y row, X column of cells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
+from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE
+from jepa_ros.backends.scene_jepa.motion import BODY
+from jepa_ros.config import from_dict, param, validate
+from jepa_ros.types import NANOSECONDS, FloatArray
+
+if TYPE_CHECKING:
+    from jepa_ros.backends.scene_jepa.model import SceneJepa
+
+GROUND = 0  # height band
+VIEWS = 3  # steps of the past that the critic sees
+VIEW_CHANNELS = len(BODY) + 2
+FADE_M = 20.0  # what happens near the robot counts more
+CROWDED = 0.2  # unlikely returns beside a cell that count against it: a wall that comes into view is one thing, not many
+GONE = 0.2  # weight of expected returns that did not come where the sensor saw through
+HALF_M = half_extent_m(BEV_GRID)
+AZIMUTHS = 360
+BEHIND_M = 0.3  # a body hides what is further away than its front by more than this
+_AXIS = (np.arange(BEV_GRID.rows) + 0.5) * BEV_GRID.resolution_m - HALF_M
+_RANGE_YX = np.hypot(_AXIS[None, :], _AXIS[:, None]).astype(np.float32)
+_BIN_YX = np.minimum((np.arctan2(_AXIS[:, None], _AXIS[None, :]) + np.pi) / (2 * np.pi) * AZIMUTHS, AZIMUTHS - 1).astype(np.intp)
+_NEAR_YX = torch.from_numpy(np.exp(-_RANGE_YX / FADE_M))
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """Sizes of the critic. Stored inside its weights file."""
+
+    width: int = param(16, "channels of each layer", at_least=1)
+    dilations: tuple[int, ...] = param(
+        (1, 2, 3, 3), "of the 3 x 3 convolutions over tokens of 0.8 m; they reach as far as a car drives in 0.4 s"
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class CriticNetwork(nn.Module):
+    """The last views and the world model's own prediction -> how likely a return is in each cell and height band one step on."""
+
+    def __init__(self, config: CriticConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = VIEWS * VIEW_CHANNELS + len(BODY) + 1
+        layers: list[nn.Module] = [nn.Conv2d(4 * channels, config.width, 1), nn.ReLU()]
+        for dilation in config.dilations:
+            layers += [nn.Conv2d(config.width, config.width, 3, padding=dilation, dilation=dilation), nn.ReLU()]
+        last = nn.Conv2d(config.width, 4 * len(BODY), 3, padding=1)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, -3.0)  # most cells are free
+        self.layers = nn.Sequential(*layers, last)
+
+    def forward(self, seen_BCYX: Tensor) -> Tensor:
+        """(B, Z, Y, X) logits; seen: from `SceneCritic.seen`."""
+        tokens = F.pixel_unshuffle(seen_BCYX, 2).contiguous(memory_format=torch.channels_last)
+        return F.pixel_shuffle(self.layers(tokens), 2)
+
+
+class SceneCritic:
+    """A `protocols.Critic` of one stream, for latents of scene_jepa that saw a lidar."""
+
+    def __init__(self, network: CriticNetwork, dt_s: float) -> None:
+        self._network = network
+        self._step_ns = round(dt_s * NANOSECONDS)
+        self._views: deque[tuple[int, FloatArray, Tensor]] = deque()
+
+    def reset(self) -> None:
+        self._views.clear()
+
+    @torch.inference_mode()
+    def expect(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
+        """(Z, Y, X) logits of returns one step on, in the anchor frame of now."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            logits: Tensor = self._network(self.seen(stamp_ns, odom_from_anchor, latent_ND, predicted_ND)[None])[0]
+        return logits.float()
+
+    def seen(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
+        """(C, Y, X) what the network judges from: the newest view, those one and two steps older, the prediction; remembers the view."""
+        stated_ZYX = stated(latent_ND)
+        self._views.append((stamp_ns, odom_from_anchor, torch.cat([stated_ZYX[[*BODY, GROUND]], visible(stated_ZYX)[None]])))
+        while self._views[0][0] < stamp_ns - VIEWS * self._step_ns:
+            self._views.popleft()
+        parts = [self._views[-1][2]]
+        for back in range(1, VIEWS):
+            _, pose, view = min(self._views, key=lambda entry: abs(entry[0] - stamp_ns + back * self._step_ns))
+            parts.append(warp(view[None], (np.linalg.inv(odom_from_anchor) @ pose)[None], HALF_M)[0])
+        return torch.cat([*parts, stated(predicted_ND)[[*BODY, GROUND]].clamp(0, 1)])
+
+    @torch.inference_mode()
+    def strangeness(self, expected_ZYX: Tensor, new_from_old: FloatArray, latent_ND: Tensor) -> float:
+        """How unlikely the strangest place of a latent is, in nats (0 or more). `expected_ZYX` holds in the old frame."""
+        known = torch.ones_like(expected_ZYX[:1])
+        *logits, inside = warp(torch.cat([expected_ZYX, known])[None], new_from_old[None], HALF_M)[0]
+        return strangest(torch.stack(logits), inside > 0.99, stated(latent_ND))
+
+
+def strangest(logits_ZYX: Tensor, foretold_YX: Tensor, stated_ZYX: Tensor) -> float:
+    """Nats of the strangest place: returns where none were likely, and a little for likely ones that are gone from where the lidar saw."""
+    body_ZYX = stated_ZYX[BODY]
+    come_YX = ((F.softplus(-logits_ZYX) * body_ZYX).sum(dim=0) * foretold_YX)[None, None]
+    around_YX = 81 * F.avg_pool2d(come_YX, 9, stride=1, padding=4) - 9 * F.avg_pool2d(come_YX, 3, stride=1, padding=1)
+    near_body_YX = F.max_pool2d(body_ZYX.amax(dim=0)[None, None], 3, stride=1, padding=1)[0, 0]
+    missing_YX = F.softplus(logits_ZYX).sum(dim=0) * foretold_YX * visible(stated_ZYX) * (1 - near_body_YX)
+    gone_YX = 9 * F.avg_pool2d(missing_YX[None, None], 3, stride=1, padding=1)[0, 0]
+    appeared = ((come_YX - CROWDED * around_YX)[0, 0].clamp(min=0) * _NEAR_YX).max()
+    return float(appeared + GONE * (gone_YX * _NEAR_YX).max())
+
+
+def stated(latent_ND: Tensor) -> Tensor:
+    """(all height bands, Y, X) returns that a latent states, 0-1, on the CPU."""
+    channels = 4 * (max(BODY) + 2)
+    side = BEV_GRID.rows // 2
+    return F.pixel_shuffle(latent_ND[:, :channels].float().cpu().T.reshape(1, channels, side, side) / GROUNDED_SCALE, 2)[0]
+
+
+def visible(stated_ZYX: Tensor) -> Tensor:
+    """(Y, X) 1 where the sweep of a latent shows a cell to be free: no further than the first body in its direction, nor any return."""
+    returns = stated_ZYX.numpy() > 0.5
+    body_YX = returns[BODY].any(axis=0)
+    some_YX = returns[: max(BODY) + 1].any(axis=0)
+    first_m = np.full(AZIMUTHS, np.inf, np.float32)
+    np.minimum.at(first_m, _BIN_YX[body_YX], _RANGE_YX[body_YX])
+    farthest_m = np.zeros(AZIMUTHS, np.float32)
+    np.maximum.at(farthest_m, _BIN_YX[some_YX], _RANGE_YX[some_YX])
+    # A cell is wider than a direction: bodies hide, and returns show, a little to both sides.
+    first_m = np.minimum.reduce([np.roll(first_m, k) for k in (-1, 0, 1)])
+    farthest_m = np.maximum.reduce([np.roll(farthest_m, k) for k in (-2, -1, 0, 1, 2)])
+    reach_m = np.minimum(first_m - BEHIND_M, farthest_m)
+    return torch.from_numpy(((reach_m[_BIN_YX] >= _RANGE_YX) & ~body_YX).astype(np.float32))
+
+
+def fingerprint(model: SceneJepa) -> str:
+    """Tells one set of scene_jepa weights from another."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def critic_path(weights: Path) -> Path:
+    """Where the critic of a scene_jepa weights file lies: beside it."""
+    return weights.with_name(f"{weights.stem}_critic.safetensors")
+
+
+def save_critic(network: CriticNetwork, model: SceneJepa, path: Path, about: dict[str, object]) -> None:
+    """Write a critic with the fingerprint of the weights that it was fitted to."""
+    metadata = {"config": json.dumps(dataclasses.asdict(network.config)), "fitted_to": fingerprint(model), "about": json.dumps(about)}
+    save_file({name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}, str(path), metadata)
+
+
+def load_critic(model: SceneJepa, path: Path) -> SceneCritic | None:
+    """The critic for a model; None, with a warning in the log, where there is none or it was fitted to other weights."""
+    instead = "surprise is judged by the plain prediction error; fit one: python -m jepa_ros.training surprise"
+    if not path.is_file():
+        log.warning("%s does not exist: %s", path, instead)
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        log.warning("%s is not a safetensors file (%s): %s", path, error, instead)
+        return None
+    if metadata.get("fitted_to") != fingerprint(model):
+        log.warning("%s was fitted to other scene_jepa weights than these: %s", path, instead)
+        return None
+    config = json.loads(metadata["config"])
+    network = CriticNetwork(from_dict(CriticConfig, config | {"dilations": tuple(config["dilations"])}, where=f"{path}: config"))
+    network.load_state_dict(tensors)
+    return SceneCritic(network.eval().requires_grad_(False), model.spec.dt_s)
