@@ -62,7 +62,8 @@ class SensorSample:
     """What one sensor alone gave, before sensors were joined: shows whether it still measures."""
 
     stamp_ns: int  # of the measurement itself
-    values: Tensor  # any shape; bool = statements, such as "a return fell into this cell"
+    values: Tensor  # any shape
+    half_m: float | None = None  # of statements about the surroundings, (Z, Y, X) bool maps that reach so far from the anchor each way
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from jepa_ros.training.surprise import Sample, fit
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
 STEP_NS = 400_000_000
+STILL = np.eye(4)
 SMALL = SceneJepaConfig(width=24, stem=8, body=8, camera=8, trunk=16, step=8)
 
 
@@ -37,50 +38,68 @@ def latent(*places: tuple[int, int], noise: np.random.Generator) -> torch.Tensor
 
 
 def test_who_appears_in_the_open_is_strange_and_who_stays_is_not() -> None:
-    rng, still = np.random.default_rng(0), np.eye(4)
+    rng = np.random.default_rng(0)
     critic, samples = SceneCritic(CriticNetwork(CriticConfig()), 0.4), []
     for _ in range(12):
         critic.reset()
         places = [(int(row), int(column)) for row, column in rng.integers(20, 100, (4, 2))]
         for step in range(3):
             now, then = latent(*places, noise=rng), stated(latent(*places, noise=rng))
-            seen = critic.seen(step * STEP_NS, still, now, now)
-            samples.append(Sample((255 * seen).byte(), still, then[BODY] > 0.5, visible(then) > 0))
+            seen = critic.seen(step * STEP_NS, STILL, now, now)
+            samples.append(Sample((255 * seen).byte(), STILL, then[BODY] > 0.5, visible(then) > 0))
     network = fit(samples, CriticConfig(width=8, dilations=(1,)), 40, rng)
     critic = SceneCritic(network, 0.4)
     for step in range(3):
         now = latent((40, 80), noise=rng)
-        expected = critic.expect(step * STEP_NS, still, now, now)
-    usual = [critic.strangeness(expected, still, latent((40, 80), noise=rng)) for _ in range(5)]
-    appeared = critic.strangeness(expected, still, latent((40, 80), (70, 75), noise=rng))
-    teleported = critic.strangeness(expected, still, latent((48, 72), noise=rng))
+        expected = critic.expect(step * STEP_NS, STILL, now, now)
+    usual = [critic.strangeness(expected, STILL, latent((40, 80), noise=rng)) for _ in range(5)]
+    appeared = critic.strangeness(expected, STILL, latent((40, 80), (70, 75), noise=rng))
+    teleported = critic.strangeness(expected, STILL, latent((48, 72), noise=rng))
     assert min(appeared, teleported) > 1.5 * max(usual)
 
 
 def test_a_copy_surprises_a_slow_or_still_sensor_does_not_and_time_runs_forwards() -> None:
     rng, detector = np.random.default_rng(0), ReplayDetector(0.4)
-    scene = rng.random((8, 4000)) < 0.2  # what the sensor passes, one row a step
+    scene = rng.random((8, 1, 64, 64)) < 0.2  # what the sensor passes, one row a step
 
     def sample(step: int, row: int, stamp: int | None = None) -> dict[str, SensorSample]:
-        returns = torch.from_numpy(scene[row] ^ (rng.random(4000) < 0.02))
-        return {"lidar": SensorSample((step if stamp is None else stamp) * STEP_NS, returns)}
+        returns = torch.from_numpy(scene[row] ^ (rng.random((1, 64, 64)) < 0.02))
+        return {"lidar": SensorSample((step if stamp is None else stamp) * STEP_NS, returns, 12.8)}
 
     judged = []
     for step in range(16):
         now = sample(step, step // 2)  # every second step nothing but noise changes
-        judged.append(detector.judge(step * STEP_NS, now))
-        detector.take(step * STEP_NS, now)
+        judged.append(detector.judge(step * STEP_NS, STILL, now))
+        detector.take(step * STEP_NS, STILL, now)
     assert max(judged) < 0.98
     copy = {"lidar": replace(now["lidar"], stamp_ns=16 * STEP_NS)}
-    assert detector.judge(16 * STEP_NS, copy) > 0.999
-    assert detector.judge(16 * STEP_NS, now) < 0.98  # the same measurement, used again
-    detector.take(16 * STEP_NS, sample(16, 0))
-    assert detector.judge(17 * STEP_NS, sample(17, 7)) > 0.98  # back where it was two steps ago
-    assert detector.judge(17 * STEP_NS, sample(17, 1)) < 0.98
+    assert detector.judge(16 * STEP_NS, STILL, copy) > 0.999
+    assert detector.judge(16 * STEP_NS, STILL, now) < 0.98  # the same measurement, used again
+    detector.take(16 * STEP_NS, STILL, sample(16, 0))
+    assert detector.judge(17 * STEP_NS, STILL, sample(17, 7)) > 0.98  # back where it was two steps ago
+    assert detector.judge(17 * STEP_NS, STILL, sample(17, 1)) < 0.98
     noise_free = ReplayDetector(0.4)
     for step in range(40):  # a perfect simulated sensor: repeats are usual once one of them has come to its end
-        noise_free.take(step * STEP_NS, {"lidar": SensorSample(step * STEP_NS, torch.from_numpy(scene[step // 20]))})
-    assert noise_free.judge(40 * STEP_NS, {"lidar": SensorSample(40 * STEP_NS, torch.from_numpy(scene[1]))}) < 0.98
+        noise_free.take(step * STEP_NS, STILL, {"lidar": SensorSample(step * STEP_NS, torch.from_numpy(scene[step // 20]))})
+    assert noise_free.judge(40 * STEP_NS, STILL, {"lidar": SensorSample(40 * STEP_NS, torch.from_numpy(scene[1]))}) < 0.98
+
+
+def test_a_sweep_that_stays_while_the_robot_moves_surprises_though_it_is_no_copy() -> None:
+    rng, detector = np.random.default_rng(0), ReplayDetector(0.4)
+    scene = rng.random((1, 64, 100)) < 0.2
+
+    def seen_from(step: int, column: int) -> tuple[int, np.ndarray, dict[str, SensorSample]]:
+        pose = np.eye(4)
+        pose[0, 3] = 0.8 * step  # two cells of 0.4 m
+        returns = scene[:, :, column : column + 64] ^ (rng.random((1, 64, 64)) < 0.05)
+        return step * STEP_NS, pose, {"lidar": SensorSample(step * STEP_NS, torch.from_numpy(returns), 12.8)}
+
+    for step in range(10):
+        now = seen_from(step, 2 * step)
+        assert detector.judge(*now) < 0.98
+        detector.take(*now)
+    assert detector.judge(*seen_from(10, 20)) < 0.98
+    assert detector.judge(*seen_from(10, 18)) > 0.999
 
 
 def observation(step: int, rng: np.random.Generator, image: np.ndarray) -> Observation:

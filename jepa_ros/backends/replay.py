@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from jepa_ros.backends.bev import warp
 from jepa_ros.protocols import SensorSample
+from jepa_ros.types import FloatArray
 
 SAME = 1e-3  # a change below this share is none: what noise alone changes is 20 times that and more
 MEMORY = 300  # samples of each sensor remembered
@@ -21,6 +24,7 @@ ALIKE = 2.0  # neighbouring cells vote alike: four votes weigh as much as one, s
 @dataclass(frozen=True)
 class _Moment:
     stamp_ns: int
+    odom_from_anchor: FloatArray
     sensors: Mapping[str, SensorSample]
 
 
@@ -28,8 +32,9 @@ class ReplayDetector:
     """Compares what each sensor alone gave with what it gave before.
 
     A sample that repeats an earlier one, though it has a new stamp, is as surprising as such repeats are rare; one that goes on does not
-    become usual before it ends. A scene that resembles the one two steps ago more than the one a step ago runs backwards: the cells that
-    changed between those two vote.
+    become usual before it ends. On maps, cells also vote. Between the scene one and two steps ago: whether time runs backwards. Between the
+    last scene as it was and as it should look from here: whether the sensor stands still while the robot moves; for a frozen sweep is no
+    exact copy once it was levelled by another pose.
     """
 
     def __init__(self, dt_s: float) -> None:
@@ -44,11 +49,11 @@ class ReplayDetector:
         self._repeats.clear()
         self._running.clear()
 
-    def judge(self, stamp_ns: int, sensors: Mapping[str, SensorSample]) -> float:
+    def judge(self, stamp_ns: int, odom_from_anchor: FloatArray, sensors: Mapping[str, SensorSample]) -> float:
         """Surprise, 0-1, remembering nothing. 0 where there is nothing to compare with."""
-        return max((self._judge(stamp_ns, name, sample) for name, sample in sensors.items()), default=0.0)
+        return max((self._judge(stamp_ns, odom_from_anchor, name, sample) for name, sample in sensors.items()), default=0.0)
 
-    def take(self, stamp_ns: int, sensors: Mapping[str, SensorSample]) -> None:
+    def take(self, stamp_ns: int, odom_from_anchor: FloatArray, sensors: Mapping[str, SensorSample]) -> None:
         """Remember a moment."""
         for name, sample in sensors.items():
             if not self._is_repeat(stamp_ns, name, sample):
@@ -56,35 +61,37 @@ class ReplayDetector:
                 history.extend([True] * self._running.pop(name, 0) + [False])
             else:
                 self._running[name] = self._running.get(name, 0) + 1
-        self._moments.append(_Moment(stamp_ns, sensors))
+        self._moments.append(_Moment(stamp_ns, odom_from_anchor, sensors))
         while self._moments[0].stamp_ns < stamp_ns - 3 * self._step_ns:
             self._moments.popleft()
 
-    def _judge(self, stamp_ns: int, name: str, sample: SensorSample) -> float:
+    def _judge(self, stamp_ns: int, odom_from_anchor: FloatArray, name: str, sample: SensorSample) -> float:
         if self._is_repeat(stamp_ns, name, sample):
             history = self._repeats.get(name, ())
             return 1.0 - max(sum(history) / max(len(history), 1), SURE)
-        if sample.values.dtype != torch.bool:
+        if sample.half_m is None:
             return 0.0
-        once, twice = (self._before(stamp_ns, steps, name, sample) for steps in (1, 2))
-        if once is None or twice is None or twice.stamp_ns >= once.stamp_ns:
-            return 0.0
-        return 0.5 * (1 + math.erf(backwards(sample.values, once.values, twice.values) / ALIKE / math.sqrt(2)))
+        before = self._before(stamp_ns, name, sample)
+        lately = {moment.stamp_ns: moment for moment in before[:2] if moment is not None}
+        scores = [_stands_still(odom_from_anchor, sample, moment, moment.sensors[name]) for moment in lately.values()]
+        if before[1] is not None and before[2] is not None:
+            once, twice = (moment.sensors[name].values for moment in before[1:] if moment is not None)
+            scores.append(votes(sample.values, twice, once))
+        return 0.5 * (1 + math.erf(max(scores, default=-math.inf) / ALIKE / math.sqrt(2)))
 
     def _is_repeat(self, stamp_ns: int, name: str, sample: SensorSample) -> bool:
         """Whether a new sample is a copy of the last one, or of one that came one or two steps ago."""
-        last = self._moments[-1].sensors.get(name) if self._moments else None
-        earlier = [last, *(self._before(stamp_ns, steps, name, sample) for steps in (1, 2))]
-        return any(before is not None and _comparable(before, sample) and change(before.values, sample.values) < SAME for before in earlier)
+        before = self._before(stamp_ns, name, sample)
+        return any(moment is not None and change(moment.sensors[name].values, sample.values) < SAME for moment in before)
 
-    def _before(self, stamp_ns: int, steps: int, name: str, sample: SensorSample) -> SensorSample | None:
-        """What the sensor gave so many steps ago; None where that was not remembered."""
-        wanted_ns = stamp_ns - steps * self._step_ns
-        nearest = min(self._moments, key=lambda moment: abs(moment.stamp_ns - wanted_ns), default=None)
-        if nearest is None or abs(nearest.stamp_ns - wanted_ns) > self._step_ns // 4:
-            return None
-        before = nearest.sensors.get(name)
-        return before if before is not None and _comparable(before, sample) else None
+    def _before(self, stamp_ns: int, name: str, sample: SensorSample) -> list[_Moment | None]:
+        """The last moment, those one and two steps ago; None where the sensor gave nothing then that the sample could be compared with."""
+        found = [self._moments[-1] if self._moments else None]
+        for steps in (1, 2):
+            wanted_ns = stamp_ns - steps * self._step_ns
+            nearest = min(self._moments, key=lambda moment: abs(moment.stamp_ns - wanted_ns), default=None)
+            found.append(nearest if nearest and abs(nearest.stamp_ns - wanted_ns) <= self._step_ns // 4 else None)
+        return [moment if moment and name in moment.sensors and _comparable(moment.sensors[name], sample) else None for moment in found]
 
 
 def change(before: Tensor, now: Tensor) -> float:
@@ -96,11 +103,20 @@ def change(before: Tensor, now: Tensor) -> float:
     return float((before - now).abs().sum()) / larger if larger else 1.0
 
 
-def backwards(now: Tensor, once: Tensor, twice: Tensor) -> float:
-    """Standard score of the votes for "as it was two steps ago" among the statements in which those two moments differ."""
-    voters = once ^ twice
+def votes(now: Tensor, claim: Tensor, other: Tensor) -> float:
+    """Standard score of the votes for one claim about statements against another, among those in which the claims differ."""
+    voters = claim ^ other
     count = int(voters.sum())
-    return (2 * int(((now ^ once) & voters).sum()) - count) / math.sqrt(count) if count else 0.0
+    return (2 * int((~(now ^ claim) & voters).sum()) - count) / math.sqrt(count) if count else 0.0
+
+
+def _stands_still(odom_from_anchor: FloatArray, now: SensorSample, moment: _Moment, before: SensorSample) -> float:
+    """Votes for "nothing moved" against "the robot moved as odometry says"; 0 unless it moved so far that cells can tell."""
+    assert now.half_m is not None
+    new_from_old = np.linalg.inv(odom_from_anchor) @ moment.odom_from_anchor
+    if np.hypot(*new_from_old[:2, 3]) < 2 * now.half_m / now.values.shape[-1]:
+        return 0.0
+    return votes(now.values, before.values, warp(before.values[None].float(), new_from_old[None], now.half_m)[0] > 0.5)
 
 
 def _comparable(before: SensorSample, sample: SensorSample) -> bool:

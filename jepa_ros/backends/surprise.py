@@ -68,8 +68,8 @@ class SurpriseWatch:
     """Judges a stream of encoded observations, each by what was foretold of it one model step before.
 
     Two things surprise: a scene that is not as foretold, against the history of how well scenes were foretold, and a sensor that repeats
-    itself or a scene that runs backwards (`replay`). The larger of the two counts. How strange a scene is says the model's critic where it
-    has one; else the error of the worst places does.
+    itself, stands still while the robot moves, or runs backwards (`replay`). The larger of the two counts. How strange a scene is says the
+    model's critic where it has one; else the error of the worst places does.
     """
 
     def __init__(self, model: WorldModel) -> None:
@@ -101,14 +101,14 @@ class SurpriseWatch:
             error = worst_error(encoded.latent_ND, self._model.align(foretold.predicted_ND[None], new_from_old[None])[0])
         surprise = self._histories[by_critic].judge(error)
         if not math.isnan(surprise):
-            surprise = max(surprise, self._replay.judge(stamp_ns, encoded.sensors))
+            surprise = max(surprise, self._replay.judge(stamp_ns, odom_from_anchor, encoded.sensors))
         return Judgement(surprise, error, by_critic)
 
     def take(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded, judgement: Judgement, predicted_ND: Tensor) -> None:
         """Remember an observation, its judgement, and what is predicted one model step ahead of it, in its own anchor frame."""
         if judgement.error is not None:
             self._histories[judgement.by_critic].add(judgement.error)
-        self._replay.take(stamp_ns, encoded.sensors)
+        self._replay.take(stamp_ns, odom_from_anchor, encoded.sensors)
         likely = None
         if self._critic is not None and "lidar" in encoded.sensors:
             likely = self._critic.expect(stamp_ns, odom_from_anchor, encoded.latent_ND, predicted_ND)

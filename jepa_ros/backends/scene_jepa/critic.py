@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from scipy import ndimage
 from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
@@ -44,7 +45,7 @@ BEHIND_M = 0.3  # a body hides what is further away than its front by more than 
 _AXIS = (np.arange(BEV_GRID.rows) + 0.5) * BEV_GRID.resolution_m - HALF_M
 _RANGE_YX = np.hypot(_AXIS[None, :], _AXIS[:, None]).astype(np.float32)
 _BIN_YX = np.minimum((np.arctan2(_AXIS[:, None], _AXIS[None, :]) + np.pi) / (2 * np.pi) * AZIMUTHS, AZIMUTHS - 1).astype(np.intp)
-_NEAR_YX = torch.from_numpy(np.exp(-_RANGE_YX / FADE_M))
+_NEAR_YX = np.exp(-_RANGE_YX / FADE_M)
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class CriticNetwork(nn.Module):
         super().__init__()
         self.config = config
         channels = VIEWS * VIEW_CHANNELS + len(BODY) + 1
-        layers: list[nn.Module] = [nn.Conv2d(4 * channels, config.width, 1), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(channels, config.width, 2, stride=2), nn.ReLU()]  # cells -> tokens
         for dilation in config.dilations:
             layers += [nn.Conv2d(config.width, config.width, 3, padding=dilation, dilation=dilation), nn.ReLU()]
         last = nn.Conv2d(config.width, 4 * len(BODY), 3, padding=1)
@@ -79,8 +80,7 @@ class CriticNetwork(nn.Module):
 
     def forward(self, seen_BCYX: Tensor) -> Tensor:
         """(B, Z, Y, X) logits; seen: from `SceneCritic.seen`."""
-        tokens = F.pixel_unshuffle(seen_BCYX, 2).contiguous(memory_format=torch.channels_last)
-        return F.pixel_shuffle(self.layers(tokens), 2)
+        return F.pixel_shuffle(self.layers(seen_BCYX), 2)
 
 
 class SceneCritic:
@@ -90,6 +90,7 @@ class SceneCritic:
         self._network = network
         self._step_ns = round(dt_s * NANOSECONDS)
         self._views: deque[tuple[int, FloatArray, Tensor]] = deque()
+        self._looked_at: tuple[Tensor, Tensor] | None = None  # a latent is judged, then remembered: looked at once
 
     def reset(self) -> None:
         self._views.clear()
@@ -97,40 +98,46 @@ class SceneCritic:
     @torch.inference_mode()
     def expect(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
         """(Z, Y, X) logits of returns one step on, in the anchor frame of now."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            logits: Tensor = self._network(self.seen(stamp_ns, odom_from_anchor, latent_ND, predicted_ND)[None])[0]
-        return logits.float()
+        logits: Tensor = self._network(self.seen(stamp_ns, odom_from_anchor, latent_ND, predicted_ND)[None])[0]
+        return logits
 
     def seen(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
         """(C, Y, X) what the network judges from: the newest view, those one and two steps older, the prediction; remembers the view."""
-        stated_ZYX = stated(latent_ND)
-        self._views.append((stamp_ns, odom_from_anchor, torch.cat([stated_ZYX[[*BODY, GROUND]], visible(stated_ZYX)[None]])))
+        self._views.append((stamp_ns, odom_from_anchor, self._view(latent_ND)))
         while self._views[0][0] < stamp_ns - VIEWS * self._step_ns:
             self._views.popleft()
-        parts = [self._views[-1][2]]
-        for back in range(1, VIEWS):
-            _, pose, view = min(self._views, key=lambda entry: abs(entry[0] - stamp_ns + back * self._step_ns))
-            parts.append(warp(view[None], (np.linalg.inv(odom_from_anchor) @ pose)[None], HALF_M)[0])
-        return torch.cat([*parts, stated(predicted_ND)[[*BODY, GROUND]].clamp(0, 1)])
+        wanted_ns = [stamp_ns - back * self._step_ns for back in range(1, VIEWS)]
+        past = [min(self._views, key=lambda entry: abs(entry[0] - wanted)) for wanted in wanted_ns]
+        moved = np.linalg.inv(odom_from_anchor) @ np.stack([pose for _, pose, _ in past])
+        aligned_VCYX = warp(torch.stack([view for _, _, view in past]), moved, HALF_M)
+        return torch.cat([self._views[-1][2], *aligned_VCYX, stated(predicted_ND)[[*BODY, GROUND]].clamp(0, 1)])
 
     @torch.inference_mode()
     def strangeness(self, expected_ZYX: Tensor, new_from_old: FloatArray, latent_ND: Tensor) -> float:
         """How unlikely the strangest place of a latent is, in nats (0 or more). `expected_ZYX` holds in the old frame."""
         known = torch.ones_like(expected_ZYX[:1])
-        *logits, inside = warp(torch.cat([expected_ZYX, known])[None], new_from_old[None], HALF_M)[0]
-        return strangest(torch.stack(logits), inside > 0.99, stated(latent_ND))
+        warped = warp(torch.cat([expected_ZYX, known])[None], new_from_old[None], HALF_M)[0]
+        return strangest(warped[:-1], warped[-1] > 0.99, self._view(latent_ND))
+
+    def _view(self, latent_ND: Tensor) -> Tensor:
+        """(C, Y, X) what stands, where ground is seen, where it is free."""
+        if self._looked_at is None or self._looked_at[0] is not latent_ND:
+            stated_ZYX = stated(latent_ND)
+            self._looked_at = latent_ND, torch.cat([stated_ZYX[[*BODY, GROUND]], visible(stated_ZYX)[None]])
+        return self._looked_at[1]
 
 
-def strangest(logits_ZYX: Tensor, foretold_YX: Tensor, stated_ZYX: Tensor) -> float:
+def strangest(logits_ZYX: Tensor, foretold_YX: Tensor, view_CYX: Tensor) -> float:
     """Nats of the strangest place: returns where none were likely, and a little for likely ones that are gone from where the lidar saw."""
-    body_ZYX = stated_ZYX[BODY]
-    come_YX = ((F.softplus(-logits_ZYX) * body_ZYX).sum(dim=0) * foretold_YX)[None, None]
-    around_YX = 81 * F.avg_pool2d(come_YX, 9, stride=1, padding=4) - 9 * F.avg_pool2d(come_YX, 3, stride=1, padding=1)
-    near_body_YX = F.max_pool2d(body_ZYX.amax(dim=0)[None, None], 3, stride=1, padding=1)[0, 0]
-    missing_YX = F.softplus(logits_ZYX).sum(dim=0) * foretold_YX * visible(stated_ZYX) * (1 - near_body_YX)
-    gone_YX = 9 * F.avg_pool2d(missing_YX[None, None], 3, stride=1, padding=1)[0, 0]
-    appeared = ((come_YX - CROWDED * around_YX)[0, 0].clamp(min=0) * _NEAR_YX).max()
-    return float(appeared + GONE * (gone_YX * _NEAR_YX).max())
+    body_ZYX, visible_YX = view_CYX[: len(BODY)], view_CYX[-1]
+    return_nats_ZYX = F.softplus(-logits_ZYX)
+    come_YX = ((return_nats_ZYX * body_ZYX).sum(dim=0) * foretold_YX).numpy()
+    missing_YX = ((return_nats_ZYX + logits_ZYX).sum(dim=0) * foretold_YX * visible_YX).numpy()  # softplus(x) = softplus(-x) + x
+    around_YX = 81 * ndimage.uniform_filter(come_YX, 9, mode="constant") - 9 * ndimage.uniform_filter(come_YX, 3, mode="constant")
+    beside_body_YX = ndimage.maximum_filter(body_ZYX.amax(dim=0).numpy(), 3)
+    gone_YX = 9 * ndimage.uniform_filter(missing_YX * (1 - beside_body_YX), 3, mode="constant")
+    appeared = np.maximum(come_YX - CROWDED * around_YX, 0)
+    return max(0.0, float((appeared * _NEAR_YX).max() + GONE * (gone_YX * _NEAR_YX).max()))
 
 
 def stated(latent_ND: Tensor) -> Tensor:

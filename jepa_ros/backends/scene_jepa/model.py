@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.critic import critic_path, load_critic
+from jepa_ros.backends.scene_jepa.critic import critic_path, load_critic, stated
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder
 from jepa_ros.backends.scene_jepa.inputs import scene_input
+from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 from jepa_ros.backends.scene_jepa.projection import SAMPLE_HEIGHTS_M
@@ -78,7 +79,7 @@ class SceneJepa(nn.Module):
             features = self.encoder.camera.features(scene.images_BKCHW) if observation.cameras else None
             latent_ND = from_map(self.encoder(scene, features)).float()[0]
         if observation.lidar is not None:
-            sensors["lidar"] = SensorSample(observation.lidar.stamp_ns, latent_ND[:, : self.config.grounded] > 0)
+            sensors["lidar"] = SensorSample(observation.lidar.stamp_ns, stated(latent_ND)[BODY] > 0.5, self.half_m)
         for index, camera in enumerate(observation.cameras):
             assert features is not None
             sensors[f"camera {index}"] = SensorSample(camera.stamp_ns, features[0, index].float())
