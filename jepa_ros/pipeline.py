@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.backends import load_world_model
-from jepa_ros.backends.surprise import SurpriseWatch, encode
+from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
@@ -59,7 +59,7 @@ class WorldModelPipeline:
         self._detector = PersonDetector(config.detection)
         self._tracker = PeopleTracker(config.tracking)
         self._memory = LatentMemory(model)
-        self._surprise = SurpriseWatch(model)
+        self._surprise = SurpriseWatch(model, critic_of(model))
         self._last_stamp_ns: int | None = None
 
     @classmethod

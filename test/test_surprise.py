@@ -117,7 +117,7 @@ def observation(step: int, rng: np.random.Generator, image: np.ndarray) -> Obser
 def test_a_frozen_camera_surprises_while_the_lidar_goes_on() -> None:
     torch.manual_seed(0)
     model, rng = SceneJepa(SMALL).eval(), np.random.default_rng(0)
-    watch, usual = SurpriseWatch(model), []
+    watch, usual = SurpriseWatch(model, None), []
     for step in range(WARM_UP + 6):
         image = np.clip(100.0 + rng.normal(0, 3, (48, 64, 3)), 0, 255).astype(np.uint8)
         seen = observation(step, rng, image)

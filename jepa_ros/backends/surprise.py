@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_ros.backends.replay import ReplayDetector
-from jepa_ros.protocols import Criticised, Encoded, SensorEncoder, WorldModel
+from jepa_ros.protocols import Critic, Criticised, Encoded, SensorEncoder, WorldModel
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 
 WARM_UP = 10  # errors seen before a value is given
@@ -69,12 +69,11 @@ class SurpriseWatch:
 
     Two things surprise: a scene that is not as foretold, against the history of how well scenes were foretold, and a sensor that repeats
     itself, stands still while the robot moves, or runs backwards (`replay`). The larger of the two counts. How strange a scene is says the
-    model's critic where it has one; else the error of the worst places does.
+    critic where there is one; else the error of the worst places does.
     """
 
-    def __init__(self, model: WorldModel) -> None:
-        self._model = model
-        self._critic = model.critic() if isinstance(model, Criticised) else None
+    def __init__(self, model: WorldModel, critic: Critic | None) -> None:
+        self._model, self._critic = model, critic
         self._step_ns = round(model.spec.dt_s * NANOSECONDS)
         self._replay = ReplayDetector(model.spec.dt_s)
         self.reset()
@@ -127,6 +126,11 @@ def encode(model: WorldModel, observation: Observation) -> Encoded:
     if isinstance(model, SensorEncoder):
         return model.encode_sensors(observation)
     return Encoded(model.encode(observation)[0], {})
+
+
+def critic_of(model: WorldModel) -> Critic | None:
+    """A new critic for one stream, where the model has one."""
+    return model.critic() if isinstance(model, Criticised) else None
 
 
 def worst_error(observed_ND: Tensor, predicted_ND: Tensor) -> float:

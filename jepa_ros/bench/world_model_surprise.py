@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from tqdm import tqdm
 
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, encode
+from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, critic_of, encode
 from jepa_ros.bench.people import returns_on
 from jepa_ros.bench.world_model_live import Watcher, live_world, observe, stamp_ns
 from jepa_ros.bench.world_model_report import Row, Section, table
@@ -37,25 +37,28 @@ KINDS = ("object teleported", "person appearing", "time reversed", "replayed", "
 def section(model: SceneJepa, worlds: int) -> Section:
     """AUROC of each kind of event against the instants at which nothing happened."""
     result = Section("Surprise")
-    scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    scores: dict[str, list[tuple[int, float]]] = defaultdict(list)  # (seed, surprise)
+    plain: dict[str, list[float]] = defaultdict(list)  # the same, judged without the critic
     for seed in tqdm(range(FIRST_SEED, FIRST_SEED + worlds), desc="surprise", unit="world"):
-        for kind, value in _run(model, seed):
+        for kind, value, without_critic in _run(model, seed):
             scores[kind].append((seed, value))
+            plain[kind].append(without_critic)
     usual = np.array([value for _, value in scores["usual"]])
     rows = []
     for kind in KINDS:
         values = np.array([value for _, value in scores[kind]])
         low, high = interval(scores[kind], scores["usual"])
-        rows.append([kind, auroc(values, usual), f"{low:.3f}-{high:.3f}", float(np.mean(values > ALARM)), len(values)])
+        without = auroc(np.array(plain[kind]), np.array(plain["usual"]))
+        rows.append([kind, auroc(values, usual), f"{low:.3f}-{high:.3f}", float(np.mean(values > ALARM)), len(values), without])
         result.figures[kind] = rows[-1][1]
+    judge = "the critic" if critic_of(model) else "the plain prediction error"
     result.text.append(
         f"{len(usual)} usual instants 0.4 s apart in {worlds} worlds, of which {np.mean(usual > ALARM):.3f} lie above {ALARM}. Events by "
         "measuring the simulated world a second time at the same instant, occlusions included. Time reversed: after the newest frame comes "
-        "the last but one, measured again with other noise; replayed: the same with the very same measurements. Judged by "
-        f"{'the critic' if model.critic() else 'the plain prediction error'}. Interval: 95 % of {RESAMPLES} draws of whole worlds, then of "
-        "instants."
+        f"the last but one, measured again with other noise; replayed: the same with the very same measurements. Judged by {judge}; last "
+        f"column: without the critic. Interval: 95 % of {RESAMPLES} draws of whole worlds, then of instants."
     )
-    result.text.append(table(("event", "AUROC", "interval", f"share above {ALARM}", "events"), rows))
+    result.text.append(table(("event", "AUROC", "interval", f"share above {ALARM}", "events", "AUROC without the critic"), rows))
     worst = min(KINDS, key=lambda kind: result.figures[kind])
     reached = ", ".join(f"{kind} {result.figures[kind]:.3f}" for kind in KINDS)
     result.rows.append(Row("Surprise", f"AUROC at least {WANTED} for each kind of event", reached, result.figures[worst] >= WANTED))
@@ -83,9 +86,10 @@ def interval(events: list[tuple[int, float]], usual: list[tuple[int, float]]) ->
     return float(low), float(high)
 
 
-def _run(model: SceneJepa, seed: int) -> Iterator[tuple[str, float]]:
-    """(kind of event, surprise) of one world; "usual" where nothing happened."""
-    recorder, watcher, watch = live_world(seed), Watcher(model), SurpriseWatch(model)
+def _run(model: SceneJepa, seed: int) -> Iterator[tuple[str, float, float]]:
+    """(kind of event, surprise, surprise judged without a critic) of one world; "usual" where nothing happened."""
+    recorder, watcher = live_world(seed), Watcher(model)
+    watches = SurpriseWatch(model, critic_of(model)), SurpriseWatch(model, None)
     rng = np.random.default_rng([seed, 400])
     frames: list[Frame] = []
     again: list[Frame] = []  # the same moments with other noise
@@ -93,14 +97,17 @@ def _run(model: SceneJepa, seed: int) -> Iterator[tuple[str, float]]:
         frame = recorder.frame()
         observation = observe(recorder, frame, stamp_ns(model, step))
         encoded = encode(model, observation)
-        judgement = watch.judge(observation.stamp_ns, observation.odom_from_anchor, encoded)
+        judged = [watch.judge(observation.stamp_ns, observation.odom_from_anchor, encoded) for watch in watches]
         if step >= WARM_UP + 2 and step % EVENT_EVERY == 0:
             for kind, event in _events(recorder, frame, frames, again, observation, rng):
-                yield kind, watch.judge(event.stamp_ns, event.odom_from_anchor, encode(model, event)).surprise
-        if np.isfinite(judgement.surprise):
-            yield "usual", judgement.surprise
+                seen = encode(model, event)
+                critical, plain = (watch.judge(event.stamp_ns, event.odom_from_anchor, seen).surprise for watch in watches)
+                yield kind, critical, plain
+        if np.isfinite(judged[0].surprise):
+            yield "usual", judged[0].surprise, judged[1].surprise
         expected_ND = watcher.take(observation, encoded.latent_ND)
-        watch.take(observation.stamp_ns, observation.odom_from_anchor, encoded, judgement, expected_ND)
+        for watch, judgement in zip(watches, judged, strict=True):
+            watch.take(observation.stamp_ns, observation.odom_from_anchor, encoded, judgement, expected_ND)
         frames.append(frame)
         again.append(recorder.frame())
         recorder.step(model.spec.dt_s)
