@@ -12,7 +12,7 @@ from jepa_ros.backends import BACKENDS, load_world_model
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
-from jepa_ros.backends.surprise import WARM_UP, ErrorHistory, worst_error
+from jepa_ros.backends.surprise import LEAST_SIGMA, WARM_UP, ErrorHistory, worst_error
 from jepa_ros.protocols import WorldModel
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
@@ -132,7 +132,7 @@ def test_weights_come_back_as_they_were_saved(model: SceneJepa, tmp_path) -> Non
 
 
 def test_surprise_rises_for_what_was_not_foreseen() -> None:
-    history, generator = ErrorHistory(), torch.Generator().manual_seed(0)
+    history, generator = ErrorHistory(LEAST_SIGMA), torch.Generator().manual_seed(0)
 
     def noise() -> torch.Tensor:
         return 0.3 * torch.randn(4096, 8, generator=generator)

@@ -19,6 +19,7 @@ MEMORY = 300  # errors remembered
 WORST_SHARE = 0.005  # of all tokens: a person who steps out covers a few tokens of thousands, and drowns in their mean
 MAD_TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 LEAST_SIGMA = 0.05  # 5 % more than usual is never a surprise
+LEAST_SIGMA_CRITIC = 0.4  # the same of a critic's nats: where robot and street have long stood still, the first who walks is no alarm
 
 
 class ErrorHistory:
@@ -28,7 +29,8 @@ class ErrorHistory:
     0-1. 0.5 is a usual error; 0.98 lies two standard deviations above the usual.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least_sigma: float) -> None:
+        self._least_sigma = least_sigma
         self._logs: deque[float] = deque(maxlen=MEMORY)
 
     def judge(self, error: float) -> float:
@@ -37,7 +39,7 @@ class ErrorHistory:
             return math.nan
         history = np.asarray(self._logs)
         median = float(np.median(history))
-        sigma = max(MAD_TO_SIGMA * float(np.median(np.abs(history - median))), LEAST_SIGMA)
+        sigma = max(MAD_TO_SIGMA * float(np.median(np.abs(history - median))), self._least_sigma)
         return 0.5 * (1 + math.erf((math.log(error + 1e-12) - median) / sigma / math.sqrt(2)))
 
     def add(self, error: float) -> None:
@@ -81,7 +83,7 @@ class SurpriseWatch:
     def reset(self) -> None:
         """Forget the history, as after a jump in time."""
         self._due: deque[_Foretold] = deque()
-        self._histories = {by_critic: ErrorHistory() for by_critic in (True, False)}
+        self._histories = {True: ErrorHistory(LEAST_SIGMA_CRITIC), False: ErrorHistory(LEAST_SIGMA)}  # by the critic or not
         self._replay.reset()
         if self._critic is not None:
             self._critic.reset()
