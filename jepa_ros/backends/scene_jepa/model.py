@@ -68,22 +68,26 @@ class SceneJepa(nn.Module):
     @torch.inference_mode()
     def encode(self, observation: Observation) -> Tensor:
         """(1, N, D) latents in the anchor frame of the observation; lidar only, cameras only, or both."""
-        return self.encode_sensors(observation).latent_ND[None]
+        return self._encode(observation)[0]
 
     @torch.inference_mode()
     def encode_sensors(self, observation: Observation) -> Encoded:
         """Latents; beside them the returns that the lidar states, and the features of each image before it is laid on the ground."""
-        scene = scene_input(observation, self.config.pillar_channels).to(self.device)
+        latents_BND, features = self._encode(observation)
         sensors = {}
-        with self._fast():
-            features = self.encoder.camera.features(scene.images_BKCHW) if observation.cameras else None
-            latent_ND = from_map(self.encoder(scene, features)).float()[0]
         if observation.lidar is not None:
-            sensors["lidar"] = SensorSample(observation.lidar.stamp_ns, stated(latent_ND)[BODY] > 0.5, self.half_m)
+            sensors["lidar"] = SensorSample(observation.lidar.stamp_ns, stated(latents_BND[0])[BODY] > 0.5, self.half_m)
         for index, camera in enumerate(observation.cameras):
             assert features is not None
             sensors[f"camera {index}"] = SensorSample(camera.stamp_ns, features[0, index].float())
-        return Encoded(latent_ND, sensors)
+        return Encoded(latents_BND[0], sensors)
+
+    def _encode(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """(1, N, D) latents, and (1, K, C, H, W) what was made of the images alone; None where there is none."""
+        scene = scene_input(observation, self.config.pillar_channels).to(self.device)
+        with self._fast():
+            features = self.encoder.camera.features(scene.images_BKCHW) if observation.cameras else None
+            return from_map(self.encoder(scene, features)).float(), features
 
     def critic(self) -> Critic | None:
         """Judges how surprising latents are; None where none was fitted to these weights, which the log then says."""
