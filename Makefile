@@ -46,7 +46,7 @@ bench-planning: ## driving through crowds, closed loop, against four other ways 
 bench-planning-latency: ## how long a plan takes
 bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
 bench-grip: ## a gripper learned from images: goals reached, grips foretold; trains for half an hour, resumable (ARGS="--out DIR")
-bench-two-room: two-room-packages ## latent planning on stable-worldmodel's TwoRoom, three seeds; an hour on one core, resumable (ARGS="--out DIR")
+bench-two-room: two-room-packages ## latent planning from pixels on stable-worldmodel's TwoRoom, three seeds; 20 minutes of one core, resumable (ARGS="--out DIR")
 $(BENCHES): bench-%: build
 	@$(RUN) python -m jepa_ros.bench.$(subst -,_,$*) $(ARGS)
 

@@ -203,7 +203,7 @@ def test_the_summary_counts_all_seeds() -> None:
     one = {"identity": {"trials": 4}, "train_processor_s": 1.0, "health": {}}
     methods = {name: {"reached": 3, "failed": [0], "plan_s": [0.1, 0.3]} for name in two_room.METHODS}
     summary = two_room.summarise([one | methods, one | methods])
-    told = summary["learned distance, summed"]
+    told = summary[two_room.BEST]
     assert told["percent"] == 75
     assert told["wilson"][0] < 0.75 < told["wilson"][1]
     assert told["plan_median_s"] == pytest.approx(0.2)

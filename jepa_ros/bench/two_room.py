@@ -31,10 +31,12 @@ from jepa_ros.bench.two_room_train import TwoRoomTraining, health, train
 TRAIN, VALIDATION, JUDGED = 1_000_000, 2_000_000, 3_000_000
 JUDGED_APART = 10_000  # between the judged episodes of two training seeds
 EPISODES = {"train": 600, "validation": 150, "judged": 150}
+BEST, PLAIN = "learned distance, summed", "latent L2, summed"
 METHODS = {
-    "learned distance, summed": "distance",
-    "latent L2, summed": "l2",
-    "latent L2, last": "l2_last",
+    BEST: TwoRoomPlanning(),
+    PLAIN: TwoRoomPlanning(cost="l2"),
+    "latent L2, end of plan": TwoRoomPlanning(cost="l2_last"),
+    "latent L2, end, whole plans": TwoRoomPlanning(cost="l2_last", hold=5, replan=25),  # how LeWM plans
     "random policy": None,
 }
 
@@ -58,7 +60,8 @@ def _seed(out: Path, seed: int, frames: Frames, count: int) -> dict[str, Any]:
     """What one training and its judged episodes came to; read back where it is finished."""
     folder = out / f"seed_{seed}"
     config = TwoRoomTraining(seed=seed)
-    identity = {"training": asdict(config), "planning": asdict(TwoRoomPlanning()), "trials": count}
+    planning = {name: asdict(method) for name, method in METHODS.items() if method is not None}
+    identity = {"training": asdict(config), "planning": planning, "trials": count}
     path = folder / "result.json"
     if path.is_file() and (known := json.loads(path.read_text()))["identity"] == identity:
         return known
@@ -72,17 +75,17 @@ def _seed(out: Path, seed: int, frames: Frames, count: int) -> dict[str, Any]:
         "health": health(model, judged),
     }
     outcomes = {}
-    for name, cost in METHODS.items():
-        outcomes[name], result[name] = _judge(model, trials, cost, seed)
+    for name, method in METHODS.items():
+        outcomes[name], result[name] = _judge(model, trials, method, seed)
         print(f"seed {seed}, {name}: {result[name]['reached']} of {count}", flush=True)
     if seed == 0:
-        draw(model, judged, trials, outcomes["learned distance, summed"], outcomes["latent L2, summed"], out / "two_room.png")
+        draw(model, judged, trials, outcomes[BEST], outcomes[PLAIN], out / "two_room.png")
     path.write_text(json.dumps(result, indent=1))
     return result
 
 
-def _judge(model: TwoRoomModel, trials: Trials, cost: str | None, seed: int) -> tuple[Outcome, dict[str, Any]]:
-    planner = None if cost is None else PixelPlanner(model, TwoRoomPlanning(cost=cost))
+def _judge(model: TwoRoomModel, trials: Trials, method: TwoRoomPlanning | None, seed: int) -> tuple[Outcome, dict[str, Any]]:
+    planner = None if method is None else PixelPlanner(model, method)
     outcome = judge(trials, planner, seed)
     told = {"reached": int(outcome.success.sum()), "failed": np.flatnonzero(~outcome.success).tolist()}
     return outcome, told if planner is None else {**told, "plan_s": planner.plan_s}
@@ -92,14 +95,14 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Over seeds: successes of each method with the interval of all trials, how long plans took, what training cost."""
     count = results[0]["identity"]["trials"]
     summary: dict[str, Any] = {"seeds": len(results), "trials": count, "goal_offset": GOAL_OFFSET}
-    for name, cost in METHODS.items():
+    for name, method in METHODS.items():
         reached = [result[name]["reached"] for result in results]
         told = {
             "reached": reached,
             "percent": 100 * sum(reached) / (count * len(reached)),
             "wilson": wilson(sum(reached), count * len(reached)),
         }
-        if cost is not None:
+        if method is not None:
             plan_s = np.concatenate([result[name]["plan_s"] for result in results])
             told |= {"plan_median_s": float(np.median(plan_s)), "plan_p95_s": float(np.quantile(plan_s, 0.95)), "plans": len(plan_s)}
         summary[name] = told

@@ -34,7 +34,7 @@ def draw(model: TwoRoomModel, seen: Frames, trials: Trials, learned: Outcome, pl
     goal = int(shown[0])
     figure, axes = plt.subplots(2, 2, figsize=(8.6, 8.8), layout="constrained")
     for axis, outcome, name in ((axes[0, 0], learned, "learned distance"), (axes[0, 1], plain, "plain latent L2")):
-        _room(axis, trials.start_images[goal], f"{name}: {outcome.success.sum()} of {len(trials)} reached; {PATHS} shown")
+        _room(axis, trials.start_images[goal], f"{name}: {outcome.success.sum()} of {len(trials)} reached; {PATHS} of them shown")
         for k, colour in zip(shown, theme.PEOPLE * 2, strict=False):
             _path(axis, trials, outcome, k, colour)
     latents, goal_D = encode_all(model, seen), model.encode(torch.from_numpy(trials.goal_images[goal : goal + 1]))
