@@ -39,10 +39,12 @@ class Up(nn.Module):
         super().__init__()
         self.project = nn.Conv2d(channels_in, 4 * channels_out, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, channels: slice = slice(None)) -> Tensor:
+        """channels: which of those that come out are computed."""
         # A matrix product over channels-last memory, written once where pixel shuffle puts it: as a convolution it is slow on a CPU.
-        weight = self.project.weight.flatten(1)
-        projected = F.linear(x.permute(0, 2, 3, 1), weight, self.project.bias)
+        assert self.project.bias is not None
+        weight = self.project.weight.flatten(1).unflatten(0, (-1, 4))[channels].flatten(0, 1)
+        projected = F.linear(x.permute(0, 2, 3, 1), weight, self.project.bias.unflatten(0, (-1, 4))[channels].flatten())
         batch, rows, columns, _ = projected.shape
         cells = projected.view(batch, rows, columns, -1, 2, 2).permute(0, 3, 1, 4, 2, 5)
         return cells.reshape(batch, -1, 2 * rows, 2 * columns)

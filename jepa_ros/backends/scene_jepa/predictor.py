@@ -51,11 +51,15 @@ class ScenePredictor(nn.Module):
         footprint = self.footprint(self._render(actions_BHA, steps, shared.shape[-2:]).flatten(0, 1).to(shared.dtype))
 
         conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
-        change = self.step(F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
-        change = change.unflatten(0, (batch, len(steps)))
+        hidden = self.step[:2](F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
+        last = self.config.width + 2 * self.config.history
+        change = self.step[2](hidden, slice(0, last)).unflatten(0, (batch, len(steps)))
         mixed = self._mix(history_BTDYX, change)
         carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
-        return mixed if carried is None else carried.onto_(mixed, trust(change[:, :, -1]) if self.config.trust else None)
+        if carried is None:
+            return mixed
+        said = self.step[2](hidden, slice(last, None))[:, 0].unflatten(0, (batch, len(steps))) if self.config.trust else None
+        return carried.onto_(mixed, None if said is None else trust(said))
 
     def trunk(self, history_BTDYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion."""
