@@ -39,7 +39,7 @@ class TwoRoomTraining:
     similarity_weight: float = param(1.0, "weight of the distance between neighbours in time", at_least=0.0)
     distance_steps: int = param(4000, "optimiser steps of the distance head", at_least=1)
     distance_batch: int = param(1024, "pairs per step", at_least=2)
-    farthest: int = param(60, "steps between the two of a pair at most", at_least=1)
+    farthest: int = param(200, "steps between the two of a pair at most", at_least=1)
     quantile: float = param(
         0.2, "of the steps that episodes took between two latents: lower = the quicker ones count", at_least=0.01, at_most=0.99
     )
