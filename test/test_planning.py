@@ -11,7 +11,7 @@ import torch
 from planning_scenes import goal_at, in_anchor, make_scene
 
 from jepa_ros.planning import MPPI, CostWeights, Limits, Planner, PlannerConfig, SolverConfig
-from jepa_ros.planning.grids import CostToGo
+from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.kinematics import Bicycle, Holonomic, Unicycle
 from jepa_ros.planning.objective import Comfort, PathGoal
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts
@@ -237,15 +237,23 @@ def test_contact_probability_is_that_of_the_forecast() -> None:
 def test_cost_to_go_is_the_length_of_the_way_round() -> None:
     grid = GridSpec(64, 64, 0.4, (-12.8, -12.8))
     occupied = np.zeros((64, 64), dtype=np.float32)
-    free = CostToGo(occupied, grid, np.array([8.0, 3.0]), 0.5)
-    assert np.abs(free.length_m - free.straight_m).max() < 1.0
+    goal = np.array([8.0, 0.0])
+    assert CostToGo(occupied, occupied, grid, np.zeros(2), goal, 0.5, 0.5).detour_m().max() < 0.1
     occupied[12:52, 44:47] = 1.0  # x 4.8 to 6.0, y -8.0 to 8.0
-    around = CostToGo(occupied, grid, np.array([8.0, 0.0]), 0.5)
-    row, column = 32, 23  # the cell at about (6 m, 0) short of the wall lies at column 23 on the coarse grid
-    assert around.length_m[row // 2, column // 2] > 17.0
+    around = CostToGo(occupied, occupied, grid, np.zeros(2), goal, 0.5, 0.5)
+    row, column = 31, 47 - 4  # short of the middle of the wall: 8 m aside and back, in diagonal steps where that is shorter
+    assert 12.0 < around.detour_m()[row, column] < 17.0
+    assert around.detour_m()[row, 47] < 0.5  # behind the wall
+    occupied[31, 44:47] = 0.0  # a gap of one cell
+    assert CostToGo(occupied, occupied, grid, np.zeros(2), goal, 0.5, 0.5).detour_m()[row, column] < 0.5
     occupied[:, 44:47] = 1.0
-    assert not CostToGo(occupied, grid, np.array([8.0, 0.0]), 0.5).reachable_from(np.zeros(2))
-    assert CostToGo(occupied, grid, np.array([-8.0, 0.0]), 0.5).reachable_from(np.zeros(2))
+    assert not CostToGo(occupied, occupied, grid, np.zeros(2), goal, 0.5, 0.5).reachable_from(np.zeros(2))
+    assert CostToGo(occupied, occupied, grid, np.zeros(2), -goal, 0.5, 0.5).reachable_from(np.zeros(2))
+    outside = np.array([20.0, 0.0])  # beyond the grid: out by another edge
+    assert CostToGo(occupied, occupied, grid, np.zeros(2), outside, 0.5, 0.5).reachable_from(np.zeros(2))
+    far = CostToGo(occupied, occupied, grid, np.zeros(2), goal, 0.5, 0.5, sure_m=3.0)  # a wall too far away to be sure of
+    assert far.reachable_from(np.zeros(2))
+    assert 10.0 < far.detour_m()[row, column] < 30.0
 
 
 def test_a_path_is_followed_round_its_corner() -> None:

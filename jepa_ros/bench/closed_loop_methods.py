@@ -18,7 +18,6 @@ from jepa_ros.bench.closed_loop_worlds import MAX_SPEED_MPS, ROBOT_RADIUS_M, sta
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner, PlannerConfig
-from jepa_ros.planning.grids import clear_disc
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.types import FloatArray, Observation, OccupancyForecast, PedestrianForecast, Plan, SceneState, TrackedPeople, Tracks
 
@@ -26,7 +25,6 @@ TICK_S = 0.2
 PLANNING_S = 10.0  # as long as it takes: what is compared here is what the methods know, not how fast this machine is
 HORIZON, DT_S = 12, 0.4
 STOP_DECELERATION_MPS2 = 2.0
-PERSON_CLEARANCE_M = 0.5
 
 
 class Method(Protocol):
@@ -40,19 +38,16 @@ class Method(Protocol):
 class Foresight:
     """MPPI over what a world model and a forecaster expect."""
 
-    def __init__(self, model: str, forecaster: str | None, people: str) -> None:
-        """people: "moving" = forecast, their cells cleared from a grid that would have them stand; "foreseen" = forecast, cells as
-        foreseen; "cells" = occupied cells and nothing more."""
+    def __init__(self, model: str, forecaster: str | None, people: bool) -> None:
+        """people: False = they are occupied cells and nothing more."""
         self._pipeline = WorldModelPipeline(load_world_model(model, device="cpu"), load_forecaster(forecaster))
         self._planner = make_planner()
         self._people = people
 
     def command(self, observation: Observation, goal: FloatArray, simulation: Simulation) -> tuple[FloatArray, Plan | None]:
         scene = self._pipeline.step(observation)
-        if self._people == "cells":
+        if not self._people:
             scene = without_people(scene)
-        elif self._people == "moving":
-            scene = replace(scene, occupancy=without_their_cells(scene))
         return follow(self._planner.plan(scene, goal, PLANNING_S))
 
 
@@ -98,9 +93,9 @@ class StopAndGo:
 def make_method(name: str) -> Method:
     makers: dict[str, Callable[[], Method]] = {
         "stop and go": StopAndGo,
-        "current costmap": lambda: Foresight("persistence", "constant_velocity", "cells"),
-        "constant velocity": lambda: Foresight("persistence", "constant_velocity", "moving"),
-        "jepa_ros": lambda: Foresight("scene_jepa", None, "foreseen"),
+        "current costmap": lambda: Foresight("persistence", "constant_velocity", people=False),
+        "constant velocity": lambda: Foresight("persistence", "constant_velocity", people=True),
+        "jepa_ros": lambda: Foresight("scene_jepa", None, people=True),
         "true future": TrueFuture,
     }
     return makers[name]()
@@ -132,17 +127,6 @@ def without_people(scene: SceneState) -> SceneState:
     return replace(
         scene, people=nobody, pedestrians=PedestrianForecast(np.zeros((*shape, 2)), np.ones((0, 1)), np.zeros((*shape, 2, 2)), times_s)
     )
-
-
-def without_their_cells(scene: SceneState) -> OccupancyForecast:
-    """Where a tracked person is now: the forecast of the person says where it will be, and a standing cell would contradict it."""
-    occupancy = scene.occupancy
-    anchor_from_odom = np.linalg.inv(scene.anchor_pose)
-    volume = occupancy.probability
-    for position, radius_m in zip(scene.people.positions_m, scene.people.radii_m, strict=True):
-        centre = anchor_from_odom[:2, :2] @ position + anchor_from_odom[:2, 3]
-        volume = clear_disc(volume, occupancy.grid, centre, radius_m + PERSON_CLEARANCE_M)
-    return replace(occupancy, probability=volume)
 
 
 def true_scene(simulation: Simulation, observation: Observation, commands: FloatArray) -> SceneState:

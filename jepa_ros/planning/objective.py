@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_ros.config import param, validate
-from jepa_ros.planning.grids import CostToGo, cell_centres
+from jepa_ros.planning.grids import cell_centres
+from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.people import PeopleFuture, expected_contacts
 from jepa_ros.protocols import Objective, Rollout, WorldModel
 from jepa_ros.types import GridSpec
+
+NOISE = 0.2  # occupancy probability up to which a cell costs nothing
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class CostWeights:
     occupancy: float = param(60.0, "Cost of a second in surely occupied space", at_least=0.0)
     person: float = param(60.0, "Cost of a second of contact with a person", at_least=0.0)
     personal_space: float = param(1.5, "Cost of a second within personal space", at_least=0.0)
+    foresight_s: float = param(
+        1.0, "A contact so far ahead, s, costs 1/e: before, the plan is made anew and people step aside", at_least=0.1
+    )
     acceleration: float = param(0.05, "Cost of acceleration, mean of (m/s^2)^2", at_least=0.0)
     jerk: float = param(0.005, "Cost of jerk, mean of (m/s^3)^2", at_least=0.0)
     turning: float = param(0.1, "Cost of turning, mean of (rad/s)^2", at_least=0.0)
@@ -179,8 +185,12 @@ def occupancy_cost(inflated_LYX: Tensor, grid: GridSpec, dt_s: float, occupied_f
 
 
 def risk(occupancy: Tensor, occupied_from: float) -> Tensor:
-    """The square of the probability below `occupied_from` (noise is cheap), 1 from there on."""
-    return torch.where(occupancy >= occupied_from, 1.0, occupancy.square())
+    """0 up to NOISE, from there the square of the share of the way to `occupied_from`, 1 from there on.
+
+    A learned forecast leaves a little probability in most cells beside something. Were it not free, a robot would stop short of goals.
+    """
+    noise = min(NOISE, 0.5 * occupied_from)
+    return ((occupancy - noise) / (occupied_from - noise)).clamp(0.0, 1.0).square()
 
 
 def people_cost(
@@ -188,15 +198,16 @@ def people_cost(
 ) -> GridCost:
     """Expected contacts with people, and intrusion into their personal space; `future` at the L step times."""
     relative = weights.personal_space / weights.person if weights.person > 0 else 0.0
-    return GridCost(weights.person * dt_s * expected_contacts(future, grid, robot_radius_m, personal_m, relative), grid)
+    contacts_LYX = expected_contacts(future, grid, robot_radius_m, personal_m, relative)
+    fading_L = torch.exp(-future.times_s / weights.foresight_s)
+    return GridCost(weights.person * dt_s * fading_L[:, None, None] * contacts_LYX, grid)
 
 
 def detour_cost(cost_to_go: CostToGo, grid: GridSpec, steps: int, weights: CostWeights) -> GridCost:
     """What the way around obstacles is longer than the straight line, weighed like the distance to the goal."""
-    coarse = cost_to_go.grid
-    x, y = (torch.as_tensor(axis, dtype=torch.float32) for axis in cell_centres(grid))
-    at = torch.stack((*torch.meshgrid(x, y, indexing="xy"), torch.zeros(grid.rows, grid.columns), torch.zeros(grid.rows, grid.columns)), -1)
-    detour_YX = GridCost(torch.as_tensor(cost_to_go.detour_m())[None], coarse).read(at.reshape(-1, 1, 4)).reshape(grid.rows, grid.columns)
+    x_YX, y_YX = torch.meshgrid(*(torch.as_tensor(axis, dtype=torch.float32) for axis in cell_centres(grid)), indexing="xy")
+    detour = GridCost(torch.as_tensor(cost_to_go.detour_m())[None], cost_to_go.grid)
+    detour_YX = detour.read(torch.stack((x_YX, y_YX), -1).reshape(-1, 1, 2)).reshape(grid.rows, grid.columns)
     weight_L = torch.full((steps,), weights.goal_way / steps)
     weight_L[-1] += weights.goal_end
     return GridCost(weight_L[:, None, None] * detour_YX, grid)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
+from jepa_ros.planning.guide import StandingMemory
 from jepa_ros.planning.kinematics import DYNAMICS, BoundedDynamics, Limits
 from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal, risk
 from jepa_ros.planning.rehearsal import Rehearsal
@@ -71,17 +72,18 @@ class _Task:
 
 
 class Planner:
-    """Plans to poses. Keeps the last plan as a warm start, nothing else: `reset()` forgets it. Not for use by two threads at once."""
+    """Plans to poses. Keeps the last plan as a warm start and what stood still of late; `reset()` forgets both. For one thread."""
 
     def __init__(self, config: PlannerConfig | None = None) -> None:
         self.config = config or PlannerConfig()
         self._solver = SOLVERS[self.config.solver](self.config.search)
         self._verify_s = 0.005  # how long the verification of a path takes at worst, of late: kept free at the end
         self._rehearse_s = 0.05  # the same for the rehearsal
-        self._last: tuple[float, Tensor] | None = None  # stamp of the first state, s, and commands (L, U)
+        self.reset()
 
     def reset(self) -> None:
-        self._last = None
+        self._last: tuple[float, Tensor] | None = None  # stamp of the first state, s, and commands (L, U)
+        self._memory = StandingMemory()
 
     def plan(
         self,
@@ -96,7 +98,7 @@ class Planner:
 
         The plan starts at `scene.ego`, whose stamp may be newer than the forecast's. A goal beyond the forecast's grid is approached. OK
         means that the whole returned path is safe, not that it reaches the goal: it may stop or wait short of it. Statuses:
-        INVALID_GOAL: not finite, or on something that stays occupied with no free place within the tolerance.
+        INVALID_GOAL: not finite, or within reach of the plan and on something that stays occupied with no free place within the tolerance.
         INVALID_REQUEST: another argument is out of range.
         NO_SAFE_PATH: nothing leads there, or nothing safe was found; the path is a braking one (`fallback`), its probability stated.
         TIMEOUT: the deadline came before any plan was verified; no path.
@@ -146,11 +148,11 @@ class Planner:
         dynamics = DYNAMICS[config.kinematics](limits, config.dt_s)
         start_m = task.init_X[:2].numpy().astype(np.float64)
         reach_m = max(abs(float(task.init_X[3])), limits.max_speed_mps) * config.dt_s * config.steps
-        around = Surroundings(task.scene, start_m, reach_m, config.robot_radius_m, config.occupied_from)
+        around = Surroundings(task.scene, start_m, reach_m, config.robot_radius_m, config.occupied_from, self._memory)
         if not around.free_near(task.goal[:2], task.tolerance_m):
             return self._refuse(task, PlanStatus.INVALID_GOAL, f"the goal and all within {task.tolerance_m:.2f} m of it stay occupied")
         verifier = around.verifier(task.offset_s)
-        way = around.way_to(task.goal[:2])
+        way = around.way_to(task.goal[:2], task.tolerance_m)
         if not way.reachable_from(start_m):
             return self._brake(task, dynamics, verifier, "no way leads to the goal around what stands still")
         times_L = task.offset_s + config.dt_s * np.arange(1, config.steps + 1)

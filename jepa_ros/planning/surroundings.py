@@ -7,60 +7,89 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from jepa_ros.planning.grids import (
-    CostToGo,
     at_times,
     cell_centres,
-    clear_disc,
+    clear_discs,
     crop,
     forgive_start,
     inflate,
     inside,
 )
+from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.objective import Composable, CostWeights, detour_cost, occupancy_cost, people_cost
 from jepa_ros.planning.people import people_future
 from jepa_ros.planning.verify import Verifier
-from jepa_ros.types import FloatArray, SceneState
+from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
 
+AROUND_EXPECTED_M = 0.6  # cells that are foreseen so near to where a person is expected are that person
 PERSON_CLEARANCE_M = 0.5  # around people nothing is taken for a standing obstacle: they may step aside
 
 
 class Surroundings:
     """Occupancy inflated by the robot's radius, and people, within reach of the start; what stands still, on the whole grid."""
 
-    def __init__(self, scene: SceneState, start_m: FloatArray, reach_m: float, robot_radius_m: float, occupied_from: float) -> None:
+    def __init__(
+        self,
+        scene: SceneState,
+        start_m: FloatArray,
+        reach_m: float,
+        robot_radius_m: float,
+        occupied_from: float,
+        memory: StandingMemory,
+    ) -> None:
         occupancy = scene.occupancy
         self.robot_radius_m = robot_radius_m
         self.occupied_from = occupied_from
         self.start_m = start_m
+        self.reach_m = reach_m
         self.times_s = occupancy.times_s
         grace_m = robot_radius_m + occupancy.resolution_m
+        self.people = people_future(scene, robot_radius_m)
+        people_m, radii_m = self.people.means_PKT2[:, 0, 0].double().numpy(), self.people.radii_P.double().numpy()
+        own_m = start_m[None]
         local_TYX, self.grid = crop(occupancy.probability, occupancy.grid, start_m, reach_m + grace_m)
-        local_TYX = clear_disc(local_TYX, self.grid, start_m, robot_radius_m)
+        # Under the robot a lidar sees the robot; where people are now, their forecast says where they will be.
+        local_TYX = clear_discs(local_TYX, self.grid, own_m, robot_radius_m)
+        local_TYX = clear_discs(local_TYX, self.grid, people_m, radii_m + 0.5 * occupancy.resolution_m)
+        local_TYX = self._without_people_to_come(local_TYX)
         inflated_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
         self.inflated_TYX = forgive_start(inflated_TYX, self.grid, start_m, grace_m)
-        self.people = people_future(scene, robot_radius_m)
         # What stays counts; what passes through fades in the mean.
-        standing_1YX = clear_disc(occupancy.probability.mean(axis=0, keepdims=True), occupancy.grid, start_m, robot_radius_m)
-        for (x_m, y_m), radius_m in zip(self.people.means_PKT2[:, 0, 0].tolist(), self.people.radii_P.tolist(), strict=True):
-            standing_1YX = clear_disc(standing_1YX, occupancy.grid, np.array([x_m, y_m]), radius_m + PERSON_CLEARANCE_M)
-        standing_1YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)
-        self.standing_grid = occupancy.grid
-        self.standing_YX = forgive_start(standing_1YX, occupancy.grid, start_m, grace_m)[0]
+        standing_1YX = clear_discs(occupancy.probability.mean(axis=0, keepdims=True), occupancy.grid, own_m, robot_radius_m)
+        standing_1YX = clear_discs(standing_1YX, occupancy.grid, people_m, radii_m + PERSON_CLEARANCE_M)
+        standing_1YX = memory.believed(standing_1YX[0], occupancy.grid, scene.anchor_pose, scene.stamp_ns / NANOSECONDS)[None]
+        self.standing_grid, self.standing_YX = occupancy.grid, standing_1YX[0]
+        self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)[0]
+
+    def _without_people_to_come(self, local_TYX: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A world model foresees occupied cells where people will be, the forecaster people: once is enough. What is occupied now stays."""
+        if len(self.people.radii_P) == 0:
+            return local_TYX
+        expected_PT2 = self.people.at(torch.as_tensor(self.times_s, dtype=torch.float32)).mean_PT2().double().numpy()
+        cleared = [
+            clear_discs(layer_YX, self.grid, expected_P2, self.people.radii_P.double().numpy() + AROUND_EXPECTED_M)
+            for layer_YX, expected_P2 in zip(local_TYX, expected_PT2.swapaxes(0, 1), strict=True)
+        ]
+        return np.where(local_TYX[:1] >= self.occupied_from, local_TYX, np.stack(cleared))
 
     def free_near(self, goal_m: FloatArray, tolerance_m: float) -> bool:
-        """Whether the robot could stand at the goal or within the tolerance of it; a goal beyond the grid is taken as free."""
+        """Whether the robot could stand at the goal or within the tolerance of it. Out of reach of this plan it is taken as free: a crowd
+        may stand there now, and more will be seen from nearby."""
         grid = self.standing_grid
-        if not inside(grid, goal_m):
+        if not inside(grid, goal_m) or np.linalg.norm(goal_m - self.start_m) > self.reach_m:
             return True
         x, y = cell_centres(grid)
         distance_YX = np.hypot(x[None, :] - goal_m[0], y[:, None] - goal_m[1])
         near = distance_YX <= max(tolerance_m, 0.75 * grid.resolution_m)  # the goal's own cell at least
-        return bool((self.standing_YX[near] < self.occupied_from).any())
+        return bool((self.beside_YX[near] < self.occupied_from).any())
 
-    def way_to(self, goal_m: FloatArray) -> CostToGo:
-        return CostToGo(self.standing_YX, self.standing_grid, goal_m, self.occupied_from)
+    def way_to(self, goal_m: FloatArray, tolerance_m: float) -> CostToGo:
+        return CostToGo(
+            self.standing_YX, self.beside_YX, self.standing_grid, self.start_m, goal_m, tolerance_m, self.occupied_from, self.reach_m
+        )
 
     def verifier(self, start_s: float) -> Verifier:
         """For paths that start `start_s` after the forecast's stamp."""

@@ -17,6 +17,8 @@ from jepa_ros.planning.people import PeopleFuture, contact_probability
 from jepa_ros.types import FloatArray, GridSpec
 
 FINE_DT_S = 0.1
+STANDSTILL_M = 0.005  # in a fine step
+AWAY_M = 1e4  # where nobody is
 
 
 class Verifier:
@@ -24,7 +26,8 @@ class Verifier:
 
     Occupancy is read under the robot's disc at every fine time and the highest value along the path counts: neighbouring cells and steps
     see the same obstacle, so their probabilities must not be multiplied. People are counted by `contact_probability`. The two are
-    combined as independent.
+    combined as independent. Contact with people counts while the robot moves: they walk around what stands, and to stop for them is always
+    right.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class Verifier:
         layers = torch.as_tensor(at_times(self._inflated_TYX, self._times_s, times_F.numpy()))
         occupied_FS = GridCost(layers, self._grid).read(fine_SFX)
         occupied_S = occupied_FS.amax(0)
-        touched_S = contact_probability(self._future.at(times_F), fine_SFX[..., :2], self._robot_radius_m)
+        stride_SF = fine_SFX.diff(dim=1).norm(dim=-1)
+        stands_SF = torch.cat((stride_SF, stride_SF[:, -1:]), dim=1) < STANDSTILL_M
+        touched_S = contact_probability(self._future.at(times_F), fine_SFX.masked_fill(stands_SF[..., None], AWAY_M), self._robot_radius_m)
         return 1.0 - (1.0 - occupied_S) * (1.0 - touched_S), touched_S
 
 
