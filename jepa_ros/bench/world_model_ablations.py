@@ -145,11 +145,13 @@ def markdown(results: list[dict[str, Any]]) -> str:
         for sensors, found in result["judged"].items():
             ratio = [found["latent_error"][t] / max(found["latent_persistence"][t], 1e-9) for t in ("1.2", "4.8")]
             model = found["by_method"]["model"]
-            health = f"{found['effective_rank']:.1f}"
-            rows.append([result["name"], sensors, *ratio, *model["ap"].values(), model["entered"], health])
+            health = (f"{found['effective_rank']:.1f}", found["least_variance"])
+            rows.append([result["name"], sensors, *ratio, *model["ap"].values(), model["entered"], *health])
     of_baselines = results[0]["judged"]["both"]["by_method"]
-    rows += [[name, "lidar", "-", "-", *of["ap"].values(), of["entered"], "-"] for name, of in of_baselines.items() if name in BASELINES]
-    return table((*header, "effective rank of 40"), rows)
+    rows += [
+        [name, "lidar", "-", "-", *of["ap"].values(), of["entered"], "-", "-"] for name, of in of_baselines.items() if name in BASELINES
+    ]
+    return table((*header, "effective rank of 40", "least variance"), rows)
 
 
 def training_bags(folder: Path, count: int) -> list[Path]:
