@@ -11,9 +11,10 @@ import torch
 from planning_scenes import goal_at, in_anchor, make_scene
 
 from jepa_ros.planning import MPPI, CostWeights, Limits, Planner, PlannerConfig, SolverConfig
+from jepa_ros.planning.grids import forgive_start
 from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.kinematics import Bicycle, Holonomic, Unicycle
-from jepa_ros.planning.objective import Comfort, PathGoal
+from jepa_ros.planning.objective import Comfort, GridCost, PathGoal
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts
 from jepa_ros.types import NANOSECONDS, GridSpec, Plan, PlanStatus, SceneState
 
@@ -105,6 +106,45 @@ def test_waits_behind_people_who_block_the_way() -> None:
     assert plan.status is PlanStatus.OK
     assert in_anchor(scene, plan.path)[:, 0].max() < 2.5 - RADIUS_M - 0.3
     assert plan.commands[-1, 0] < 0.1
+
+
+def test_goes_slowly_where_the_world_is_not_as_foreseen() -> None:
+    planner = Planner(PlannerConfig(weights=CostWeights(surprise=4.0)))
+    length_m = {}
+    for surprise in (float("nan"), 0.5, 1.0):
+        scene = replace(make_scene(), surprise=surprise)
+        planner.reset()
+        length_m[surprise] = in_anchor(scene, planner.plan(scene, goal_at(scene, 20.0, 0.0), LONG_S).path)[-1, 0]
+    nothing_known, usual, alarmed = length_m.values()
+    assert usual == nothing_known
+    assert 0.3 * usual < alarmed < 0.8 * usual
+
+
+def test_a_robot_beside_a_wall_may_leave_it_but_not_creep_into_it() -> None:
+    grid = GridSpec(20, 20, 0.4, (-4.0, -4.0))
+    beside = np.zeros((1, 20, 20), np.float32)
+    beside[:, :, 12:] = 1.0  # the robot's centre touches from x = 1.0 m on, the middle of those cells
+    for start_x, within in ((0.65, True), (0.75, True), (0.85, False)):  # 1/8, 3/8 and 5/8 of the way from free to blocked
+        forgiven = GridCost(torch.as_tensor(forgive_start(beside, grid, np.array([start_x, 0.2]), 0.8)), grid)
+        here, away, into = forgiven.read(torch.tensor([[[start_x, 0.2], [start_x - 0.3, 0.2], [1.0, 0.2]]]).transpose(0, 1))[0].tolist()
+        assert here <= 0.25
+        assert away <= here
+        assert (into > 0.5) == within, "deep beside it there is nothing left to tell the wall by"
+
+
+def test_a_crowd_in_a_door_is_no_wall() -> None:
+    """Nobody tracks them: to the planner they are occupied cells, which were free a moment ago."""
+    room = ((3.0, -26.0, 3.4, -1.6), (3.0, 1.6, 3.4, 26.0))
+    goal = (8.0, 0.0)
+    planner, crowd = Planner(), ((3.0, -1.6, 3.4, 1.6),)
+    planner.plan(make_scene(walls=room), goal_at(make_scene(), *goal), LONG_S)
+    scene = make_scene(walls=room + crowd)
+    later = replace(scene, stamp_ns=scene.stamp_ns + NANOSECONDS, ego=replace(scene.ego, stamp_ns=scene.ego.stamp_ns + NANOSECONDS))
+    waiting = planner.plan(later, goal_at(scene, *goal), LONG_S)
+    assert waiting.status is PlanStatus.OK
+    end_x, end_y = in_anchor(scene, waiting.path)[-1]
+    assert 1.0 < end_x < 3.0 - RADIUS_M
+    assert abs(end_y) < 1.6
 
 
 def test_enclosed_is_no_safe_path_with_a_checked_stop() -> None:

@@ -20,6 +20,7 @@ from jepa_ros.planning.people import PeopleFuture, expected_contacts
 from jepa_ros.protocols import Objective, Rollout, WorldModel
 from jepa_ros.types import GridSpec
 
+USUAL_SURPRISE = 0.9  # up to which nothing is out of the ordinary
 NOISE = 0.2  # occupancy probability up to which a cell costs nothing
 
 
@@ -36,6 +37,9 @@ class CostWeights:
     personal_space: float = param(1.5, "Cost of a second within personal space", at_least=0.0)
     foresight_s: float = param(
         1.0, "A contact so far ahead, s, costs 1/e: before, the plan is made anew and people step aside", at_least=0.1
+    )
+    surprise: float = param(
+        0.0, "Cost of speed while the world is not as foreseen, mean of (m/s)^2 at surprise 1; 0 = not looked at", at_least=0.0
     )
     acceleration: float = param(0.05, "Cost of acceleration, mean of (m/s^2)^2", at_least=0.0)
     jerk: float = param(0.005, "Cost of jerk, mean of (m/s^3)^2", at_least=0.0)
@@ -155,6 +159,18 @@ class Comfort(Composable):
         cost_S = self.weights.acceleration * acceleration_LS.square().mean(0) + self.weights.turning * turning_LS.square().mean(0)
         jerk_LS = acceleration_LS.diff(dim=0) / rollout.dt_s
         return cost_S + self.weights.jerk * jerk_LS.square().mean(0)
+
+
+class Surprise(Composable):
+    """Mean square of speed, weighed by how far surprise exceeds the usual: whoever does not understand what happens goes slowly."""
+
+    def __init__(self, surprise: float, weights: CostWeights) -> None:
+        """surprise: 0-1, as in SceneState; NaN (no prediction has come due yet) costs nothing."""
+        excess = (surprise - USUAL_SURPRISE) / (1.0 - USUAL_SURPRISE)
+        self.weight = weights.surprise * min(max(excess, 0.0), 1.0) if math.isfinite(surprise) else 0.0
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        return self.weight * rollout.states_SLX[..., 3].square().mean(-1)
 
 
 class LatentGoal(Composable):

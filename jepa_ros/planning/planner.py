@@ -16,7 +16,7 @@ from torch import Tensor
 from jepa_ros.config import param, validate
 from jepa_ros.planning.guide import StandingMemory
 from jepa_ros.planning.kinematics import DYNAMICS, BoundedDynamics, Limits
-from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal, risk
+from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal, Surprise, risk
 from jepa_ros.planning.rehearsal import Rehearsal
 from jepa_ros.planning.solver import SOLVERS, SolverConfig
 from jepa_ros.planning.surroundings import Surroundings
@@ -159,6 +159,8 @@ class Planner:
         objective = around.objective(way, times_L, config.dt_s, config.personal_space_m, config.weights)
         objective = objective + PoseGoal((float(task.goal[0]), float(task.goal[1])), float(task.goal[2]), config.weights)
         objective = objective + Comfort(float(task.init_X[3]), config.weights)
+        if config.weights.surprise > 0.0:
+            objective = objective + Surprise(task.scene.surprise, config.weights)
         guesses_GLU = dynamics.guesses(task.init_X, config.steps)
         last_LU = self._last_plan_from_now(task)
         if last_LU is not None:

@@ -46,8 +46,9 @@ class Frames:
 class SceneReader:
     """Reads the newest of what was heard; belongs to the planning thread. Raises StaleSensors where it is missing, old or unreadable."""
 
-    def __init__(self, inputs: PlannerInputs, device: str) -> None:
-        """device: of the model that imagines."""
+    def __init__(self, inputs: PlannerInputs, device: str, surprise: bool) -> None:
+        """device: of the model that imagines. surprise: whether scenes are to say how surprising they are; it takes reading a latent."""
+        self._reads_surprise = surprise
         self._inputs = inputs
         self._device = device
         self._people: tuple[Came, int, tuple[TrackedPeople, PedestrianForecast]] | None = None
@@ -74,10 +75,16 @@ class SceneReader:
             occupancy=occupancy,
             people=people,
             pedestrians=pedestrians,
-            surprise=math.nan,
+            surprise=self._surprise(heard),
             sensors=tuple(message.sensors),
         )
         return scene, Frames(received.fixed_frame.lstrip("/"), message.header.frame_id.lstrip("/"))
+
+    def _surprise(self, heard: Heard) -> float:
+        """Of the newest latent; NaN where none has come or nobody asks."""
+        if not (self._reads_surprise and heard.latents):
+            return math.nan
+        return float(deserialize_message(heard.latents[-1].content, LatentState).surprise)
 
     def history(self, model: WorldModel, max_age_s: float) -> tuple[Tensor, readers.Received]:
         """(T, N, D) latents in the newest one's anchor frame, and its stamp and pose. Raises Mismatch for another model's latents."""

@@ -57,9 +57,8 @@ class PlannerSession:
         if model is not None and model.spec.action_dim == 3:
             imagine_something(model, resolve_device(config().device))
         self.inputs = PlannerInputs(node, config().inputs, model.spec if model else None)
-        self.services = PlannerServices(
-            config, SceneReader(self.inputs, resolve_device(config().device)), planner, model, publish_path, self._report
-        )
+        reader = SceneReader(self.inputs, resolve_device(config().device), surprise=config().planner.weights.surprise > 0.0)
+        self.services = PlannerServices(config, reader, planner, model, publish_path, self._report)
         self._worker = DeadlineWorker(self._wake)
         self.controller: Controller | None = None
         if config().controller.enabled:
