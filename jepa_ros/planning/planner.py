@@ -26,7 +26,7 @@ from jepa_ros.types import NANOSECONDS, FloatArray, Plan, PlanStatus, SceneState
 
 MIN_DEADLINE_S = 0.001
 STOPPED_MPS = 0.05
-PARTS_KEPT = (0.7, 0.45, 0.25, 0.12, 0.0)  # shares of an unsafe solution that are tried with a stop after them; the last is braking
+PARTS_KEPT = (1.0, 0.7, 0.45, 0.25, 0.12)  # shares of a solution that are verified, each with a stop after it; the longest safe one is it
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Planner:
     def __init__(self, config: PlannerConfig | None = None) -> None:
         self.config = config or PlannerConfig()
         self._solver = SOLVERS[self.config.solver](self.config.search)
-        self._verify_s = 0.005  # how long the verification of a path takes at worst, of late: kept free at the end
+        self._verify_s = 0.003  # how long verification takes at worst, of late: kept free at the end
         self._rehearse_s = 0.05  # the same for the rehearsal
         self.reset()
 
@@ -191,26 +191,21 @@ class Planner:
         """Verify the solution; if it is not safe, the longest part of it that is, with a stop after it; else brake."""
         if task.left_s() <= self._verify_s:
             return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before a plan was verified")
-        states_LX = _from_start(task, solution.rollout)[0]
-        probability, touching = (float(p_S[0]) for p_S in self._verified(task, verifier, solution.rollout))
-        most = self.config.max_collision_probability
-        if probability <= most:
-            self._last = (task.scene.ego.stamp_ns / NANOSECONDS, solution.commands_LU)
-            return self._answer(task, PlanStatus.OK, _described(task, states_LX), solution, probability)
-        if task.left_s() <= len(PARTS_KEPT) * self._verify_s:
-            return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before a safe plan was found")
-        why = f"the best motion found has collision probability {probability:.2f} ({touching:.2f} with people), more than {most:.2f}"
         keep_steps = [round(self.config.steps * share) for share in PARTS_KEPT]
         parts_SLU = torch.stack([_stop_after(solution.commands_LU, steps) for steps in keep_steps])
         parts = dynamics.rollout(task.init_X, parts_SLU)
-        probability_S, _ = self._verified(task, verifier, parts)
-        for index, steps in enumerate(keep_steps[:-1]):
-            if probability_S[index] <= most:
-                part = Rollout(parts.states_SLX[index : index + 1], parts.commands_SLU[index : index + 1], parts.dt_s)
-                message = f"stops from {steps * self.config.dt_s:.1f} s on: {why}"
-                shortened = Solution(part.commands_SLU[0], part, solution.cost, solution.iterations, solution.timed_out)
-                self._last = (task.scene.ego.stamp_ns / NANOSECONDS, shortened.commands_LU)
-                return self._answer(task, PlanStatus.OK, message, shortened, float(probability_S[index]))
+        probability_S, touching_S = self._verified(task, verifier, parts)
+        most = self.config.max_collision_probability
+        whole, touching = float(probability_S[0]), float(touching_S[0])
+        why = f"the best motion found has collision probability {whole:.2f} ({touching:.2f} with people), more than {most:.2f}"
+        for index, steps in enumerate(keep_steps):
+            if probability_S[index] > most:
+                continue
+            part = Rollout(parts.states_SLX[index : index + 1], parts.commands_SLU[index : index + 1], parts.dt_s)
+            chosen = Solution(part.commands_SLU[0], part, solution.cost, solution.iterations, solution.timed_out)
+            self._last = (task.scene.ego.stamp_ns / NANOSECONDS, chosen.commands_LU)
+            message = f"stops from {steps * self.config.dt_s:.1f} s on: {why}" if index else _described(task, part.states_SLX[0])
+            return self._answer(task, PlanStatus.OK, message, chosen, float(probability_S[index]))
         return self._brake(task, dynamics, verifier, why)
 
     def _brake(self, task: _Task, dynamics: BoundedDynamics, verifier: Verifier, why: str) -> Plan:
@@ -226,8 +221,7 @@ class Planner:
     def _verified(self, task: _Task, verifier: Verifier, rollout: Rollout) -> tuple[Tensor, Tensor]:
         started_s = time.perf_counter()
         result = verifier.collision_probability(_from_start(task, rollout), rollout.dt_s)
-        spent_s = (time.perf_counter() - started_s) / rollout.states_SLX.shape[0]
-        self._verify_s = max(spent_s, 0.9 * self._verify_s)
+        self._verify_s = max(time.perf_counter() - started_s, 0.9 * self._verify_s)
         return result
 
     def _last_plan_from_now(self, task: _Task) -> Tensor | None:
@@ -289,6 +283,6 @@ def _described(task: _Task, states_LX: Tensor) -> str:
     left_m = math.dist(states_LX[-1, :2].tolist(), task.goal[:2])
     if left_m <= task.tolerance_m:
         return "the plan reaches the goal"
-    if (states_LX[1:, 3] < STOPPED_MPS).all():
+    if (states_LX[:, 3] < STOPPED_MPS).all():
         return f"the plan waits, {left_m:.1f} m from the goal"
     return f"the plan ends {left_m:.1f} m from the goal"
