@@ -35,8 +35,8 @@ def draw_film(episode: Episode, tracks: Path | None, traces: dict[str, Trace], r
             axes.set_title(f"{tick * TICK_S:.1f} s", fontsize=9)
         outcome = results[method]
         said = "arrived" if outcome.reached else "did not arrive"
-        faults = f", ran into: {', '.join(outcome.at_fault_with)}" if outcome.at_fault else ""
-        axes_row[0].set_ylabel(f"{method}\n{said} after {outcome.time_s:.1f} s{faults}", fontsize=9)
+        faults = f"\nran into: {', '.join(outcome.at_fault_with)}" if outcome.at_fault else ""
+        axes_row[0].set_ylabel(f"{method}\n{said} after {outcome.time_s:.1f} s{faults}", fontsize=8)
     figure.suptitle(f"{episode.place}, {episode.density} density, seed {episode.seed}", fontsize=11)
     figure.tight_layout()
     figure.savefig(path, dpi=90)
