@@ -1,5 +1,7 @@
 """The planner as Nav2's ComputePathToPose, over real DDS."""
 
+import time
+
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
@@ -13,6 +15,8 @@ from planning_scenes import make_scene  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 from test_ros_planner import ENCLOSED, World, ahead  # noqa: E402
+
+from jepa_ros.planning.guide import BELIEVED_AFTER_S  # noqa: E402
 
 
 @pytest.fixture
@@ -47,6 +51,7 @@ def test_a_path_a_refusal_and_an_unsafe_scene(world) -> None:
     assert len(result.path.poses) > 2
     assert result.planning_time.nanosec > 0
 
+    time.sleep(BELIEVED_AFTER_S)  # until then what was free a moment ago may be people
     scene = world.say(make_scene(walls=ENCLOSED))
     status, result = ask(world, client, goal=ahead(scene, 6.0))
     assert (status, result.error_code) == (GoalStatus.STATUS_ABORTED, ComputePathToPose.Result.NO_VALID_PATH)

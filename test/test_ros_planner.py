@@ -25,6 +25,7 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from jepa_ros.config import from_dict  # noqa: E402
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray  # noqa: E402
+from jepa_ros.planning.guide import BELIEVED_AFTER_S  # noqa: E402
 from jepa_ros.protocols import ModelSpec  # noqa: E402
 from jepa_ros.ros import conversions  # noqa: E402
 from jepa_ros.ros.planner_services import PlannerNodeConfig  # noqa: E402
@@ -135,6 +136,7 @@ def test_statuses_through_the_life_of_the_node(world: World) -> None:
     answer = world.plan(ahead(scene, 3.0))
     assert answer.status.code == PlanStatus.STALE_SENSORS, "the world model has gone silent"
 
+    time.sleep(BELIEVED_AFTER_S)  # until then what was free a moment ago may be people
     enclosed = world.say(make_scene(walls=ENCLOSED))
     answer = world.plan(ahead(enclosed, 6.0))
     assert (answer.status.code, answer.fallback) == (PlanStatus.NO_SAFE_PATH, True)
