@@ -100,7 +100,8 @@ class Planner:
         means that the whole returned path is safe, not that it reaches the goal: it may stop or wait short of it. Statuses:
         INVALID_GOAL: not finite, or within reach of the plan and on something that stays occupied with no free place within the tolerance.
         INVALID_REQUEST: another argument is out of range.
-        NO_SAFE_PATH: nothing leads there, or nothing safe was found; the path is a braking one (`fallback`), its probability stated.
+        NO_SAFE_PATH: what has stood for a while within reach leaves no way, or nothing safe was found; the path is a braking one
+        (`fallback`), its probability stated.
         TIMEOUT: the deadline came before any plan was verified; no path.
         UNSUPPORTED: the scene has no occupancy forecast.
 

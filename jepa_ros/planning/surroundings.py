@@ -49,17 +49,20 @@ class Surroundings:
         grace_m = robot_radius_m + occupancy.resolution_m
         self.people = people_future(scene, robot_radius_m)
         people_m, radii_m = self.people.means_PKT2[:, 0, 0].double().numpy(), self.people.radii_P.double().numpy()
-        own_m = start_m[None]
         local_TYX, self.grid = crop(occupancy.probability, occupancy.grid, start_m, reach_m + grace_m)
         # Under the robot a lidar sees the robot; where people are now, their forecast says where they will be.
-        local_TYX = clear_discs(local_TYX, self.grid, own_m, robot_radius_m)
-        local_TYX = clear_discs(local_TYX, self.grid, people_m, radii_m + 0.5 * occupancy.resolution_m)
+        taken_m = np.concatenate((start_m[None], people_m))
+        local_TYX = clear_discs(local_TYX, self.grid, taken_m, np.append(robot_radius_m, radii_m + 0.5 * occupancy.resolution_m))
         local_TYX = self._without_people_to_come(local_TYX)
         inflated_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
         self.inflated_TYX = forgive_start(inflated_TYX, self.grid, start_m, grace_m)
         # What stays counts; what passes through fades in the mean.
-        standing_1YX = clear_discs(occupancy.probability.mean(axis=0, keepdims=True), occupancy.grid, own_m, robot_radius_m)
-        standing_1YX = clear_discs(standing_1YX, occupancy.grid, people_m, radii_m + PERSON_CLEARANCE_M)
+        standing_1YX = clear_discs(
+            occupancy.probability.mean(axis=0, keepdims=True),
+            occupancy.grid,
+            taken_m,
+            np.append(robot_radius_m, radii_m + PERSON_CLEARANCE_M),
+        )
         standing_1YX = memory.believed(standing_1YX[0], occupancy.grid, scene.anchor_pose, scene.stamp_ns / NANOSECONDS)[None]
         self.standing_grid, self.standing_YX = occupancy.grid, standing_1YX[0]
         self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)[0]

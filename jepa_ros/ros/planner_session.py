@@ -57,6 +57,8 @@ class PlannerSession:
         if model is not None and model.spec.action_dim == 3:
             imagine_something(model, resolve_device(config().device))
         self.inputs = PlannerInputs(node, config().inputs, model.spec if model else None)
+        if model is None and config().planner.weights.surprise > 0.0:
+            node.get_logger().warning("planner.weights.surprise needs latents, which are listened to where `model` is set: it is not set")
         reader = SceneReader(self.inputs, resolve_device(config().device), surprise=config().planner.weights.surprise > 0.0)
         self.services = PlannerServices(config, reader, planner, model, publish_path, self._report)
         self._worker = DeadlineWorker(self._wake)
