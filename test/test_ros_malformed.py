@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 COUNT = 10_000
+LOST = 5  # of a topic: best effort may lose one, or let the next overtake the round trip that follows it, on a busy machine
 LISTENED = ("/lidar", "/odom", "/cam/image_raw", "/cam/camera_info", "/zip/image_raw/compressed", "/zip/camera_info", "/tf")
 
 
@@ -105,9 +106,16 @@ def test_ten_thousand_malformed_messages(robot):
 
     report = robot.next_diagnostics()
     names = {"/cam/camera_info": "/cam/image_raw/camera_info", "/tf": "tf"}
+    sent_on: Counter[str] = Counter()
     for (topic, reason), count in sent.items():
+        sent_on[topic] += count
         counted = values(report[f"input {names.get(topic, topic)}"])
-        assert counted.get(f"malformed.{reason}") == str(count), (topic, reason, counted)
+        assert count - LOST <= int(counted.get(f"malformed.{reason}", 0)) <= count, (topic, reason, counted)
+    for topic, count in sent_on.items():
+        counted = values(report[f"input {names.get(topic, topic)}"])
+        malformed = sum(int(value) for key, value in counted.items() if key.startswith("malformed."))
+        assert malformed == int(counted["received"]) - int(counted["used"]), (topic, counted)  # whatever came is accounted for
+        assert malformed >= count - LOST, (topic, counted)
     assert values(report["worker"])["errors"] == "0"
 
     robot.forget()
