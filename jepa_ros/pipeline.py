@@ -19,7 +19,7 @@ from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
 from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.protocols import Forecaster, ModelSpec, SceneLatents, WorldModel
-from jepa_ros.sensing import anchor_points
+from jepa_ros.sensing import anchor_lidar, anchor_points
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -163,7 +163,7 @@ class WorldModelPipeline:
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
 
     def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:
-        detections = self._detector.detect(anchor_points(observation), observation.ground_height_m)
+        detections = self._detector.detect(anchor_points(observation), observation.ground_height_m, anchor_lidar(observation))
         positions_odom = detections.positions_m @ anchor_pose[:2, :2].T + anchor_pose[:2, 3]
         return self._tracker.update(observation.stamp_ns, positions_odom, detections.radii_m, detections.scores)
 

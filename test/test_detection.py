@@ -27,6 +27,11 @@ def person(x: float, y: float, height: float = 1.72) -> np.ndarray:
     )
 
 
+def within_view(cloud: np.ndarray, lidar_height_m: float, highest_rad: float) -> np.ndarray:
+    """What a lidar above the origin sees whose highest beam rises at this angle."""
+    return cloud[cloud[:, 2] - lidar_height_m < np.tan(highest_rad) * np.hypot(cloud[:, 0], cloud[:, 1])]
+
+
 def wall(x: float, y0: float, y1: float) -> np.ndarray:
     count = int((y1 - y0) * 300)
     return np.stack([np.full(count, x), GENERATOR.uniform(y0, y1, count), GENERATOR.uniform(0, 3, count)], axis=1)
@@ -81,6 +86,25 @@ def test_a_person_beside_a_wall_and_two_side_by_side_are_each_found() -> None:
     cloud = np.concatenate([ground(), wall(9.0, -8, 8), person(7.6, 0.0), person(6.0, 5.0), person(6.0, 5.65)])
     for x, y in ((7.6, 0.0), (6.0, 5.0), (6.0, 5.65)):
         assert scores_near(cloud, x, y, within=0.25).max(initial=0.0) > 0.5
+
+
+@pytest.mark.parametrize("away_m", [0.8, 1.2, 2.0])
+def test_a_person_whose_head_is_above_the_highest_beam_is_nobody_short(away_m: float) -> None:
+    cloud = within_view(np.concatenate([ground(), person(away_m, 0.0)]), 0.8, 0.21).astype(np.float32)
+    lidar_m = np.array([0.0, 0.0, 0.8])
+    known = PersonDetector().detect(cloud, lidar_m=lidar_m)
+    assert len(known.scores) == 1
+    assert known.scores[0] > 0.7
+    assert np.hypot(*(known.positions_m[0] - (away_m, 0.0))) < 0.15
+    assert known.scores[0] > scores_near(cloud, away_m, 0.0).max(initial=0.0)
+
+
+def test_where_the_lidar_is_changes_nothing_below_the_end_of_its_view() -> None:
+    post = np.concatenate([ground(), cylinder(6.0, 0.0, 0.2, 1.05, 600), wall(9.0, -2.0, 2.0)])
+    seen = within_view(post, 0.8, 0.21).astype(np.float32)
+    scores = [PersonDetector().detect(seen, lidar_m=lidar_m).scores for lidar_m in (None, np.array([0.0, 0.0, 0.8]))]
+    assert len(scores[0])
+    np.testing.assert_allclose(scores[0], scores[1])
 
 
 def test_nothing_in_nothing_out() -> None:

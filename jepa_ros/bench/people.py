@@ -22,7 +22,7 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
 from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.sensing import anchor_points, bag_info, open_bag, read_raw
+from jepa_ros.sensing import anchor_lidar, anchor_points, bag_info, open_bag, read_raw
 from jepa_ros.types import FloatArray
 
 PEOPLE = {"pedestrian", "person", "cyclist", "child", "walker"}
@@ -109,7 +109,7 @@ def evaluate(
         points_m = anchor_points(observation)
         pose = observation.odom_from_anchor
         start_s = time.process_time()
-        seen = detector.detect(points_m, observation.ground_height_m)
+        seen = detector.detect(points_m, observation.ground_height_m, anchor_lidar(observation))
         middle_s = time.process_time()
         seen_m = seen.positions_m @ pose[:2, :2].T + pose[:2, 3]
         people = tracker.update(observation.stamp_ns, seen_m, seen.radii_m, seen.scores)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from jepa_ros.bench.people import VISIBLE_RETURNS, evaluate, returns_on, truth_from_markers, truth_from_table
 from jepa_ros.bench.world_model_report import Row, Section, table
 from jepa_ros.forecast.detection import PersonDetector
-from jepa_ros.sensing import anchor_points, bag_info, open_bag
+from jepa_ros.sensing import anchor_lidar, anchor_points, bag_info, open_bag
 from jepa_ros.types import FloatArray
 
 MATCH_M = 0.5
@@ -85,7 +85,7 @@ def _add_bag(bag: Path, detector: PersonDetector, score: AveragePrecision) -> No
         if truth is None:
             continue
         points_m, pose = anchor_points(observation), observation.odom_from_anchor
-        found = detector.detect(points_m, observation.ground_height_m)
+        found = detector.detect(points_m, observation.ground_height_m, anchor_lidar(observation))
         places = (truth.positions_m - pose[:2, 3]) @ pose[:2, :2]
         near = np.hypot(*places.T) < RANGE_M
         wanted = near & (returns_on(truth.positions_m, points_m, pose, observation.ground_height_m) >= VISIBLE_RETURNS)

@@ -44,10 +44,39 @@ class Columns:
     thickness_m: FloatArray  # (M,) along the shorter principal axis, whichever way it lies
     counts: NDArray[np.intp]  # (M,) returns below `BODY_TOP_M`
     ground_m: FloatArray  # (M,) height of the local ground
+    cut: NDArray[np.bool_]  # (M,) they end where the lidar's view ends, and so may well go on
+
+
+@dataclass(frozen=True)
+class HighestView:
+    """How high a lidar sees at each distance."""
+
+    lidar_m: FloatArray  # (3,) where it is
+    slope: float  # of its highest beam that met anything; infinite where nothing is known
+
+    @staticmethod
+    def of(points_m: FloatArray, lidar_m: FloatArray | None) -> HighestView:
+        """From a whole sweep, (N, 3). In a place without anything high, somebody near is met by the highest beam."""
+        if lidar_m is None or not len(points_m):
+            return HighestView(np.zeros(3), np.inf)
+        x, y, z = (points_m - np.asarray(lidar_m, points_m.dtype)).T
+        away_m = np.hypot(x, y)
+        far = away_m > SLOPE_FROM_M  # nearer, the noise of a return is as good as a beam
+        return HighestView(np.asarray(lidar_m), float((z[far] / away_m[far]).max(initial=-np.inf)) if far.any() else np.inf)
+
+    def cuts(self, centres_m: FloatArray, tops_m: FloatArray) -> NDArray[np.bool_]:
+        """(M,) whether columns at (M, 2) with their tops at this height, in the frame of the points, end with the view."""
+        if not np.isfinite(self.slope):
+            return np.zeros(len(tops_m), bool)
+        front_m = np.maximum(np.hypot(*(centres_m - self.lidar_m[:2]).T) - FRONT_M, 0.0)
+        return tops_m > self.lidar_m[2] + self.slope * front_m - BEAM_GAP_M
 
 
 BODY_TOP_M = 2.1
 ATTACHED_M = 0.8
+SLOPE_FROM_M = 0.5
+FRONT_M = 0.3  # the near side of a body lies so far before its middle
+BEAM_GAP_M = 0.1  # the next beam may pass over a head that is no higher than this
 SURFACE_OFFSET_M = 0.08  # the lidar sees the near side of a body: its mean return lies this far before the axis
 
 
@@ -58,6 +87,7 @@ def describe(
     labels: NDArray[np.intp],
     count: int,
     accept: Callable[[Columns], NDArray[np.bool_]],
+    view: HighestView,
     density: float = 1.0,
 ) -> tuple[Columns, FloatArray]:
     """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) deviations.
@@ -88,7 +118,8 @@ def describe(
     np.minimum.at(bottom, label, tall)
     low = np.bincount(label, ground_m[body], count + 1) / total
 
-    columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low)
+    cut = view.cuts(centre, top + low)
+    columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low, cut)
     keep = accept(columns) & (number > 0)
     keep[0] = False
 
@@ -152,13 +183,13 @@ def _deviations(
     # A body of 0.45 x 1.5 m fills 0.68 m2 / r2 of solid angle; 64 rings at 0.17 deg give 4.6 returns per m2 at 100 m.
     hits_at_10m = columns.counts * (range_m / 10.0) ** 2
     columns_of = {
-        "short": np.maximum(0.0, 1.5 - columns.tops_m) / 0.2,
+        "short": np.where(columns.cut, 0.0, np.maximum(0.0, 1.5 - columns.tops_m) / 0.2),
         "tall": np.maximum(0.0, columns.tops_m - 2.0) / 0.1,
         "wide": np.maximum(0.0, columns.widths_m - 0.75) / 0.2,
         "deep": np.maximum(0.0, columns.depths_m - 0.8) / 0.4,
         "thin": np.maximum(0.0, 0.3 - np.maximum(columns.widths_m, columns.depths_m)) / 0.1,
         "flat": np.maximum(0.0, 0.2 - columns.thickness_m) / 0.1 * np.clip(columns.widths_m / 0.5, 0.0, 1.0),
-        "square": np.maximum(0.0, square - 0.6) / 0.2,
+        "square": np.where(columns.cut, 0.0, np.maximum(0.0, square - 0.6) / 0.2),
         "floating": np.maximum(0.0, columns.bottoms_m - 0.5) / 0.3,
         "continues": np.log1p(above),
         "attached": np.minimum(attached, 3.0) / 0.3,

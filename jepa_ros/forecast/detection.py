@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jepa_ros.config import param, validate
-from jepa_ros.forecast.columns import FEATURES, Columns, describe
+from jepa_ros.forecast.columns import FEATURES, Columns, HighestView, describe
 from jepa_ros.forecast.ground import GroundGrid
 from jepa_ros.types import FloatArray
 
@@ -47,7 +47,7 @@ class DetectionConfig:
     """What counts as a person, and where to look."""
 
     max_range_m: float = param(30.0, "look for people up to this distance from the base", at_least=1.0, at_most=100.0)
-    min_range_m: float = param(0.8, "ignore returns closer to the base than this (the robot itself)", at_least=0.0, at_most=10.0)
+    min_range_m: float = param(0.5, "ignore returns closer to the base than this (the robot itself)", at_least=0.0, at_most=10.0)
     cell_m: float = param(0.2, "side of a clustering cell", at_least=0.05, at_most=0.5)
     slice_bottom_m: float = param(0.7, "bottom of the slice in which columns are told apart, above ground", at_least=0.3, at_most=1.0)
     slice_top_m: float = param(2.1, "top of that slice: no person is taller", at_least=1.5, at_most=2.5)
@@ -78,12 +78,14 @@ class PersonDetector:
     def __init__(self, config: DetectionConfig | None = None) -> None:
         self.config = config or DetectionConfig()
 
-    def detect(self, points_anchor_m: FloatArray, ground_height_m: float = 0.0) -> Detections:
+    def detect(self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None) -> Detections:
         """People among (N, 3) points in a gravity-aligned frame with its origin at the robot.
 
-        `ground_height_m`: height of the ground in that frame, used where no return shows the ground. Raises ValueError on another shape.
+        `ground_height_m`: height of the ground in that frame, used where no return shows the ground. `lidar_m`: (3,) where the lidar is:
+        whoever comes so near that its highest beams end below their head is then not taken for somebody short. Raises ValueError on
+        another shape.
         """
-        columns, features = self.columns(points_anchor_m, ground_height_m)
+        columns, features = self.columns(points_anchor_m, ground_height_m, lidar_m)
         logit = BIAS - features @ np.array([WEIGHTS[name] for name in FEATURES])
         scores = 1.0 / (1.0 + np.exp(-logit))
         keep = scores >= self.config.min_score
@@ -95,7 +97,9 @@ class PersonDetector:
             ground_m=columns.ground_m[keep],
         )
 
-    def columns(self, points_anchor_m: FloatArray, ground_height_m: float = 0.0) -> tuple[Columns, FloatArray]:
+    def columns(
+        self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None
+    ) -> tuple[Columns, FloatArray]:
         """All person-sized columns and their (M, F) deviations, before scoring."""
         if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
@@ -108,7 +112,8 @@ class PersonDetector:
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]
-        return describe(points, height, ground_m, *self._cluster(points, height), self._accept, density)
+        view = HighestView.of(points_anchor_m, lidar_m)
+        return describe(points, height, ground_m, *self._cluster(points, height), self._accept, view, density)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:
         """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
@@ -116,7 +121,7 @@ class PersonDetector:
         near = np.hypot(*columns.centres_m.T) < config.dense_range_m
         enough = columns.counts >= np.where(near, config.min_points_near, config.min_points)
         compact = (columns.widths_m < 1.4) & (columns.depths_m < 2.2)
-        return enough & compact & (columns.tops_m > config.min_height_m)
+        return enough & compact & ((columns.tops_m > config.min_height_m) | columns.cut)
 
     def _cluster(self, points: FloatArray, height: FloatArray) -> tuple[NDArray[np.intp], int]:
         """Column number of each point (N,), 0 for none; columns are grown by one cell to take in arms, legs and wheels."""

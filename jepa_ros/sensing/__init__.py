@@ -12,6 +12,7 @@ from jepa_ros.sensing.transforms import TransformError, TransformTree
 from jepa_ros.sensing.voxelize import (
     DEFAULT_GRID,
     anchor_cloud,
+    anchor_lidar,
     anchor_points,
     occupancy_grid,
     pillar_channels,
@@ -34,6 +35,7 @@ __all__ = [
     "TransformError",
     "TransformTree",
     "anchor_cloud",
+    "anchor_lidar",
     "anchor_points",
     "bag_info",
     "camera_info_topic",

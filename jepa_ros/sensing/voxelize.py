@@ -29,6 +29,14 @@ def anchor_cloud(observation: Observation) -> tuple[NDArray[np.float32], NDArray
     return observation.lidar.points_m @ level.T.astype(np.float32), observation.lidar.intensity
 
 
+def anchor_lidar(observation: Observation) -> FloatArray | None:
+    """(3,) m, where the lidar is in the anchor frame; None without lidar."""
+    if observation.lidar is None:
+        return None
+    level = observation.odom_from_anchor[:3, :3].T @ observation.ego.odom_from_base[:3, :3]
+    return level @ observation.lidar.base_from_lidar[:3, 3]
+
+
 def cell_indices(points_m: FloatArray, grid: GridSpec) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Flat cell index (M,) of the points inside the grid, and which of the (N, 2 or more) points those are (N,)."""
     scale = np.float32(1.0 / grid.resolution_m)

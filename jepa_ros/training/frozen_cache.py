@@ -23,7 +23,7 @@ from jepa_ros.forecast.detection import PersonDetector
 from jepa_ros.forecast.tracking import PeopleTracker
 from jepa_ros.protocols import WorldModel
 from jepa_ros.sensing.bag import open_bag
-from jepa_ros.sensing.voxelize import anchor_points
+from jepa_ros.sensing.voxelize import anchor_lidar, anchor_points
 from jepa_ros.training.dataset import HEIGHTS_M, REACH_M, shard_name
 from jepa_ros.training.shard import CENTIMETRE_M
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation
@@ -162,7 +162,7 @@ def _frame(model: WorldModel, observation: Observation, detector: PersonDetector
     origin = np.zeros(3)
     if observation.lidar is not None:
         points = anchor_points(observation)
-        found = detector.detect(points, observation.ground_height_m)
+        found = detector.detect(points, observation.ground_height_m, anchor_lidar(observation))
         in_odom = found.positions_m @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3]
         tracked = tracker.update(observation.stamp_ns, in_odom, found.radii_m, found.scores)
         people = tracked.positions_m[tracked.existence > SURE_PERSON]
