@@ -14,7 +14,7 @@ from jepa_ros.sim.recording import Recorder
 from jepa_ros.sim.sensors import Camera, Lidar, Odometer, Renderer, Rig, cast
 from jepa_ros.sim.signals import people_may_start
 from jepa_ros.sim.simulation import Simulation
-from jepa_ros.sim.social_force import RADIUS_M
+from jepa_ros.sim.social_force import RADIUS_M, Movers
 from jepa_ros.sim.worlds import PLACES, make_layout
 
 RESOURCES = Path(__file__).parent / "resources"
@@ -233,6 +233,12 @@ def test_recorded_people_walk_again(tmp_path):
     simulation.step(5.0)
     assert {agent.id for agent in simulation.agents() if agent.kind == "person"} == {8, 9}
     assert len(simulation.crowd.serials) == 2
+    beside = Movers(np.array([[-2.0, 0.5]]), np.zeros((1, 2)), np.array([0.4]))  # 9 begins at (-2, -2)
+    simulation = Simulation("square", 1, tracks=file)
+    simulation.crowd.step(8.0, beside)
+    assert set(simulation.crowd.serials[simulation.crowd.present]) == {8}, "nobody steps out of thin air beside a robot"
+    simulation.crowd.step(1.0)
+    assert set(simulation.crowd.serials[simulation.crowd.present]) == {8}, "nor a little later"
     file.write_text("not a track")
     with pytest.raises(ValueError, match="rows of frame, id, x, y"):
         Simulation("square", 1, tracks=file)

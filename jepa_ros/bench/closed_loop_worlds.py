@@ -58,7 +58,7 @@ def make_world(episode: Episode, tracks: Path | None) -> World:
     if episode.place == "recorded":
         assert tracks is not None
         simulation = Simulation("square", episode.seed, tracks=tracks / RECORDED[episode.density])
-        simulation.crowd.time_s = float(np.random.default_rng(episode.seed).uniform(10.0, 150.0))
+        simulation.crowd.step(float(np.random.default_rng(episode.seed).uniform(10.0, 150.0)))
     else:
         people = make_layout(episode.place, episode.seed).n_people
         simulation = Simulation(episode.place, episode.seed, max(1, round(DENSITIES[episode.density] * people)))

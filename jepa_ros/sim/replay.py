@@ -1,4 +1,7 @@
-"""Recorded people walk again: tracks from a file take the place of the simulated crowd. They see nobody and give way to nobody."""
+"""Recorded people walk again: tracks from a file take the place of the simulated crowd. They see nobody and give way to nobody.
+
+A recording begins and ends where the camera's picture did, in the middle of the street.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from jepa_ros.types import FloatArray
 
 FRAMES_PER_S = 25.0
 AWAY_M = 1.0e4  # where the bodies of absent people wait
+COMES_M = 4.0  # nobody steps out of thin air so near to a robot: whose track begins there is left out
 
 
 class RecordedCrowd:
@@ -30,20 +34,27 @@ class RecordedCrowd:
         self.heights_m = np.clip(rng.normal(1.72, 0.09, count), 1.5, 1.92)
         self.serials = np.full(count, -1)
         self.present = np.zeros(count, dtype=bool)
-        self._place()
+        self._came = np.zeros(len(self._tracks), dtype=bool)  # in the order of the tracks
+        self._left_out = self._came.copy()
+        self._place(Movers.none())
 
     def step(self, dt_s: float, movers: Movers | None = None) -> None:
-        """Advance by dt_s; `movers` are ignored, as the recorded people never saw them."""
+        """Advance by dt_s; of `movers` it only counts who comes: the recorded people never saw them."""
         self.time_s += dt_s
-        self._place()
+        self._place(movers or Movers.none())
         speed = np.linalg.norm(self.velocities_mps, axis=1)
         self.gait_rad = self.gait_rad + np.pi * speed / step_length_m(speed) * dt_s
 
-    def _place(self) -> None:
+    def _place(self, movers: Movers) -> None:
         self.present[:] = False
         self.velocities_mps = np.zeros_like(self.velocities_mps)
-        for person, (times, points) in self._tracks.items():
+        for number, (person, (times, points)) in enumerate(self._tracks.items()):
             if not times[0] <= self.time_s <= times[-1]:
+                continue
+            if not self._came[number]:
+                self._came[number] = True
+                self._left_out[number] = bool((np.linalg.norm(movers.positions_m - points[0], axis=1) < COMES_M).any())
+            if self._left_out[number]:
                 continue
             body = self._bodies[person]
             segment = min(int(np.searchsorted(times, self.time_s, side="right")), len(times) - 1)
