@@ -46,6 +46,12 @@ def clear_discs(volume_TYX: NDArray[np.float32], grid: GridSpec, centres_m: Floa
     return np.where(under_YX, np.float32(0.0), volume_TYX)
 
 
+def split(volume_TYX: NDArray[np.float32], grid: GridSpec) -> tuple[NDArray[np.float32], GridSpec]:
+    """The same probabilities on cells of half the size."""
+    finer = volume_TYX.repeat(2, axis=1).repeat(2, axis=2)
+    return finer, GridSpec(2 * grid.rows, 2 * grid.columns, 0.5 * grid.resolution_m, grid.origin_m)
+
+
 def inflate(volume_TYX: NDArray[np.float32], resolution_m: float, radius_m: float) -> NDArray[np.float32]:
     """The largest probability among the cells that a disc at each cell's centre touches (centre within radius + half a cell)."""
     reach = (radius_m + 0.5 * resolution_m) / resolution_m

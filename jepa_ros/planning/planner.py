@@ -18,6 +18,7 @@ from jepa_ros.planning.guide import StandingMemory
 from jepa_ros.planning.kinematics import DYNAMICS, BoundedDynamics, Limits
 from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal, Surprise, risk
 from jepa_ros.planning.rehearsal import Rehearsal
+from jepa_ros.planning.safe_part import from_start, safe_part
 from jepa_ros.planning.solver import SOLVERS, SolverConfig
 from jepa_ros.planning.surroundings import Surroundings
 from jepa_ros.planning.verify import Verifier
@@ -26,7 +27,6 @@ from jepa_ros.types import NANOSECONDS, FloatArray, Plan, PlanStatus, SceneState
 
 MIN_DEADLINE_S = 0.001
 STOPPED_MPS = 0.05
-PARTS_KEPT = (1.0, 0.7, 0.45, 0.25, 0.12)  # shares of a solution that are verified, each with a stop after it; the longest safe one is it
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class PlannerConfig:
     goal_tolerance_m: float = param(0.5, "How near counts as reached, m", at_least=0.05, at_most=10.0)
     occupied_from: float = param(0.5, "Occupancy probability from which a cell is an obstacle", at_least=0.01, at_most=1.0)
     max_collision_probability: float = param(0.25, "Highest collision probability of a plan that counts as safe", at_least=0.0, at_most=1.0)
+    max_imminent_contact: float = param(
+        0.05, "Highest probability of touching somebody before the robot stands, if it begins to stop one step from now", at_least=0.0,
+        at_most=1.0,
+    )  # fmt: skip
     rehearsed: int = param(
         0, "Of the best motions found, how many the world model is asked about again, each by itself, where it can; 0 = none", at_least=0,
         at_most=256,
@@ -192,38 +196,28 @@ class Planner:
         """Verify the solution; if it is not safe, the longest part of it that is, with a stop after it; else brake."""
         if task.left_s() <= self._verify_s:
             return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before a plan was verified")
-        keep_steps = [round(self.config.steps * share) for share in PARTS_KEPT]
-        parts_SLU = torch.stack([_stop_after(solution.commands_LU, steps) for steps in keep_steps])
-        parts = dynamics.rollout(task.init_X, parts_SLU)
-        probability_S, touching_S = self._verified(task, verifier, parts)
-        most = self.config.max_collision_probability
-        whole, touching = float(probability_S[0]), float(touching_S[0])
-        why = f"the best motion found has collision probability {whole:.2f} ({touching:.2f} with people), more than {most:.2f}"
-        for index, steps in enumerate(keep_steps):
-            if probability_S[index] > most:
-                continue
-            part = Rollout(parts.states_SLX[index : index + 1], parts.commands_SLU[index : index + 1], parts.dt_s)
-            chosen = Solution(part.commands_SLU[0], part, solution.cost, solution.iterations, solution.timed_out)
-            self._last = (task.scene.ego.stamp_ns / NANOSECONDS, chosen.commands_LU)
-            message = f"stops from {steps * self.config.dt_s:.1f} s on: {why}" if index else _described(task, part.states_SLX[0])
-            return self._answer(task, PlanStatus.OK, message, chosen, float(probability_S[index]))
-        return self._brake(task, dynamics, verifier, why)
+        started_s = time.perf_counter()
+        config = self.config
+        part = safe_part(
+            solution.commands_LU, task.init_X, dynamics, verifier, config.max_collision_probability, config.max_imminent_contact
+        )
+        self._verify_s = max(time.perf_counter() - started_s, 0.9 * self._verify_s)
+        if isinstance(part, str):
+            return self._brake(task, dynamics, verifier, part)
+        chosen = Solution(part.rollout.commands_SLU[0], part.rollout, solution.cost, solution.iterations, solution.timed_out)
+        self._last = (task.scene.ego.stamp_ns / NANOSECONDS, chosen.commands_LU)
+        message = part.why or _described(task, part.rollout.states_SLX[0])
+        return self._answer(task, PlanStatus.OK, message, chosen, part.probability)
 
     def _brake(self, task: _Task, dynamics: BoundedDynamics, verifier: Verifier, why: str) -> Plan:
         """The way out that is always there: the shortest stop, straight ahead, with its probability stated."""
         self._last = None
         rollout = dynamics.rollout(task.init_X, torch.zeros(1, self.config.steps, len(dynamics.low_U)))
-        probability = float(self._verified(task, verifier, rollout)[0])
+        probability = float(verifier.collision_probability(from_start(task.init_X, rollout), rollout.dt_s)[0])
         judged = "safe" if probability <= self.config.max_collision_probability else "not safe either"
         message = f"{why}; braking is {judged} (collision probability {probability:.2f})"
         solution = Solution(rollout.commands_SLU[0], rollout, math.nan, 0, False)
         return self._answer(task, PlanStatus.NO_SAFE_PATH, message, solution, probability, fallback=True)
-
-    def _verified(self, task: _Task, verifier: Verifier, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        started_s = time.perf_counter()
-        result = verifier.collision_probability(_from_start(task, rollout), rollout.dt_s)
-        self._verify_s = max(time.perf_counter() - started_s, 0.9 * self._verify_s)
-        return result
 
     def _last_plan_from_now(self, task: _Task) -> Tensor | None:
         """The rest of the last plan, its end repeated."""
@@ -238,7 +232,7 @@ class Planner:
     def _answer(
         self, task: _Task, status: PlanStatus, message: str, solution: Solution, probability: float, fallback: bool = False
     ) -> Plan:
-        path = _from_start(task, solution.rollout)[0, :, :3].double().numpy()
+        path = from_start(task.init_X, solution.rollout)[0, :, :3].double().numpy()
         return Plan(
             status,
             message,
@@ -266,18 +260,6 @@ def _moved(poses: FloatArray, target_from_source: FloatArray) -> FloatArray:
     yaw = poses[..., 2] + math.atan2(rotation[1, 0], rotation[0, 0])
     wrapped = np.arctan2(np.sin(yaw), np.cos(yaw))
     return np.concatenate((poses[..., :2] @ rotation.T + shift, wrapped[..., None]), axis=-1)
-
-
-def _from_start(task: _Task, rollout: Rollout) -> Tensor:
-    """(S, L + 1, 4) states with the start as the first."""
-    start_S1X = task.init_X[:4].expand(rollout.states_SLX.shape[0], 1, 4)
-    return torch.cat((start_S1X, rollout.states_SLX), dim=1)
-
-
-def _stop_after(commands_LU: Tensor, steps: int) -> Tensor:
-    stopped_LU = commands_LU.clone()
-    stopped_LU[steps:] = 0.0
-    return stopped_LU
 
 
 def _described(task: _Task, states_LX: Tensor) -> str:

@@ -17,6 +17,7 @@ from jepa_ros.planning.grids import (
     forgive_start,
     inflate,
     inside,
+    split,
 )
 from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.objective import Composable, CostWeights, detour_cost, occupancy_cost, people_cost
@@ -54,6 +55,8 @@ class Surroundings:
         taken_m = np.concatenate((start_m[None], people_m))
         local_TYX = clear_discs(local_TYX, self.grid, taken_m, np.append(robot_radius_m, radii_m + 0.5 * occupancy.resolution_m))
         local_TYX = self._without_people_to_come(local_TYX)
+        # Where a robot touches something does not end at the borders of coarse cells: on them, many a door would be too narrow.
+        local_TYX, self.grid = split(local_TYX, self.grid)
         inflated_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
         self.inflated_TYX = forgive_start(inflated_TYX, self.grid, start_m, grace_m)
         # What stays counts; what passes through fades in the mean.

@@ -58,6 +58,11 @@ class Verifier:
         touched_S = contact_probability(self._future.at(times_F), fine_SFX.masked_fill(stands_SF[..., None], AWAY_M), self._robot_radius_m)
         return 1.0 - (1.0 - occupied_S) * (1.0 - touched_S), touched_S
 
+    def contact_now(self, start_X: Tensor) -> float:
+        """Probability that the robot touches somebody where it is: nothing that it does can undo that."""
+        now = self._future.at(torch.tensor([self._start_s], dtype=torch.float32))
+        return float(contact_probability(now, start_X[None, None, :2], self._robot_radius_m))
+
 
 def refine(states_SLX: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
     """The same paths on a time grid of at most FINE_DT_S: (S, F, 2) positions and (F,) seconds from the first state."""
