@@ -244,6 +244,21 @@ def test_recorded_people_walk_again(tmp_path):
         Simulation("square", 1, tracks=file)
 
 
+def test_what_a_robot_runs_into_can_be_seen():
+    """People keep out of the gaps between houses; a robot is not stopped there by nothing."""
+    layout = make_layout("crossing", 50_013)
+    gap_m, house_m = np.array([-7.571, 19.2]), np.array([-7.571, 22.4])  # the first lies in front of no house
+
+    def distance(segments_m, point_m):
+        start, way = segments_m[:, 0], segments_m[:, 1] - segments_m[:, 0]
+        share = ((point_m - start) * way).sum(axis=1) / np.maximum((way**2).sum(axis=1), 1e-9)
+        return np.linalg.norm(point_m - start - np.clip(share, 0, 1)[:, None] * way, axis=1).min()
+
+    assert distance(layout.obstacles.segments_m, gap_m) < 0.01
+    assert distance(layout.standing.segments_m, gap_m) > 1.0
+    assert distance(layout.standing.segments_m, house_m) < 0.01
+
+
 def test_people_cross_with_the_signal():
     simulation = Simulation("crossing", 20_016)
     crowd, walk = simulation.crowd, simulation.layout.walk

@@ -73,7 +73,7 @@ def make_world(episode: Episode, tracks: Path | None) -> World:
 
 def standing(simulation: Simulation, centre_m: FloatArray, grid: GridSpec) -> np.ndarray:
     """(Y, X) float32, 1 where a wall, a pillar or a parked car stands; the grid's origin is relative to `centre_m`."""
-    obstacles = simulation.layout.obstacles
+    obstacles = simulation.layout.standing
     points = [obstacles.segments_m[:, 0]]
     for start, end in obstacles.segments_m:
         share = np.linspace(0.0, 1.0, max(2, int(np.linalg.norm(end - start) / (0.4 * grid.resolution_m)) + 1))[:, None]

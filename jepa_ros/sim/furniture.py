@@ -40,14 +40,16 @@ class Builder:
         self.parked: list[tuple[float, float, float]] = []
         self.raised: list[tuple[float, float, float, float, float]] = []
         self._segments: list[FloatArray] = []
+        self._lines: list[int] = []
         self._discs: list[tuple[float, float, float]] = []
 
     def obstacles(self) -> Obstacles:
-        segments = np.concatenate(self._segments) if self._segments else np.zeros((0, 2, 2))
-        return Obstacles(segments, np.array(self._discs, dtype=float).reshape(-1, 3))
+        segments = np.concatenate([np.zeros((0, 2, 2)), *self._segments])
+        return Obstacles(segments, np.array(self._discs, dtype=float).reshape(-1, 3), tuple(self._lines))
 
     def wall(self, a: Place, b: Place) -> None:
         """Something people cannot walk through, without a solid of its own."""
+        self._lines.append(sum(map(len, self._segments)))
         self._segments.append(np.array([[tuple(a), tuple(b)]], dtype=float))
 
     def footprint(self, at: Place, half: Place, yaw: float = 0.0) -> None:

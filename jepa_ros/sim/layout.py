@@ -28,6 +28,9 @@ REFLECTIVITY = {
     "plate": 0.95,
 }
 MATERIALS = tuple(REFLECTIVITY)
+BREAST_M = 1.0
+PIECE_M = 0.25
+BEHIND_M = 0.6  # doors lie so far behind the line of their wall
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Obstacles:
 
     segments_m: FloatArray  # (S, 2, 2) wall pieces, end points
     discs_m: FloatArray  # (C, 3) x, y, radius
+    lines: tuple[int, ...] = ()  # segments that people do not cross, whether anything stands there or not
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,13 @@ class Layout:
     indoor: bool = False
     start_time_s: float = 0.0  # where in their cycle the signals are at the first moment
 
+    @cached_property
+    def standing(self) -> Obstacles:
+        """Of the obstacles those that a robot can see and run into: people keep out of the gaps between houses, where nothing stands."""
+        segments, lines = self.obstacles.segments_m, list(self.obstacles.lines)
+        backed = _backed(segments[lines], self.solids)
+        return Obstacles(np.concatenate([backed, np.delete(segments, lines, axis=0)]), self.obstacles.discs_m)
+
     def ground_height_m(self, points_m: FloatArray) -> FloatArray:
         """(P,) height of the walking surface under (P, 2) points."""
         height = np.zeros(len(points_m))
@@ -151,6 +162,25 @@ class Layout:
             inside = (points_m[:, 0] >= x0) & (points_m[:, 0] <= x1) & (points_m[:, 1] >= y0) & (points_m[:, 1] <= y1)
             height[inside] = level
         return height
+
+
+def _backed(segments_m: FloatArray, solids: tuple[Solid, ...]) -> FloatArray:
+    """(S, 2, 2) those pieces of the segments that have a box of breast height on or close behind them."""
+    boxes = [solid for solid in solids if solid.shape == "box" and abs(solid.position_m[2] - BREAST_M) < solid.half_size_m[2]]
+    centre, half = (
+        np.array([part[:2] for part in parts]).reshape(-1, 2) for parts in ([b.position_m for b in boxes], [b.half_size_m for b in boxes])
+    )
+    c, s = np.cos([box.yaw_rad for box in boxes]), np.sin([box.yaw_rad for box in boxes])
+    kept = []
+    for start, end in segments_m:
+        ends = np.linspace(start, end, max(1, round(float(np.linalg.norm(end - start)) / PIECE_M)) + 1)
+        offset = 0.5 * (ends[1:] + ends[:-1])[:, None] - centre
+        across = np.abs(c * offset[..., 0] + s * offset[..., 1]) <= half[:, 0] + BEHIND_M
+        along = np.abs(c * offset[..., 1] - s * offset[..., 0]) <= half[:, 1] + BEHIND_M
+        backed = (across & along).any(axis=1)
+        changes = np.flatnonzero(np.diff(np.concatenate([[False], backed, [False]])))
+        kept += [(ends[first], ends[last]) for first, last in changes.reshape(-1, 2)]
+    return np.array(kept).reshape(-1, 2, 2)
 
 
 def polyline(corners_m: FloatArray, turn_radius_m: float = 0.0, spacing_m: float = 0.4) -> Path2D:

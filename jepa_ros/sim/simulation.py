@@ -176,13 +176,15 @@ class Simulation:
         self.ego.pose = np.array([*(before[:2] + moved), yaw])
         self.blocked_by = self._touched()
         if self.blocked_by:
-            self.ego.pose, self.ego.speed_mps = before, 0.0
+            self.ego.pose, self.ego.speed_mps = np.array([*before[:2], yaw]), 0.0
+            if self._touched():  # nor can it turn
+                self.ego.pose = before
 
     def _touched(self) -> str | None:
         """What kind of thing the ego would overlap: the one that it overlaps most."""
         radius = self.ego.measures.disc_radius_m
         discs = self.ego.discs()
-        walls = self.layout.obstacles
+        walls = self.layout.standing
         start, way = walls.segments_m[:, 0], walls.segments_m[:, 1] - walls.segments_m[:, 0]
         share = np.einsum("dsk,sk->ds", discs[:, None] - start, way) / np.maximum(np.einsum("sk,sk->s", way, way), 1e-9)
         nearest = start + np.clip(share, 0, 1)[..., None] * way
