@@ -17,6 +17,8 @@ from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 WARM_UP = 10  # errors seen before a value is given
 MEMORY = 300  # errors remembered
 WORST_SHARE = 0.005  # of all tokens: a person who steps out covers a few tokens of thousands, and drowns in their mean
+SCENE_EVERY = 0.5  # model steps between two judgements of the scene: what happens is told 0.2 s later at most, for half the work at 10 Hz
+EARLY = 0.125  # model steps by which an observation may come too early
 MAD_TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 LEAST_SIGMA = 0.05  # 5 % more than usual is never a surprise
 LEAST_SIGMA_CRITIC = 0.4  # the same of a critic's nats: where robot and street have long stood still, the first who walks is no alarm
@@ -47,21 +49,24 @@ class ErrorHistory:
         self._logs.append(math.log(error + 1e-12))
 
 
-@dataclass(frozen=True)
-class _Foretold:
-    """What was predicted for `stamp_ns`, seen from an anchor frame of the past."""
+@dataclass
+class _Moment:
+    """An observation of the past and what was predicted of the next step, both in its own anchor frame."""
 
     stamp_ns: int
     odom_from_anchor: FloatArray
+    latent_ND: Tensor
     predicted_ND: Tensor
-    likely: Tensor | None  # what the critic made of it
+    by_lidar: bool
+    likely: Tensor | None = None  # what the critic makes of it, once it is asked for
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of one observation. The error is what the history learns from it."""
+    """Of one observation. The error is what the history learns from it: None where the scene was not judged anew."""
 
     surprise: float  # 0-1; NaN where nothing was foretold, or too little was seen yet to say what is usual
+    scene: float  # the part of it that says how far the scene is from what was foretold
     error: float | None
     by_critic: bool
 
@@ -71,7 +76,8 @@ class SurpriseWatch:
 
     Two things surprise: a scene that is not as foretold, against the history of how well scenes were foretold, and a sensor that repeats
     itself, stands still while the robot moves, or runs backwards (`replay`). The larger of the two counts. How strange a scene is says the
-    critic where there is one; else the error of the worst places does.
+    critic where there is one; else the error of the worst places does. Sensors are looked at in each observation; the scene half a model
+    step apart, and in between what was last said of it holds.
     """
 
     def __init__(self, model: WorldModel, critic: Critic | None) -> None:
@@ -82,45 +88,58 @@ class SurpriseWatch:
 
     def reset(self) -> None:
         """Forget the history, as after a jump in time."""
-        self._due: deque[_Foretold] = deque()
+        self._moments: deque[_Moment] = deque()
         self._histories = {True: ErrorHistory(LEAST_SIGMA_CRITIC), False: ErrorHistory(LEAST_SIGMA)}  # by the critic or not
+        self._judged_ns: int | None = None
+        self._scene = math.nan
         self._replay.reset()
         if self._critic is not None:
             self._critic.reset()
 
     def judge(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded) -> Judgement:
         """Judge an observation that is newer than all that were taken; nothing is remembered."""
-        foretold = self._foretold(stamp_ns)
-        if foretold is None:
-            return Judgement(math.nan, None, False)
-        new_from_old = np.linalg.inv(odom_from_anchor) @ foretold.odom_from_anchor
-        by_critic = False
-        if self._critic is not None and foretold.likely is not None and "lidar" in encoded.sensors:
-            by_critic = True
-            error = self._critic.strangeness(foretold.likely, new_from_old, encoded.latent_ND)
-        else:
-            error = worst_error(encoded.latent_ND, self._model.align(foretold.predicted_ND[None], new_from_old[None])[0])
-        surprise = self._histories[by_critic].judge(error)
-        if not math.isnan(surprise):
-            surprise = max(surprise, self._replay.judge(stamp_ns, odom_from_anchor, encoded.sensors))
-        return Judgement(surprise, error, by_critic)
+        scene, error, by_critic = self._scene, None, False
+        if self._is_due(stamp_ns):
+            scene, error, by_critic = self._judge_scene(stamp_ns, odom_from_anchor, encoded)
+        sensors = math.nan if math.isnan(scene) else self._replay.judge(stamp_ns, odom_from_anchor, encoded.sensors)
+        return Judgement(max(scene, sensors), scene, error, by_critic)
 
     def take(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded, judgement: Judgement, predicted_ND: Tensor) -> None:
         """Remember an observation, its judgement, and what is predicted one model step ahead of it, in its own anchor frame."""
-        if judgement.error is not None:
-            self._histories[judgement.by_critic].add(judgement.error)
         self._replay.take(stamp_ns, odom_from_anchor, encoded.sensors)
-        likely = None
-        if self._critic is not None and "lidar" in encoded.sensors:
-            likely = self._critic.expect(stamp_ns, odom_from_anchor, encoded.latent_ND, predicted_ND)
-        while self._due and self._due[0].stamp_ns <= stamp_ns + self._step_ns // 8:
-            self._due.popleft()
-        self._due.append(_Foretold(stamp_ns + self._step_ns, odom_from_anchor, predicted_ND, likely))
+        if self._is_due(stamp_ns):
+            self._scene = judgement.scene
+            if judgement.error is not None:
+                self._judged_ns = stamp_ns
+                self._histories[judgement.by_critic].add(judgement.error)
+        while self._moments and self._moments[0].stamp_ns < stamp_ns - 2 * self._step_ns:
+            self._moments.popleft()
+        self._moments.append(_Moment(stamp_ns, odom_from_anchor, encoded.latent_ND, predicted_ND, "lidar" in encoded.sensors))
 
-    def _foretold(self, stamp_ns: int) -> _Foretold | None:
-        """The newest prediction that has come due, unless that was long ago."""
-        due = [foretold for foretold in self._due if foretold.stamp_ns <= stamp_ns + self._step_ns // 8]
-        return due[-1] if due and stamp_ns - due[-1].stamp_ns <= self._step_ns // 4 else None
+    def _is_due(self, stamp_ns: int) -> bool:
+        """Whether the scene is to be judged anew; an observation may come a little early."""
+        return self._judged_ns is None or stamp_ns - self._judged_ns >= (SCENE_EVERY - EARLY) * self._step_ns
+
+    def _judge_scene(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded) -> tuple[float, float | None, bool]:
+        """(surprise, error, whether the critic judged)."""
+        moment = self._one_step_before(stamp_ns)
+        if moment is None:
+            return math.nan, None, False
+        new_from_old = np.linalg.inv(odom_from_anchor) @ moment.odom_from_anchor
+        by_critic = self._critic is not None and moment.by_lidar and "lidar" in encoded.sensors
+        if self._critic is not None and by_critic:
+            if moment.likely is None:
+                moment.likely = self._critic.expect(moment.stamp_ns, moment.odom_from_anchor, moment.latent_ND, moment.predicted_ND)
+            error = self._critic.strangeness(moment.likely, new_from_old, encoded.latent_ND)
+        else:
+            error = worst_error(encoded.latent_ND, self._model.align(moment.predicted_ND[None], new_from_old[None])[0])
+        return self._histories[by_critic].judge(error), error, by_critic
+
+    def _one_step_before(self, stamp_ns: int) -> _Moment | None:
+        """The newest moment whose prediction has come due, unless that was long ago."""
+        due_ns = stamp_ns - (1 - EARLY) * self._step_ns
+        due = [moment for moment in self._moments if moment.stamp_ns <= due_ns]
+        return due[-1] if due and stamp_ns - due[-1].stamp_ns <= 1.25 * self._step_ns else None
 
 
 def encode(model: WorldModel, observation: Observation) -> Encoded:
