@@ -19,6 +19,7 @@ from jepa_ros.msg import PlanningStatus
 from jepa_ros.planning import Planner, PlannerConfig
 from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
 from jepa_ros.planning.people import people_future
+from jepa_ros.planning.rehearsal import Rehearsal
 from jepa_ros.protocols import ActionPlan, ActionPlanner, WorldModel
 from jepa_ros.ros import conversions, readers
 from jepa_ros.ros.controller import ControllerConfig, Planned
@@ -129,16 +130,22 @@ class PlannerServices:
             goal_odom = self._reader.goal(goal, scene, frames)
             # A goal in the robot's own frame stays where it was when it came; one on a map follows the map's transform.
             self._own_goal = (goal, goal_odom) if goal.header.frame_id.lstrip("/") == frames.base else None
-        plan = self._planner.plan(scene, goal_odom, max(left_s - (time.perf_counter() - started_s), 0.001))
+        rehearsal = self._rehearsal(max_age_s)
+        left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
+        plan = self._planner.plan(scene, goal_odom, left_s, rehearsal=rehearsal)
         if len(plan.path):
             self._publish_path(conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed))
         return Planned(plan, goal_odom, scene)
+
+    def _rehearsal(self, max_age_s: float) -> Rehearsal | None:
+        """What the second look needs, where it is asked for."""
+        return self._reader.rehearsal(self._model, max_age_s) if self._config().planner.rehearsed else None
 
     def _plan_path(self, request: PlanPath.Request, left_s: float) -> PlanPath.Response:
         started_s, config = time.perf_counter(), self._config()
         scene, frames = self._reader.scene(config.inputs.max_age_s)
         goal = self._reader.goal(request.goal, scene, frames)
-        rehearsal = self._reader.rehearsal(self._model, config.inputs.max_age_s) if config.planner.rehearsed else None
+        rehearsal = self._rehearsal(config.inputs.max_age_s)
         left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
         plan = self._planner.plan(scene, goal, left_s, request.max_speed or None, request.goal_tolerance or None, rehearsal)
         path = conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed)
