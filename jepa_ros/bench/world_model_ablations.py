@@ -77,14 +77,14 @@ VARIANTS = (
 )
 
 
-def train(variant: Variant, data: Path, out: Path, steps: int) -> tuple[SceneJepa, float]:
+def train(variant: Variant, data: Path, out: Path, steps: int, seed: int) -> tuple[SceneJepa, float]:
     """The trained model, and the processor seconds that it took."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = variant.make()
     settings: dict[str, Any] = {"batch": 2, "warmup": 20, "learning_rate": 1.5e-3, "checkpoint_every": steps, "model": model.config}
     objective = ObjectiveConfig(**variant.objective)
     config = TrainingConfig(
-        str(data), str(out), steps, **{**settings, **variant.training}, objective=objective, bf16=True, workers=0, device="cpu"
+        str(data), str(out), steps, **{**settings, **variant.training}, objective=objective, bf16=True, workers=0, device="cpu", seed=seed
     )
     start_s = time.process_time()
     trained = pretrain(config, model=model).eval().requires_grad_(False)
@@ -115,10 +115,11 @@ def _occupancy(seen: Foresight, method: str) -> dict[str, Any]:
 def run(variant: Variant, data: Path, judged_on: list[Shard], out: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Train and judge, or read what an earlier call found."""
     folder = out / variant.name.replace(" ", "_").replace(",", "").replace(":", "")
-    done = folder / f"result_{args.steps}_{args.every}.json"
+    run_name = f"{args.steps}_steps" + (f"_seed_{args.seed}" if args.seed else "")
+    done = folder / f"result_{run_name}_{args.every}.json"
     if done.is_file():
         return dict(json.loads(done.read_text()))
-    model, cpu_s = train(variant, data, folder / f"{args.steps}_steps", args.steps)
+    model, cpu_s = train(variant, data, folder / run_name, args.steps, args.seed)
     if variant.rolled_out:
         model = RolledOut.model(model, SceneJepaConfig().horizon)
     found = {sensors: judge(model, judged_on, sensors, args.every) for sensors in variant.judged}
@@ -166,6 +167,9 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=16, help="simulated worlds to learn from (default: %(default)s)")
     parser.add_argument("--judged", type=int, default=8, help="held-out worlds to be judged on (default: %(default)s)")
     parser.add_argument("--every", type=int, default=16, help="judge every n-th window (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of weights and order; another one shows what chance does (default: %(default)s)"
+    )
     args = parser.parse_args()
     data, held_out = args.out / f"train{args.worlds}", args.out / f"held_out{args.judged}"
     bags = training_bags(args.out / "bags", args.worlds)
@@ -175,7 +179,9 @@ def main() -> None:
     prepare(simulated_bags(args.out / "bags", args.judged), held_out)
     results = [run(variant, data, open_shards(held_out), args.out, args) for variant in VARIANTS]
     windows = results[0]["judged"]["both"]["windows"]
-    print(f"{args.steps} steps of 2 windows from {args.worlds} worlds, judged on {windows} windows of {args.judged} held-out worlds.\n")
+    print(
+        f"Seed {args.seed}, {args.steps} steps of 2 windows from {args.worlds} worlds, judged on {windows} windows of {args.judged} held-out worlds.\n"
+    )
     print(markdown(results))
     print(json.dumps({"bench": "world_model_ablations", "results": results}))
 
