@@ -179,9 +179,8 @@ def main() -> None:
     prepare(simulated_bags(args.out / "bags", args.judged), held_out)
     results = [run(variant, data, open_shards(held_out), args.out, args) for variant in VARIANTS]
     windows = results[0]["judged"]["both"]["windows"]
-    print(
-        f"Seed {args.seed}, {args.steps} steps of 2 windows from {args.worlds} worlds, judged on {windows} windows of {args.judged} held-out worlds.\n"
-    )
+    trained = f"Seed {args.seed}, {args.steps} steps of 2 windows from {args.worlds} worlds"
+    print(f"{trained}, judged on {windows} windows of {args.judged} held-out worlds.\n")
     print(markdown(results))
     print(json.dumps({"bench": "world_model_ablations", "results": results}))
 
