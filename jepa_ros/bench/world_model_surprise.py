@@ -24,7 +24,7 @@ from jepa_ros.types import FloatArray, Observation
 
 STEPS = 50  # of each world
 EVENT_EVERY = 3
-IN_SIGHT = 20  # returns on a body
+IN_SIGHT = 20  # returns on a body, beyond those that came from its place without it: who is put into a wall has not appeared
 NEAR_M = (3.0, 12.0)  # where somebody appears
 TELEPORT_M = (3.0, 6.0)
 TRIES = 8
@@ -131,18 +131,19 @@ def _events(
     if len(seen):
         person = int(rng.choice(seen))
         places = (crowd.positions_m[person] + _offset(rng, TELEPORT_M) for _ in range(TRIES))
-        yield from (("object teleported", event) for event in _placed(recorder, person, places, stamp))
+        yield from (("object teleported", event) for event in _placed(recorder, person, places, observation))
     if len(hidden):
         places = (ego + _offset(rng, NEAR_M) for _ in range(TRIES))
-        yield from (("person appearing", event) for event in _placed(recorder, int(hidden[0]), places, stamp))
+        yield from (("person appearing", event) for event in _placed(recorder, int(hidden[0]), places, observation))
 
 
-def _placed(recorder: Recorder, person: int, places: Iterable[FloatArray], stamp: int) -> Iterator[Observation]:
-    """The first of the places where the person is in sight, measured anew; nothing where there is none."""
+def _placed(recorder: Recorder, person: int, places: Iterable[FloatArray], without: Observation) -> Iterator[Observation]:
+    """The first of the places where the person is in sight, measured anew; nothing where there is none. without: as it was before."""
     for place in places:
         with recorder.simulation.person_at(person, place):
-            event = observe(recorder, recorder.frame(), stamp)
-            if _returns(recorder, event, place[None])[0] >= IN_SIGHT:
+            event = observe(recorder, recorder.frame(), without.stamp_ns)
+            more = _returns(recorder, event, place[None]) - _returns(recorder, without, place[None])
+            if more[0] >= IN_SIGHT:
                 yield event
                 return
 
