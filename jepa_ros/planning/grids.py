@@ -48,8 +48,12 @@ def clear_discs(volume_TYX: NDArray[np.float32], grid: GridSpec, centres_m: Floa
 
 def split(volume_TYX: NDArray[np.float32], grid: GridSpec) -> tuple[NDArray[np.float32], GridSpec]:
     """The same probabilities on cells of half the size."""
-    finer = volume_TYX.repeat(2, axis=1).repeat(2, axis=2)
-    return finer, GridSpec(2 * grid.rows, 2 * grid.columns, 0.5 * grid.resolution_m, grid.origin_m)
+    return volume_TYX.repeat(2, axis=1).repeat(2, axis=2), halved(grid)
+
+
+def halved(grid: GridSpec) -> GridSpec:
+    """The same area in cells of half the size."""
+    return GridSpec(2 * grid.rows, 2 * grid.columns, 0.5 * grid.resolution_m, grid.origin_m)
 
 
 def inflate(volume_TYX: NDArray[np.float32], resolution_m: float, radius_m: float) -> NDArray[np.float32]:

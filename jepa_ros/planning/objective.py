@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_ros.config import param, validate
-from jepa_ros.planning.grids import cell_centres
+from jepa_ros.planning.grids import cell_centres, halved
 from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.people import PeopleFuture, expected_contacts
 from jepa_ros.protocols import Objective, Rollout, WorldModel
@@ -101,6 +101,11 @@ class GridCost(Composable):
         where_LS2 = ((positions_LS2 - middle) / span)[:, None]
         read = F.grid_sample(self.volume_LYX[:, None], where_LS2, mode="bilinear", padding_mode="border", align_corners=False)
         return read[:, 0, 0]
+
+    def split(self) -> GridCost:
+        """The same cost, as it is read, on cells of half the size."""
+        finer_LYX = F.interpolate(self.volume_LYX[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)[:, 0]
+        return GridCost(finer_LYX, halved(self.grid))
 
 
 class PoseGoal(Composable):

@@ -56,6 +56,7 @@ class Surroundings:
         local_TYX = clear_discs(local_TYX, self.grid, taken_m, np.append(robot_radius_m, radii_m + 0.5 * occupancy.resolution_m))
         local_TYX = self._without_people_to_come(local_TYX)
         # Where a robot touches something does not end at the borders of coarse cells: on them, many a door would be too narrow.
+        self.people_grid = self.grid  # people are blurred by their covariances anyway
         local_TYX, self.grid = split(local_TYX, self.grid)
         inflated_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
         self.inflated_TYX = forgive_start(inflated_TYX, self.grid, start_m, grace_m)
@@ -109,4 +110,4 @@ class Surroundings:
         if len(self.people.radii_P) == 0:
             return total
         future = self.people.at(torch.as_tensor(times_L, dtype=torch.float32))
-        return total + people_cost(future, self.grid, dt_s, self.robot_radius_m, personal_space_m, weights)
+        return total + people_cost(future, self.people_grid, dt_s, self.robot_radius_m, personal_space_m, weights).split()
