@@ -16,7 +16,7 @@ from jepa_ros.backends.scene_jepa.critic import CriticConfig, CriticNetwork, Sce
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, encode
-from jepa_ros.protocols import SensorSample
+from jepa_ros.protocols import Encoded, SensorSample
 from jepa_ros.training.surprise import Sample, fit
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
@@ -131,6 +131,46 @@ def test_a_frozen_camera_surprises_while_the_lidar_goes_on() -> None:
     assert watch.judge(frozen.stamp_ns, frozen.odom_from_anchor, encode(model, frozen)).surprise > 0.999
     fresh = observation(WARM_UP + 6, rng, np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8))
     assert watch.judge(fresh.stamp_ns, fresh.odom_from_anchor, encode(model, fresh)).surprise < 0.999
+
+
+class _Counting:
+    """A critic whose strangeness is how far the latent lies from the one that it expects to stay."""
+
+    def __init__(self) -> None:
+        self.asked_ns: list[int] = []
+
+    def expect(self, stamp_ns: int, odom_from_anchor: np.ndarray, latent_ND: torch.Tensor, predicted_ND: torch.Tensor) -> torch.Tensor:
+        self.asked_ns.append(stamp_ns)
+        return latent_ND
+
+    def strangeness(self, expected: torch.Tensor, new_from_old: np.ndarray, latent_ND: torch.Tensor) -> float:
+        return float((latent_ND - expected).abs().max())
+
+    def reset(self) -> None:
+        self.asked_ns.clear()
+
+
+@pytest.mark.parametrize(("every_ns", "most"), [(50_000_000, 0.2), (100_000_000, 0.2), (143_000_000, 0.29), (400_000_000, 0.4)])
+def test_the_scene_is_judged_half_a_step_apart_against_one_step_before_at_any_rate(every_ns: int, most: float) -> None:
+    rng, critic = np.random.default_rng(0), _Counting()
+    watch, judged_ns, before = SurpriseWatch(SceneJepa(SMALL).eval(), critic), [], math.nan
+    for frame in range(80):
+        stamp_ns = frame * every_ns
+        event = frame == 79
+        values = torch.from_numpy(rng.normal(0, 1, (4, 4))) + (1000.0 if event else 0.0)
+        encoded = Encoded(values, {"lidar": SensorSample(stamp_ns, torch.from_numpy(rng.random(64)))})
+        judgement = watch.judge(stamp_ns, STILL, encoded)
+        if judgement.error is not None:
+            judged_ns.append(stamp_ns)
+            assert abs(stamp_ns - critic.asked_ns[-1] - STEP_NS) <= STEP_NS // 4
+            assert not event or judgement.surprise > 0.98
+        else:
+            assert judgement.scene == before or math.isnan(judgement.scene)
+        watch.take(stamp_ns, STILL, encoded, judgement, values)
+        before = judgement.scene
+    apart_s = np.diff(judged_ns) / 1e9
+    assert 0.15 <= apart_s.min() <= apart_s.max() <= most + 1e-6
+    assert len(critic.asked_ns) == len(judged_ns)
 
 
 def test_a_critic_of_other_weights_is_not_used_and_that_is_said(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
