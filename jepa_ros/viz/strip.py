@@ -74,9 +74,14 @@ def draw_timings(axes: Axes, state: SceneState) -> None:
             axes.text(left + spent / 2, 0.27, f"{spent:.0f}", ha="center", va="center", color="white", fontsize=8, fontweight="bold")
         left += spent
     axes.text(0, 0.72, f"one step: {total:.0f} ms", fontsize=9, fontweight="bold", color=theme.INK, va="bottom")
-    for k, ((name, spent), colour) in enumerate(zip(shown, colours, strict=False)):
-        spot = k / max(len(shown), 1) * max(total, 1e-3)
-        axes.text(spot, -0.45, f"{name} {spent:.1f}", fontsize=7.5, color=colour, va="center")
+    labels = [
+        axes.text(0, -0.45, f"{name} {spent:.1f}", fontsize=7.5, color=colour, va="center")
+        for (name, spent), colour in zip(shown, colours, strict=False)
+    ]
+    widths = [label.get_window_extent().width / axes.bbox.width * max(total, 1e-3) for label in labels]
+    gap = (max(total, 1e-3) - sum(widths)) / max(len(labels) - 1, 1)
+    for k, label in enumerate(labels):
+        label.set_x(sum(widths[:k]) + k * gap)
 
 
 def summary(state: SceneState, plan: Plan | None) -> tuple[str, str]:
