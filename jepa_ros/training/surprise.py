@@ -7,6 +7,7 @@ event is ever shown to it. To be fitted anew whenever the weights of scene_jepa 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from jepa_ros.backends.bev import warp
 from jepa_ros.backends.scene_jepa.critic import (
     HALF_M,
+    NEAR_YX,
     CriticConfig,
     CriticNetwork,
     SceneCritic,
@@ -36,9 +38,10 @@ from jepa_ros.sensing.bag import open_bag
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 
 BATCH = 6
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 3e-3  # at its highest, after WARM_UP steps; then it falls to 0 along a cosine
+WARM_UP = 100
 VALIDATION = 0.15  # share of the bags, the last ones
-SIMULATED = 24  # worlds that are made where no bag is named
+SIMULATED = 40  # worlds that are made where no bag is named
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", nargs="*", type=Path, help=f"bags with a lidar; default: {SIMULATED} simulated worlds, made for this")
     parser.add_argument("--weights", type=Path, help="scene_jepa weights; default: the shipped ones")
     parser.add_argument("--out", type=Path, help="default: beside the weights, where the critic is looked for")
-    parser.add_argument("--steps", type=int, default=4000, help="optimiser steps (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=1500, help="instants kept, drawn evenly; 0.4 MB each (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=2000, help="instants kept, drawn evenly; 0.4 MB each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
 
 
@@ -140,7 +143,9 @@ def fit(samples: list[Sample], config: CriticConfig, steps: int, rng: np.random.
     torch.manual_seed(int(rng.integers(2**31)))
     network = CriticNetwork(config)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.003 - step / steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / WARM_UP, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1))))
+    )
     for _ in tqdm(range(steps), desc="fit", unit="step", mininterval=5):
         batch = [turned(samples[index], int(rng.integers(4)), bool(rng.integers(2))) for index in rng.integers(len(samples), size=BATCH)]
         loss = _loss(network(_seen(batch)), batch)
@@ -165,7 +170,7 @@ def turned(sample: Sample, quarters: int, mirrored: bool) -> Sample:
 
 @torch.no_grad()
 def likelihood(logits_of: Callable[[Sample], Tensor], samples: list[Sample]) -> float:
-    """Mean nats per cell and height band that the returns cost; logits_of: a sample -> (1, Z, Y, X)."""
+    """Mean nats per cell and height band that the returns cost, cells weighed as in the fit; logits_of: a sample -> (1, Z, Y, X)."""
     return float(np.mean([float(_loss(logits_of(sample), [sample])) for sample in samples]))
 
 
@@ -179,11 +184,11 @@ def _seen(batch: Sequence[Sample]) -> Tensor:
 
 
 def _loss(logits_BZYX: Tensor, batch: Sequence[Sample]) -> Tensor:
-    """Mean over the cells that the new sweep shows and the old map held; logits in the old anchor frames."""
+    """Mean over the cells that the new sweep shows and the old map held, near ones first; logits in the old anchor frames."""
     motion = np.stack([sample.new_from_old for sample in batch])
     warped = warp(torch.cat([logits_BZYX, torch.ones_like(logits_BZYX[:, :1])], dim=1), motion, HALF_M)
     body_BZYX = torch.stack([sample.body_ZYX for sample in batch]).float()
     shown_BYX = torch.stack([sample.visible_YX for sample in batch]) | (body_BZYX.amax(dim=1) > 0)
-    weight = ((warped[:, -1] > 0.99) & shown_BYX)[:, None].float().expand_as(body_BZYX)
+    weight = ((warped[:, -1] > 0.99) & shown_BYX)[:, None] * torch.from_numpy(NEAR_YX)
     loss = F.binary_cross_entropy_with_logits(warped[:, :-1], body_BZYX, reduction="none")
-    return (loss * weight).sum() / weight.sum()
+    return (loss.mean(dim=1, keepdim=True) * weight).sum() / weight.sum()
