@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from jepa_ros.backends.replay import ReplayDetector
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
@@ -173,6 +176,11 @@ def test_the_scene_is_judged_half_a_step_apart_against_one_step_before_at_any_ra
     assert len(critic.asked_ns) == len(judged_ns)
 
 
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(str(path), framework="pt") as file:
+        return file.metadata()
+
+
 def test_a_critic_of_other_weights_is_not_used_and_that_is_said(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
     mine, other = SceneJepa(SMALL).eval(), SceneJepa(SMALL).eval()
@@ -181,5 +189,8 @@ def test_a_critic_of_other_weights_is_not_used_and_that_is_said(tmp_path, caplog
     with caplog.at_level(logging.WARNING):
         assert load_critic(other, tmp_path / "critic.safetensors") is None
         assert load_critic(mine, tmp_path / "missing.safetensors") is None
+        save_file({"layers.0.bias": torch.zeros(16)}, tmp_path / "old.safetensors", _metadata(tmp_path / "critic.safetensors"))
+        assert load_critic(mine, tmp_path / "old.safetensors") is None
+    assert "another kind of network" in caplog.text
     assert "fitted to other" in caplog.text
     assert "training surprise" in caplog.text
