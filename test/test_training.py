@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.inputs import IMAGE_SIZE
+from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE, SceneJepaConfig
 from jepa_ros.training import dataset, losses
 from jepa_ros.training.__main__ import main
 from jepa_ros.training.augment import Augmentation

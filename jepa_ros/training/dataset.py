@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jepa_ros.backends.scene_jepa.inputs import IMAGE_SIZE, shrink
+from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE
+from jepa_ros.backends.scene_jepa.inputs import shrink
 from jepa_ros.sensing.bag import open_bag
 from jepa_ros.sensing.voxelize import anchor_cloud
 from jepa_ros.training.shard import CENTIMETRE_M, NO_RING, write_shard

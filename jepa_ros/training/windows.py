@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE
 from jepa_ros.backends.scene_jepa.encoder import SceneInput
-from jepa_ros.backends.scene_jepa.inputs import IMAGE_SIZE
-from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, OUTSIDE, SAMPLE_HEIGHTS_M, cell_pixels
+from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, OUTSIDE, SAMPLE_HEIGHTS_M, cell_columns, cell_pixels
 from jepa_ros.sensing.voxelize import occupancy_grid, pillars, visible_cells
 from jepa_ros.training.augment import Augmentation, draw_augmentation
 from jepa_ros.training.flow import foretell
@@ -181,12 +181,16 @@ class _View:
         side = BEV_GRID.rows // LIFT_STRIDE
         images = np.zeros((self._cameras, 3, *IMAGE_SIZE), np.float32)
         pixels = np.full((self._cameras, len(SAMPLE_HEIGHTS_M), side, side, 2), OUTSIDE, np.float32)
+        columns = np.full((0 if use_lidar else self._cameras, BEV_GRID.rows, BEV_GRID.columns, 3), OUTSIDE, np.float32)
         for slot, model in enumerate(self._shard.cameras[: self._cameras]):
             camera_from_frame = frame.camera_from_anchor[slot]
             if np.isfinite(camera_from_frame).all():
+                seen_from = (BEV_GRID, ground_m, camera_from_frame @ np.linalg.inv(anchor_from_frame), model)
                 images[slot] = frame.images[slot].transpose(2, 0, 1) / 255
-                pixels[slot] = cell_pixels(BEV_GRID, ground_m, camera_from_frame @ np.linalg.inv(anchor_from_frame), model)
-        return SceneInput(torch.from_numpy(features), torch.tensor(float(use_lidar)), torch.from_numpy(images), torch.from_numpy(pixels))
+                pixels[slot] = cell_pixels(*seen_from)
+                if not use_lidar:
+                    columns[slot] = cell_columns(*seen_from)
+        return SceneInput(torch.from_numpy(features), torch.tensor(float(use_lidar)), *map(torch.from_numpy, (images, pixels, columns)))
 
     def labels(self, frame: Frame) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """(occupied, visible) cells of a sweep in the augmented anchor frame of now."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jepa_ros.config import param, validate
 from jepa_ros.sensing.voxelize import pillar_channels
 
+IMAGE_SIZE = (96, 256)  # rows, columns that every image is brought to; its calibration is in normalised coordinates and does not mind
 FIRST_BAND = 4  # channel of pillars() from which on it counts the returns of each height band
 
 GROUNDED_SCALE = 4.0  # few cells hold a return: this brings the stated channels near the unit variance of the learned ones
@@ -28,6 +29,7 @@ class SceneJepaConfig:
     camera: int = param(48, "channels of the image features", at_least=1)
     trunk: int = param(96, "channels of the predictor's trunk", at_least=1)
     step: int = param(64, "channels of the part that each future step has to itself", at_least=1)
+    columns: bool = param(False, "whether images without a lidar are read column by column, see camera.CameraColumns")
     trust: bool = param(False, "whether the network says, place by place, how far a cluster that is carried there is to be trusted")
 
     def __post_init__(self) -> None:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
-from jepa_ros.backends.scene_jepa.config import FIRST_BAND, GROUNDED_SCALE, SceneJepaConfig
+from jepa_ros.backends.scene_jepa.camera import CameraColumns
+from jepa_ros.backends.scene_jepa.config import FIRST_BAND, GROUNDED_SCALE, IMAGE_SIZE, SceneJepaConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class SceneInput:
     has_lidar_B: Tensor  # 1 or 0
     images_BKCHW: Tensor  # RGB, 0-1; K may be 0
     pixels_BKZYX2: Tensor  # where each BEV cell at each height falls in each image, -1 ... 1; beyond that: not seen
+    columns_BKYX3: Tensor  # from `projection.cell_columns`; K = 0 where there is a lidar, which knows better
 
     def to(self, device: str | torch.device) -> SceneInput:
         return SceneInput(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -68,6 +70,7 @@ class SceneEncoder(nn.Module):
         self.stem = nn.Sequential(down(pillar_channels + 1, config.stem), nn.ReLU(), ResBlock(config.stem))
         self.down = down(config.stem, config.body)
         self.camera = CameraLift(config, heights)
+        self.columns = CameraColumns(config.grounded // 4, IMAGE_SIZE[0]) if config.columns else None
         self.body = nn.Sequential(*(ResBlock(config.body) for _ in range(3)))
         self.up = Up(config.body, config.stem)
         self.head = nn.Sequential(ResBlock(config.stem), ChannelNorm(config.stem), nn.Conv2d(config.stem, config.width, 1))
@@ -88,9 +91,19 @@ class SceneEncoder(nn.Module):
         """Put what the lidar states about each cell in front of what was learned.
 
         Purely learned latents keep what is easily foreseen and, at the size of our trainings, forget where exactly a return was. Without a
-        lidar these channels are learned too: the network's guess of what a lidar would have stated.
+        lidar these channels are guessed.
         """
         returns = (scene.pillars_BCYX[:, FIRST_BAND:] > 0).to(learned.dtype)
         stated = GROUNDED_SCALE * F.pixel_unshuffle(returns, 2)
         has_lidar = scene.has_lidar_B[:, None, None, None] > 0
-        return torch.cat([torch.where(has_lidar, stated, learned[:, : self.grounded]), learned[:, self.grounded :]], dim=1)
+        return torch.cat([torch.where(has_lidar, stated, self._guessed(scene, learned)), learned[:, self.grounded :]], dim=1)
+
+    def _guessed(self, scene: SceneInput, learned: Tensor) -> Tensor:
+        """What a lidar would have stated: of what a camera looks at, what its image tells; of all else, what was learned with the rest."""
+        guess = learned[:, : self.grounded]
+        if self.columns is None or not scene.columns_BKYX3.shape[1]:
+            return guess
+        logits_BZYX, seen_B1YX = self.columns(scene.images_BKCHW, scene.columns_BKYX3)
+        likely = GROUNDED_SCALE * F.pixel_unshuffle(logits_BZYX.sigmoid(), 2)
+        seen = F.pixel_unshuffle(seen_B1YX.expand_as(logits_BZYX).to(likely.dtype), 2) > 0
+        return torch.where(seen, likely.to(guess.dtype), guess)

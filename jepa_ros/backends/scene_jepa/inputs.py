@@ -8,12 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE
 from jepa_ros.backends.scene_jepa.encoder import SceneInput
-from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, SAMPLE_HEIGHTS_M, cell_pixels
+from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, SAMPLE_HEIGHTS_M, cell_columns, cell_pixels
 from jepa_ros.sensing.voxelize import anchor_points, pillars
 from jepa_ros.types import CameraImage, Observation
-
-IMAGE_SIZE = (96, 256)  # rows, columns that every image is brought to; its calibration is in normalised coordinates and does not mind
 
 
 def scene_input(observation: Observation, pillar_channels: int) -> SceneInput:
@@ -22,27 +21,33 @@ def scene_input(observation: Observation, pillar_channels: int) -> SceneInput:
         lidar_features = np.zeros((pillar_channels, BEV_GRID.rows, BEV_GRID.columns), np.float32)
     else:
         lidar_features = pillars(anchor_points(observation), observation.ground_height_m, BEV_GRID)
-    images, pixels = camera_input(observation)
+    images, pixels, columns = camera_input(observation)
     return SceneInput(
         pillars_BCYX=torch.from_numpy(lidar_features)[None],
         has_lidar_B=torch.tensor([float(observation.lidar is not None)]),
         images_BKCHW=images[None],
         pixels_BKZYX2=pixels[None],
+        columns_BKYX3=columns[None],
     )
 
 
-def camera_input(observation: Observation) -> tuple[Tensor, Tensor]:
-    """(K, 3, H, W) images and (K, Z, Y, X, 2) where the cells fall in them; K = 0 where there is no camera."""
+def camera_input(observation: Observation) -> tuple[Tensor, Tensor, Tensor]:
+    """(K, 3, H, W) images, (K, Z, Y, X, 2) and (K, Y, X, 3) where the cells lie in them; K = 0 where there is no camera, of the last also
+    where there is a lidar."""
+    side = BEV_GRID.rows // LIFT_STRIDE
+    nowhere = torch.zeros(0, BEV_GRID.rows, BEV_GRID.columns, 3)
     if not observation.cameras:
-        side = BEV_GRID.rows // LIFT_STRIDE
-        return torch.zeros(0, 3, *IMAGE_SIZE), torch.zeros(0, len(SAMPLE_HEIGHTS_M), side, side, 2)
+        return torch.zeros(0, 3, *IMAGE_SIZE), torch.zeros(0, len(SAMPLE_HEIGHTS_M), side, side, 2), nowhere
     base_from_anchor = np.linalg.inv(observation.ego.odom_from_base) @ observation.odom_from_anchor
-    pixels = [
-        cell_pixels(BEV_GRID, observation.ground_height_m, np.linalg.inv(camera.base_from_camera) @ base_from_anchor, camera.model)
+    seen_from = [
+        (BEV_GRID, observation.ground_height_m, np.linalg.inv(camera.base_from_camera) @ base_from_anchor, camera.model)
         for camera in observation.cameras
     ]
-    images = [shrink(camera) for camera in observation.cameras]
-    return torch.stack(images), torch.from_numpy(np.stack(pixels))
+    images = torch.stack([shrink(camera) for camera in observation.cameras])
+    pixels = torch.from_numpy(np.stack([cell_pixels(*view) for view in seen_from]))
+    if observation.lidar is not None:
+        return images, pixels, nowhere
+    return images, pixels, torch.from_numpy(np.stack([cell_columns(*view) for view in seen_from]))
 
 
 def shrink(camera: CameraImage) -> Tensor:
