@@ -96,6 +96,15 @@ class Bench:
                 name += ", against the lidar's sweep"
             section.rows.append(foresight.occupancy_row(f"{name}, AP", section, metric, ("persistence",)))
             yield section
+        result, seen = foresight.measure(self.model, self._shards(), "camera", 2 * self.args.every, in_view=True)
+        section = foresight.foresight_section(
+            "Simulated worlds, camera alone, cells that it looks at", result, seen, methods=(*METHODS, HELD)
+        )
+        for baseline in (HELD, "persistence"):
+            whose = "its own occupancy of now, held" if baseline == HELD else "the lidar's sweep"
+            name = f"Camera alone, in view, AP, against {whose}"
+            section.rows.append(foresight.occupancy_row(name, section, "average_precision", (baseline,)))
+        yield section
 
     def recordings(self) -> Iterator[Section]:
         """The second half of each recording; where it is too short for a model step, one step between."""

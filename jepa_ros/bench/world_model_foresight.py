@@ -43,6 +43,7 @@ class Foresight:
 
     times: int  # now and every step
     dt_s: float
+    in_view: bool = False  # only cells that a camera looks at now; for windows without a lidar
     counts: dict[str, CellCounts] = field(default_factory=dict)
     examples: dict[str, Example] = field(default_factory=dict)  # world -> its window with most moving cells
     _boxes: dict[str, dict[int, Boxes]] = field(default_factory=dict)
@@ -52,6 +53,9 @@ class Foresight:
         if shard.source not in self._boxes:
             self._boxes[shard.source] = boxes_by_stamp(Path(shard.source))
         boxes, frame, reach = self._boxes[shard.source], shard[now], near_cells().numpy() > 0
+        if self.in_view:
+            places_KYX3 = batch.history.columns_BKYX3[0, -1].numpy()
+            reach = reach & (np.abs(places_KYX3[..., :2]) <= 1).all(axis=-1).any(axis=0)
         occupied, visible = batch.occupied[0].numpy() > 0, batch.visible[0].numpy() > 0
         here, anchor_from_odom = boxes.get(frame.stamp_ns), np.linalg.inv(frame.odom_from_anchor)
         moving = torch.zeros(occupied.shape, dtype=torch.bool)
@@ -75,9 +79,9 @@ class Foresight:
         return self.counts[method].pooled(self.time(time_s))
 
 
-def measure(model: SceneJepa, shards: list[Shard], sensors: str, every: int) -> tuple[Evaluation, Foresight]:
+def measure(model: SceneJepa, shards: list[Shard], sensors: str, every: int, in_view: bool = False) -> tuple[Evaluation, Foresight]:
     """Run the windows of some recordings through the model and its baselines."""
-    foresight = Foresight(1 + model.spec.horizon, model.spec.dt_s)
+    foresight = Foresight(1 + model.spec.horizon, model.spec.dt_s, in_view)
     return evaluate(model, shards, sensors, every, watch=foresight.watch), foresight
 
 
