@@ -1,8 +1,11 @@
 """The closed-loop bench: what it counts, and that a drive is the same each time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from jepa_ros.bench import closed_loop_worlds
 from jepa_ros.bench.closed_loop_drive import Watch, drive
 from jepa_ros.bench.closed_loop_methods import fork
 from jepa_ros.bench.closed_loop_report import wilson
@@ -55,7 +58,17 @@ def test_wilson_intervals() -> None:
     assert wilson(45, 50) == pytest.approx((0.786, 0.957), abs=1e-3)
 
 
-def test_places_take_turns_and_a_broken_line_is_driven_again(tmp_path) -> None:
-    assert [episode.place for episode in episodes(7, "low", recorded=True)][5:] == ["recorded", "corridor"]
+def test_a_broken_line_is_driven_again(tmp_path) -> None:
     (tmp_path / "episodes.jsonl").write_text('{"place": "ha')
     assert load(tmp_path / "episodes.jsonl") == {}
+
+
+def test_seeds_without_a_way_are_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def make(episode: Episode, tracks: Path | None) -> None:
+        if episode.seed % 10 == 4:
+            raise closed_loop_worlds.NoWay("none")
+
+    monkeypatch.setattr(closed_loop_worlds, "make_world", make)
+    drawn = episodes(7, "low", tmp_path)
+    assert [episode.seed - closed_loop_worlds.FIRST_SEED for episode in drawn] == [0, 1, 2, 3, 5, 6, 7]
+    assert [episode.place for episode in drawn][4:] == ["recorded", "corridor", "crossing"]

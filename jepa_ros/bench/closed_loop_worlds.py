@@ -47,10 +47,24 @@ class World:
     optimum_m: float
 
 
-def episodes(count: int, density: str, recorded: bool) -> list[Episode]:
-    """`count` of them, places in turn; every sixth with recorded people where there are recordings."""
-    kinds = (*PLACES, "recorded") if recorded else PLACES
-    return [Episode(kinds[i % len(kinds)], density, FIRST_SEED + i) for i in range(count)]
+class NoWay(ValueError):
+    """A place in which no start and goal are as far apart as is asked for."""
+
+
+def episodes(count: int, density: str, tracks: Path | None) -> list[Episode]:
+    """`count` of them, places in turn; every sixth with recorded people where there are recordings. Seeds without a way are passed over."""
+    kinds = (*PLACES, "recorded") if tracks else PLACES
+    found: list[Episode] = []
+    number = 0
+    while len(found) < count:
+        episode = Episode(kinds[number % len(kinds)], density, FIRST_SEED + number)
+        number += 1
+        try:
+            make_world(episode, tracks)
+        except NoWay:
+            continue
+        found.append(episode)
+    return found
 
 
 def make_world(episode: Episode, tracks: Path | None) -> World:
@@ -113,4 +127,4 @@ def _choose(simulation: Simulation, rng: np.random.Generator) -> tuple[FloatArra
         length_m = float(np.linalg.norm(goal - start)) + float(way.detour_m()[row, column])
         if way.reached[row, column] and length_m < 1.5 * FAR_M:
             return start, goal, length_m
-    raise ValueError(f"{simulation.layout.scenario} {simulation.layout.seed}: no start and goal {NEAR_M}-{FAR_M} m apart were found")
+    raise NoWay(f"{simulation.layout.scenario} {simulation.layout.seed}: no start and goal {NEAR_M}-{FAR_M} m apart were found")

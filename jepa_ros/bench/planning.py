@@ -42,9 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     kept = arguments.out / "episodes.jsonl"
     wanted = [
         (episode, method)
-        for group in zip(
-            *(episodes(arguments.episodes, density, arguments.tracks is not None) for density in arguments.densities), strict=True
-        )
+        for group in zip(*(episodes(arguments.episodes, density, arguments.tracks) for density in arguments.densities), strict=True)
         for episode in group
         for method in arguments.methods
     ]
