@@ -1,6 +1,8 @@
 """`camera`: teach scene_jepa weights to read images column by column, so that without a lidar it knows what stands in view.
 
-The lidar of the same instant is the teacher. Nothing else in the weights changes: with a lidar, latents stay what they were bit for bit.
+The lidar of the same instant is the teacher, in all that the camera looks at: where the lidar has no return none is to be stated, behind
+things too. Were only the cells judged that the lidar sees, all behind a wall could be called wall for nothing. All other weights stay:
+with a lidar, latents are what they were, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from jepa_ros.backends.scene_jepa.config import FIRST_BAND
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.projection import cell_columns
-from jepa_ros.sensing.voxelize import pillars, visible_cells
+from jepa_ros.sensing.voxelize import pillars
 from jepa_ros.training.metrics import OccupancyScore
 from jepa_ros.training.shard import Shard, open_shards
 
@@ -40,12 +42,12 @@ class Sample:
     image_CHW: Tensor  # RGB, 0-1
     places_YX3: Tensor  # from `cell_columns`
     returns_ZYX: Tensor  # 1 where a height band holds one
-    judged_YX: Tensor  # 1 where the lidar could tell and the camera looks
+    seen_YX: Tensor  # 1 where the camera looks
 
     def mirrored(self) -> Sample:
         """Left and right change places."""
         places_YX3 = self.places_YX3.flip(0) * torch.tensor([-1.0, 1.0, 1.0])
-        return Sample(self.image_CHW.flip(-1), places_YX3, self.returns_ZYX.flip(1), self.judged_YX.flip(0))
+        return Sample(self.image_CHW.flip(-1), places_YX3, self.returns_ZYX.flip(1), self.seen_YX.flip(0))
 
     def in_another_light(self, rng: np.random.Generator) -> Sample:
         """Brighter or darker, with more contrast or less, and other shares of red, green and blue."""
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     about = {
         "camera_bags": len(learned_from),
         "camera_steps": args.steps,
-        "camera_ap_of_now_in_view": round(judge(model.encoder.columns, held_out), 3),
+        "camera_ap_of_returns_in_view": round(judge(model.encoder.columns, held_out), 3),
     }
     save(model, args.out, args.version or f"{base.spec.version}+camera", about)
     print(f"{args.out}: {about}")
@@ -91,7 +93,7 @@ def with_columns(base: SceneJepa) -> SceneJepa:
 
 
 def fit(columns: CameraColumns, shards: list[Shard], steps: int, rng: np.random.Generator) -> None:
-    """Likelihood of the returns in what both sensors see."""
+    """Likelihood of the returns in what the camera looks at."""
     columns.train().requires_grad_(True)
     optimiser = torch.optim.AdamW(columns.parameters(), lr=LEARNING_RATE, weight_decay=0.05, betas=(0.9, 0.98))
     rate = torch.optim.lr_scheduler.LambdaLR(
@@ -112,7 +114,7 @@ def fit(columns: CameraColumns, shards: list[Shard], steps: int, rng: np.random.
 
 @torch.inference_mode()
 def judge(columns: CameraColumns, shards: list[Shard]) -> float:
-    """Average precision of occupancy now, over the cells that both sensors see."""
+    """Average precision of what the lidar finds occupied now, over the cells that the camera looks at."""
     score = OccupancyScore()
     for shard in tqdm(shards, desc="judge", unit="bag"):
         for number in range(0, len(shard), JUDGED_EVERY):
@@ -121,7 +123,7 @@ def judge(columns: CameraColumns, shards: list[Shard]) -> float:
                 continue
             logits, _ = columns(sample.image_CHW[None, None], sample.places_YX3[None, None])
             likely_YX = logits[0, BODY].amax(dim=0).sigmoid()
-            score.add(likely_YX, sample.returns_ZYX[BODY].amax(dim=0), sample.judged_YX)
+            score.add(likely_YX, sample.returns_ZYX[BODY].amax(dim=0), sample.seen_YX)
     return score.average_precision()
 
 
@@ -131,13 +133,11 @@ def sample_of(shard: Shard, number: int, camera: int) -> Sample | None:
     if not (np.isfinite(frame.camera_from_anchor[camera]).all() and len(frame.points_m)):
         return None
     places = cell_columns(BEV_GRID, frame.ground_height_m, frame.camera_from_anchor[camera], shard.cameras[camera])
-    origin = (float(frame.lidar_origin_m[0]), float(frame.lidar_origin_m[1]))
-    visible = visible_cells(frame.points_m, frame.ground_height_m, BEV_GRID, origin)
     return Sample(
         image_CHW=torch.from_numpy(frame.images[camera].transpose(2, 0, 1).astype(np.float32) / 255),
         places_YX3=torch.from_numpy(places),
         returns_ZYX=torch.from_numpy((pillars(frame.points_m, frame.ground_height_m, BEV_GRID)[FIRST_BAND:] > 0).astype(np.float32)),
-        judged_YX=torch.from_numpy((visible & (np.abs(places[..., :2]) <= 1).all(axis=-1)).astype(np.float32)),
+        seen_YX=torch.from_numpy((np.abs(places[..., :2]) <= 1).all(axis=-1).astype(np.float32)),
     )
 
 
@@ -154,9 +154,9 @@ def _drawn(shards: list[Shard], frames: np.ndarray, rng: np.random.Generator) ->
 
 
 def _loss(columns: CameraColumns, samples: list[Sample]) -> Tensor:
-    """Mean over the judged cells, in nats for all height bands."""
-    images, places, returns, judged = (torch.stack(parts) for parts in zip(*(dataclasses.astuple(s) for s in samples), strict=True))
+    """Mean over the cells that are looked at, in nats for all height bands."""
+    images, places, returns, seen = (torch.stack(parts) for parts in zip(*(dataclasses.astuple(s) for s in samples), strict=True))
     logits, _ = columns(images[:, None], places[:, None])
     nats = F.binary_cross_entropy_with_logits(logits, returns, reduction="none").sum(dim=1)
-    loss: Tensor = (nats * judged).sum() / judged.sum().clamp(min=1)
+    loss: Tensor = (nats * seen).sum() / seen.sum().clamp(min=1)
     return loss
