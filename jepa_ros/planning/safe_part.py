@@ -41,25 +41,27 @@ def safe_part(
     most: bound of the collision probability. most_imminent: bound of the probability that what is committed to touches somebody, beyond
     that of touching them now, which nothing can undo.
     """
-    steps = len(commands_LU)
-    shares = [(kept, 1.0) for kept in PARTS_KEPT] + [(SLOWER_KEPT, speed) for speed in SLOWER]
-    kept_steps = [round(steps * kept) for kept, _ in shares]
-    parts_SLU = torch.stack([stop_after(speed * commands_LU, kept) for kept, (_, speed) in zip(kept_steps, shares, strict=True)])
-    speeds = [1.0, *SLOWER]
-    committed_SLU = torch.stack([stop_after(speed * commands_LU, 1) for speed in speeds])
-    rollout = dynamics.rollout(init_X, torch.cat((parts_SLU, committed_SLU)))
-    probability_S, touching_S = verifier.collision_probability(from_start(init_X, rollout), rollout.dt_s)
-    imminent = dict(zip(speeds, (touching_S[len(parts_SLU) :] - verifier.contact_now(init_X)).tolist(), strict=True))
-    why = f"the best motion found has collision probability {float(probability_S[0]):.2f} ({float(touching_S[0]):.2f} with people)"
-    if imminent[1.0] > most_imminent:
-        why = f"the best motion found would not stand in time for people nearby (probability of contact {imminent[1.0]:.2f})"
-    for index, (_, speed) in enumerate(shares):
-        if probability_S[index] <= most and imminent[speed] <= most_imminent:
-            one = slice(index, index + 1)
-            part = Rollout(rollout.states_SLX[one], rollout.commands_SLU[one], rollout.dt_s)
-            slower = f", at {speed:.0%} of the speed" if speed < 1.0 else ""
-            reason = f"stops from {kept_steps[index] * rollout.dt_s:.1f} s on{slower}: {why}" if index else ""
-            return SafePart(part, float(probability_S[index]), reason)
+    why = ""
+    for speeds, kept in (((1.0,), PARTS_KEPT), (SLOWER, (SLOWER_KEPT,))):  # slower is looked at only where that is needed
+        shares = [(share, speed) for speed in speeds for share in kept]
+        kept_steps = [round(len(commands_LU) * share) for share, _ in shares]
+        parts_SLU = torch.stack([stop_after(speed * commands_LU, steps) for steps, (_, speed) in zip(kept_steps, shares, strict=True)])
+        committed_SLU = torch.stack([stop_after(speed * commands_LU, 1) for speed in speeds])
+        rollout = dynamics.rollout(init_X, torch.cat((parts_SLU, committed_SLU)))
+        probability_S, touching_S = verifier.collision_probability(from_start(init_X, rollout), rollout.dt_s)
+        imminent = dict(zip(speeds, (touching_S[len(shares) :] - verifier.contact_now(init_X)).tolist(), strict=True))
+        if not why:
+            why = f"the best motion found has collision probability {float(probability_S[0]):.2f} ({float(touching_S[0]):.2f} with people)"
+            if imminent[1.0] > most_imminent:
+                why = f"the best motion found would not stand in time for people nearby (probability of contact {imminent[1.0]:.2f})"
+        for index, (share, speed) in enumerate(shares):
+            if probability_S[index] <= most and imminent[speed] <= most_imminent:
+                one = slice(index, index + 1)
+                part = Rollout(rollout.states_SLX[one], rollout.commands_SLU[one], rollout.dt_s)
+                slower = f", at {speed:.0%} of the speed" if speed < 1.0 else ""
+                whole = share == 1.0 and speed == 1.0
+                reason = "" if whole else f"stops from {kept_steps[index] * rollout.dt_s:.1f} s on{slower}: {why}"
+                return SafePart(part, float(probability_S[index]), reason)
     return why
 
 
