@@ -3,6 +3,8 @@
 import importlib.util
 import os
 
+import pytest
+
 # A robot or a colleague on domain 0 must not hear the tests, nor they it. Up to 101, Linux keeps the ports of a domain free.
 os.environ.setdefault("ROS_DOMAIN_ID", str(62 + os.getpid() % 40))
 
@@ -14,5 +16,12 @@ def pytest_report_header():
     return None if HAS_ROS else "no rclpy here: the tests of the nodes are left out (run them in scripts/env.sh)"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: [item.get_closest_marker(mark) is not None for mark in ("slow", "launch", "ros")])
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
+    # Nodes answer in wall time, and a machine that others use, too, may stand still for a second. What is broken fails every time; what is
+    # run again is reported.
+    for item in items:
+        if item.get_closest_marker("ros"):
+            item.add_marker(pytest.mark.flaky(reruns=2))

@@ -11,7 +11,7 @@ import torch
 from planning_scenes import goal_at, in_anchor, make_scene
 
 from jepa_ros.planning import MPPI, CostWeights, Limits, Planner, PlannerConfig, SolverConfig
-from jepa_ros.planning.grids import forgive_start
+from jepa_ros.planning.grids import inflate_for_leaving
 from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.kinematics import Bicycle, Holonomic, Unicycle
 from jepa_ros.planning.objective import Comfort, GridCost, PathGoal
@@ -120,16 +120,33 @@ def test_goes_slowly_where_the_world_is_not_as_foreseen() -> None:
     assert 0.3 * usual < alarmed < 0.8 * usual
 
 
-def test_a_robot_beside_a_wall_may_leave_it_but_not_creep_into_it() -> None:
-    grid = GridSpec(20, 20, 0.4, (-4.0, -4.0))
-    beside = np.zeros((1, 20, 20), np.float32)
-    beside[:, :, 12:] = 1.0  # the robot's centre touches from x = 1.0 m on, the middle of those cells
-    for start_x, within in ((0.65, True), (0.75, True), (0.85, False)):  # 1/8, 3/8 and 5/8 of the way from free to blocked
-        forgiven = GridCost(torch.as_tensor(forgive_start(beside, grid, np.array([start_x, 0.2]), 0.8)), grid)
-        here, away, into = forgiven.read(torch.tensor([[[start_x, 0.2], [start_x - 0.3, 0.2], [1.0, 0.2]]]).transpose(0, 1))[0].tolist()
-        assert here <= 0.25
-        assert away <= here
-        assert (into > 0.5) == within, "deep beside it there is nothing left to tell the wall by"
+def test_a_robot_that_touches_a_wall_may_leave_it_and_drive_along_it_but_come_no_nearer_to_anything() -> None:
+    grid = GridSpec(40, 40, 0.2, (-4.0, -4.0))
+    volume = np.zeros((1, 40, 40), np.float32)
+    volume[:, :, 27:] = 1.0  # a wall from x = 1.4 m on
+    volume[:, 16, 25] = 1.0  # and a pole at (1.1, -0.7)
+    for start_x in (0.95, 1.0, 1.1, 1.2):
+        start = np.array([start_x, 0.0])
+        leaving = GridCost(torch.as_tensor(inflate_for_leaving(volume, grid, start, 0.4, 0.8, 0.5)), grid)
+        ways = [start, start - (0.3, 0.0), start + (0.0, 0.5), start + (0.35, 0.0), (1.1, -0.6)]
+        here, away, along, into, to_the_pole = leaving.read(torch.tensor(np.array(ways), dtype=torch.float32)[:, None])[0].tolist()
+        assert max(here, away, along) <= 0.3
+        assert min(into, to_the_pole) >= 0.5
+
+
+def test_a_robot_against_which_somebody_stands_leaves_away_from_them() -> None:
+    def plan_beside(x: float):
+        scene = make_scene(people=((x, 0.0, 0.0, 0.0),), sigma_mps=0.02)
+        plan = Planner().plan(scene, goal_at(scene, 6.0, 0.0), LONG_S)
+        return plan, in_anchor(scene, plan.path)
+
+    behind, path = plan_beside(-0.62)
+    assert behind.status is PlanStatus.OK
+    assert path[-1, 0] > 3.0
+    ahead, path = plan_beside(0.62)
+    assert ahead.status is PlanStatus.OK
+    assert np.linalg.norm(path[:, :2] - (0.62, 0.0), axis=1).min() > 0.55
+    assert path[-1, 0] > 2.0, "around them"
 
 
 def test_a_crowd_in_a_door_is_no_wall() -> None:

@@ -14,14 +14,14 @@ from jepa_ros.planning.grids import (
     cell_centres,
     clear_discs,
     crop,
-    forgive_start,
     inflate,
+    inflate_for_leaving,
     inside,
     split,
 )
 from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.objective import Composable, CostWeights, detour_cost, occupancy_cost, people_cost
-from jepa_ros.planning.people import people_future
+from jepa_ros.planning.people import for_leaving, people_future
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
 
@@ -58,8 +58,7 @@ class Surroundings:
         # Where a robot touches something does not end at the borders of coarse cells: on them, many a door would be too narrow.
         self.people_grid = self.grid  # people are blurred by their covariances anyway
         local_TYX, self.grid = split(local_TYX, self.grid)
-        inflated_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
-        self.inflated_TYX = forgive_start(inflated_TYX, self.grid, start_m, grace_m)
+        self.inflated_TYX = inflate_for_leaving(local_TYX, self.grid, start_m, robot_radius_m, grace_m, occupied_from)
         # What stays counts; what passes through fades in the mean.
         standing_1YX = clear_discs(
             occupancy.probability.mean(axis=0, keepdims=True),
@@ -100,7 +99,8 @@ class Surroundings:
 
     def verifier(self, start_s: float) -> Verifier:
         """For paths that start `start_s` after the forecast's stamp."""
-        return Verifier(self.inflated_TYX, self.grid, self.times_s, self.people, self.robot_radius_m, start_s)
+        people = for_leaving(self.people, self.start_m, start_s, self.robot_radius_m)
+        return Verifier(self.inflated_TYX, self.grid, self.times_s, people, self.robot_radius_m, start_s)
 
     def objective(self, way: CostToGo, times_L: FloatArray, dt_s: float, personal_space_m: float, weights: CostWeights) -> Composable:
         """Collisions, personal space and detours, for steps that end at `times_L` (s after the forecast's stamp)."""
