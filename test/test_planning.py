@@ -128,7 +128,7 @@ def test_a_robot_that_touches_a_wall_may_leave_it_and_drive_along_it_but_come_no
     for start_x in (0.95, 1.0, 1.1, 1.2):
         start = np.array([start_x, 0.0])
         leaving = GridCost(torch.as_tensor(inflate_for_leaving(volume, grid, start, 0.4, 0.8, 0.5)), grid)
-        ways = [start, start - (0.3, 0.0), start + (0.0, 0.5), start + (0.35, 0.0), (1.1, -0.6)]
+        ways = [(start_x, 0.0), (start_x - 0.3, 0.0), (start_x, 0.5), (start_x + 0.35, 0.0), (1.1, -0.6)]
         here, away, along, into, to_the_pole = leaving.read(torch.tensor(np.array(ways), dtype=torch.float32)[:, None])[0].tolist()
         assert max(here, away, along) <= 0.3
         assert min(into, to_the_pole) >= 0.5
