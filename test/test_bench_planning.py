@@ -21,7 +21,7 @@ def test_the_same_episode_is_the_same_drive() -> None:
     assert 9.0 <= one.length_optimum_m <= 27.0
 
 
-def test_who_drives_into_a_person_is_at_fault_and_who_stands_is_not() -> None:
+def test_who_drives_into_a_person_is_at_fault_and_who_stands_or_is_struck_from_behind_is_not() -> None:
     simulation = make_world(EPISODE, None).simulation
     watch = Watch(simulation)
     ahead = np.array([np.cos(simulation.ego.pose[2]), np.sin(simulation.ego.pose[2])])
@@ -38,8 +38,13 @@ def test_who_drives_into_a_person_is_at_fault_and_who_stands_is_not() -> None:
         simulation.crowd.positions_m[0] = simulation.ego.pose[:2] + position * ahead
         simulation.step(0.05)
         watch.look(0)
+    simulation.command(0.5, 0.0)
+    for position in (*(30 * [-3.0]), -0.6):
+        simulation.crowd.positions_m[0] = simulation.ego.pose[:2] + position * ahead
+        simulation.step(0.05)
+        watch.look(0)
     outcome = watch.outcome(EPISODE, "", False, 1.0, 1.0, 0.0)
-    assert (outcome.at_fault, outcome.hit_by) == (1, 1)
+    assert (outcome.at_fault, outcome.hit_by, outcome.struck) == (1, 1, 1)
 
 
 def test_a_fork_goes_on_as_its_original_will() -> None:

@@ -11,11 +11,13 @@ import torch
 from planning_scenes import goal_at, in_anchor, make_scene
 
 from jepa_ros.planning import MPPI, CostWeights, Limits, Planner, PlannerConfig, SolverConfig
-from jepa_ros.planning.grids import inflate_for_leaving
+from jepa_ros.planning.grids import inflate
 from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.kinematics import Bicycle, Holonomic, Unicycle
-from jepa_ros.planning.objective import Comfort, GridCost, PathGoal
-from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts
+from jepa_ros.planning.leaving import Leaving
+from jepa_ros.planning.objective import Comfort, PathGoal
+from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts, people_future
+from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import NANOSECONDS, GridSpec, Plan, PlanStatus, SceneState
 
 RADIUS_M = PlannerConfig().robot_radius_m
@@ -122,16 +124,21 @@ def test_goes_slowly_where_the_world_is_not_as_foreseen() -> None:
 
 def test_a_robot_that_touches_a_wall_may_leave_it_and_drive_along_it_but_come_no_nearer_to_anything() -> None:
     grid = GridSpec(40, 40, 0.2, (-4.0, -4.0))
-    volume = np.zeros((1, 40, 40), np.float32)
-    volume[:, :, 27:] = 1.0  # a wall from x = 1.4 m on
-    volume[:, 16, 25] = 1.0  # and a pole at (1.1, -0.7)
+    walls = np.zeros((2, 40, 40), np.float32)
+    walls[:, :, 27:] = 1.0  # a wall from x = 1.4 m on
+    walls[:, 16, 25] = 1.0  # a pole at (1.1, -0.7)
+    walls[1, 22, 20] = 1.0  # and at (0.1, 0.5) something that is there 1 s later
+    inflated = inflate(walls, grid.resolution_m, 0.4)
     for start_x in (0.95, 1.0, 1.1, 1.2):
         start = np.array([start_x, 0.0])
-        leaving = GridCost(torch.as_tensor(inflate_for_leaving(volume, grid, start, 0.4, 0.8, 0.5)), grid)
-        ways = [(start_x, 0.0), (start_x - 0.3, 0.0), (start_x, 0.5), (start_x + 0.35, 0.0), (1.1, -0.6)]
-        here, away, along, into, to_the_pole = leaving.read(torch.tensor(np.array(ways), dtype=torch.float32)[:, None])[0].tolist()
-        assert max(here, away, along) <= 0.3
-        assert min(into, to_the_pole) >= 0.5
+        leaving = Leaving.of(inflated[0], walls[0] >= 0.25, grid, start, 0.8)
+        verifier = Verifier(inflated, grid, np.array([0.0, 1.0]), people_future(make_scene(), 0.4), 0.4, 0.0, leaving)
+        ends = [start, (start_x - 0.2, 0.0), (start_x, 0.3), (start_x + 0.05, 0.0), (1.1, -0.5), (0.2, 0.2)]
+        paths = torch.tensor(np.array([[start, end] for end in ends]), dtype=torch.float32)
+        here, away, along, into, to_the_pole, later = verifier.collision_probability(paths, 1.0)[0].tolist()
+        assert max(here, away, along) <= 0.05
+        assert min(into, to_the_pole, later) >= 0.25, "even by a little"
+    assert Leaving.of(inflated[0], walls[0] >= 0.25, grid, np.array([0.2, 0.0]), 0.8) is None
 
 
 def test_a_robot_against_which_somebody_stands_leaves_away_from_them() -> None:

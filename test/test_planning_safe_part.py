@@ -61,6 +61,16 @@ def test_for_somebody_who_walks_into_the_way_it_stands_before_they_touch() -> No
         assert away_m > RADIUS_M + 0.3 or not moving
 
 
+def test_who_stands_lets_pass_whom_a_moving_robot_would_not_yet_brake_for() -> None:
+    crossing = (0.7, 1.9, 0.0, -1.2)
+    first_mps = {}
+    for speed_mps in (0.0, 0.3):
+        part = part_of(crossing, speed_mps, 0.05)
+        first_mps[speed_mps] = float(part.rollout.commands_SLU[0, 0, 0]) if isinstance(part, SafePart) else 0.0
+    assert first_mps[0.0] < 0.05
+    assert first_mps[0.3] > 0.1
+
+
 def test_from_beside_somebody_it_may_drive_away() -> None:
     """They may well touch as they stand: nothing that the robot does undoes that, and to leave is right."""
     part = part_of((-0.55, 0.58, 0.0, 0.0), 0.0, 0.05)

@@ -284,6 +284,7 @@ def test_people_cross_with_the_signal():
 def test_mistakes_are_named():
     for wrong in (
         lambda: Simulation("moon", 1),
+        lambda: Simulation("street", 1, traffic=-1.0),
         lambda: Lidar(17),
         lambda: Camera(2, 2),
         lambda: Rig.of("car", 7),

@@ -18,9 +18,11 @@ from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, LidarSweep, Observ
 
 LIDAR = Lidar(rings=32, azimuths=450)
 REACHED_M = 0.7  # true distance; the robot itself judges by odometry that drifts
+WATCHED_TICKS = 5  # the robot stands and sees before it is sent off, as one that has been switched on does
 TIME_FACTOR, TIME_SPARE_S = 3.0, 15.0  # an episode ends after 3 times the best time and 15 s
 TOUCH_M = 0.02
 STANDING_MPS = 0.05
+BEHIND_COS = -0.5
 FROZEN_S = 5.0
 FREE_S = 1.0  # without a touch for this long, the next one is another contact
 PERSONAL_SPACE_M = 0.5
@@ -35,9 +37,10 @@ class Outcome:
     seed: int
     method: str
     reached: bool
-    at_fault: int  # contacts that the moving robot drove into: people, vehicles, walls
+    at_fault: int  # contacts that the moving robot drove into: people, vehicles, walls; ahead of it or beside it
     at_fault_with: tuple[str, ...]
     hit_by: int  # contacts by people or vehicles while it stood
+    struck: int  # contacts by people or vehicles from behind its motion
     nearest_m: float  # to any person
     intrusion: float  # share of the time within 0.5 m of somebody
     time_s: float
@@ -72,10 +75,15 @@ def drive(episode: Episode, method: str, tracks: Path | None, trace: Trace | Non
     base_from_world = np.linalg.inv(simulation.world_from_base())  # odometry starts here
     goal = np.array([*(base_from_world[:2, :2] @ world.goal_m + base_from_world[:2, 3]), np.nan])
     optimum_s = world.optimum_m / MAX_SPEED_MPS
+    for tick in range(WATCHED_TICKS):
+        driver.command(observe(recorder, tick), goal, simulation)
+        simulation.command(0.0, 0.0)
+        for _ in range(round(TICK_S / SUBSTEP_S)):
+            recorder.step(SUBSTEP_S)
     watch = Watch(simulation)
     spent_ms, reached, tick = [], False, 0
     while tick * TICK_S < TIME_FACTOR * optimum_s + TIME_SPARE_S and not reached:
-        observation = observe(recorder, tick)
+        observation = observe(recorder, WATCHED_TICKS + tick)
         started_s = time.perf_counter()
         command, plan = driver.command(observation, goal, simulation)
         spent_ms.append(1e3 * (time.perf_counter() - started_s))
@@ -109,7 +117,7 @@ class Watch:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._at_fault: list[str] = []
-        self._hit_by = 0
+        self._hit_by = self._struck = 0
         self._nearest_m = np.inf
         self._near = self._looks = 0
         self._length_m = self._frozen_s = self._standing_s = 0.0
@@ -142,8 +150,23 @@ class Watch:
         if ran_into is None and before_mps <= STANDING_MPS:
             self._hit_by += 1
             return None
-        self._at_fault.append(ran_into or "person")
-        return self._at_fault[-1]
+        touched = ran_into or "person"
+        if self._is_behind(touched):
+            self._struck += 1
+            return None
+        self._at_fault.append(touched)
+        return touched
+
+    def _is_behind(self, kind: str) -> bool:
+        """Whether the nearest of its kind lies behind the robot, which never drives backwards: more than 120 degrees off its heading."""
+        if kind == "wall":
+            return False
+        crowd, ego = self._simulation.crowd, self._simulation.ego
+        others = [crowd.positions_m[crowd.present]] if kind == "person" else [vehicle.discs() for vehicle in self._simulation.vehicles]
+        offset = np.concatenate(others) - ego.pose[:2]
+        nearest = offset[np.linalg.norm(offset, axis=1).argmin()]
+        heading = np.array([np.cos(ego.pose[2]), np.sin(ego.pose[2])])
+        return bool(nearest @ heading < BEHIND_COS * np.linalg.norm(nearest))
 
     def _count_standing(self, stands: bool) -> None:
         if stands:
@@ -164,6 +187,7 @@ class Watch:
             at_fault=len(self._at_fault),
             at_fault_with=tuple(self._at_fault),
             hit_by=self._hit_by,
+            struck=self._struck,
             nearest_m=self._nearest_m,
             intrusion=self._near / max(self._looks, 1),
             time_s=self._looks * SUBSTEP_S,

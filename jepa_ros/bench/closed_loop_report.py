@@ -25,7 +25,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 def report(outcomes: list[Outcome], densities: list[str], methods: list[str]) -> str:
     """Markdown: one table for each density, and what the drives of each method ran into."""
     lines = [
-        "| density | method | drives | success | with an at-fault contact | hit while standing | nearest person, median m |"
+        "| density | method | drives | success | with an at-fault contact | hit while standing, from behind | nearest person, median m |"
         " within 0.5 m of somebody | time / best | length / best | stood > 5 s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -44,7 +44,7 @@ def _cells(rows: list[Outcome]) -> str:
         str(len(rows)),
         _share(sum(row.success for row in rows), len(rows)),
         _share(sum(row.at_fault > 0 for row in rows), len(rows)),
-        str(sum(row.hit_by for row in rows)),
+        f"{sum(row.hit_by for row in rows)}, {sum(row.struck for row in rows)}",
         f"{np.median([row.nearest_m for row in rows]):.2f}",
         f"{100 * np.mean([row.intrusion for row in rows]):.1f} %",
         f"{np.mean([row.time_s / row.time_optimum_s for row in reached]):.2f}" if reached else "-",

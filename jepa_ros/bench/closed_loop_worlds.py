@@ -17,7 +17,7 @@ from jepa_ros.types import FloatArray, GridSpec
 ROBOT_RADIUS_M = 0.4
 MAX_SPEED_MPS = 1.5
 GRID = GridSpec(rows=200, columns=200, resolution_m=0.4, origin_m=(-40.0, -40.0))  # around the start
-DENSITIES = {"low": 0.4, "medium": 1.0, "high": 2.0}  # times the number of people that the place is made for
+DENSITIES = {"low": 0.4, "medium": 1.0, "high": 2.0}  # times the people and vehicles that the place is made for
 PLACES = ("corridor", "crossing", "hall", "doorway", "street")
 RECORDED = {"low": "hotel/biwi_hotel.txt", "medium": "zara1/crowds_zara01.txt", "high": "univ/students003.txt"}
 FIRST_SEED = 40_000  # no training world has a seed this high
@@ -74,8 +74,8 @@ def make_world(episode: Episode, tracks: Path | None) -> World:
         simulation = Simulation("square", episode.seed, tracks=tracks / RECORDED[episode.density])
         simulation.crowd.step(float(np.random.default_rng(episode.seed).uniform(10.0, 150.0)))
     else:
-        people = make_layout(episode.place, episode.seed).n_people
-        simulation = Simulation(episode.place, episode.seed, max(1, round(DENSITIES[episode.density] * people)))
+        density, people = DENSITIES[episode.density], make_layout(episode.place, episode.seed).n_people
+        simulation = Simulation(episode.place, episode.seed, max(1, round(density * people)), traffic=density)
     start_m, goal_m, optimum_m = _choose(simulation, np.random.default_rng([episode.seed, 7]))
     yaw = float(np.arctan2(*(goal_m - start_m)[::-1]))
     lane = simulation.layout.ego_lane

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from jepa_ros.types import FloatArray, GridSpec
 
@@ -73,35 +74,17 @@ def inflate(volume_TYX: NDArray[np.float32], resolution_m: float, radius_m: floa
     return widest
 
 
-def inflate_for_leaving(
-    volume_TYX: NDArray[np.float32], grid: GridSpec, start_m: FloatArray, robot_radius_m: float, near_m: float, occupied_from: float
-) -> NDArray[np.float32]:
-    """Inflated by the robot's radius; within `near_m` of a start that touches something, by as much as is free there now.
-
-    A robot that stands beside an obstacle may leave it, along it too, but come no nearer to anything than it is: what it touches already
-    does not open the way into all that is near. What is left of the start's own probability is taken off nearby. The start is read between
-    the cells, as paths are: from the cells around it, the robot could creep into an obstacle, forgiven anew with each plan.
-    """
-    inflated_TYX = inflate(volume_TYX, grid.resolution_m, robot_radius_m)
-    own = _between_cells(inflated_TYX[0], grid, start_m)
-    if own == 0.0:
-        return inflated_TYX
-    thinner_TYX, radius_m = inflated_TYX, robot_radius_m
-    while own >= occupied_from and radius_m > 0.0:
-        radius_m = max(0.0, radius_m - 0.5 * grid.resolution_m)
-        thinner_TYX = inflate(volume_TYX, grid.resolution_m, radius_m)
-        own = _between_cells(thinner_TYX[0], grid, start_m)
-    x, y = cell_centres(grid)
-    near_YX = (x[None, :] - start_m[0]) ** 2 + (y[:, None] - start_m[1]) ** 2 <= near_m**2
-    return np.where(near_YX, np.maximum(thinner_TYX - np.float32(own), 0.0), inflated_TYX)
+def clearance(occupied_YX: NDArray[np.bool_], grid: GridSpec) -> NDArray[np.float32]:
+    """Distance from each cell's centre to the nearest occupied cell's, m; where nothing is occupied, a distance beyond all others."""
+    if not occupied_YX.any():
+        return np.full(occupied_YX.shape, grid.resolution_m * sum(occupied_YX.shape), np.float32)
+    return (grid.resolution_m * distance_transform_edt(~occupied_YX)).astype(np.float32)
 
 
-def _between_cells(values_YX: NDArray[np.float32], grid: GridSpec, point_m: FloatArray) -> float:
+def between_cells(values_YX: NDArray[np.float32], grid: GridSpec, point_m: FloatArray) -> float:
     """Bilinear reading at a point."""
-    beside_x, beside_y = (
-        np.maximum(0.0, 1.0 - np.abs(axis - at) / grid.resolution_m) for axis, at in zip(cell_centres(grid), point_m, strict=True)
-    )
-    return float(beside_y @ values_YX @ beside_x)
+    x, y = ((axis - at) / grid.resolution_m for axis, at in zip(cell_centres(grid), point_m, strict=True))
+    return float(np.maximum(0.0, 1.0 - np.abs(y)) @ values_YX @ np.maximum(0.0, 1.0 - np.abs(x)))
 
 
 def at_times(volume_TYX: NDArray[np.float32], volume_times_s: FloatArray, times_s: FloatArray) -> NDArray[np.float32]:

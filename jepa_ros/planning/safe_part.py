@@ -22,6 +22,8 @@ from jepa_ros.protocols import Rollout
 PARTS_KEPT = (1.0, 0.7, 0.45, 0.25, 0.12)  # shares of the motion that are carried out before a stop; the longest safe one is taken
 SLOWER = (0.5, 0.2)  # shares of its speed; tried with a stop after SLOWER_KEPT of it
 SLOWER_KEPT = 0.25
+STANDS_MPS = 0.05
+STARTING_STEPS = 3  # who stands may as well wait: what a start commits to is longer
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ def safe_part(
     most: bound of the collision probability. most_imminent: bound of the probability that what is committed to touches somebody, beyond
     that of touching them now, which nothing can undo.
     """
-    why = ""
+    why, committed_steps = "", STARTING_STEPS if abs(float(init_X[3])) < STANDS_MPS else 1
     for speeds, kept in (((1.0,), PARTS_KEPT), (SLOWER, (SLOWER_KEPT,))):  # slower is looked at only where that is needed
         shares = [(share, speed) for speed in speeds for share in kept]
         kept_steps = [round(len(commands_LU) * share) for share, _ in shares]
         parts_SLU = torch.stack([stop_after(speed * commands_LU, steps) for steps, (_, speed) in zip(kept_steps, shares, strict=True)])
-        committed_SLU = torch.stack([stop_after(speed * commands_LU, 1) for speed in speeds])
+        committed_SLU = torch.stack([stop_after(speed * commands_LU, committed_steps) for speed in speeds])
         rollout = dynamics.rollout(init_X, torch.cat((parts_SLU, committed_SLU)))
         probability_S, touching_S = verifier.collision_probability(from_start(init_X, rollout), rollout.dt_s)
         imminent = dict(zip(speeds, (touching_S[len(shares) :] - verifier.contact_now(init_X)).tolist(), strict=True))

@@ -15,11 +15,11 @@ from jepa_ros.planning.grids import (
     clear_discs,
     crop,
     inflate,
-    inflate_for_leaving,
     inside,
     split,
 )
 from jepa_ros.planning.guide import CostToGo, StandingMemory
+from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.objective import Composable, CostWeights, detour_cost, occupancy_cost, people_cost
 from jepa_ros.planning.people import for_leaving, people_future
 from jepa_ros.planning.verify import Verifier
@@ -58,7 +58,8 @@ class Surroundings:
         # Where a robot touches something does not end at the borders of coarse cells: on them, many a door would be too narrow.
         self.people_grid = self.grid  # people are blurred by their covariances anyway
         local_TYX, self.grid = split(local_TYX, self.grid)
-        self.inflated_TYX = inflate_for_leaving(local_TYX, self.grid, start_m, robot_radius_m, grace_m, occupied_from)
+        self.inflated_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
+        self.leaving = Leaving.of(self.inflated_TYX[0], local_TYX[0] >= 0.5 * occupied_from, self.grid, start_m, grace_m)
         # What stays counts; what passes through fades in the mean.
         standing_1YX = clear_discs(
             occupancy.probability.mean(axis=0, keepdims=True),
@@ -100,11 +101,12 @@ class Surroundings:
     def verifier(self, start_s: float) -> Verifier:
         """For paths that start `start_s` after the forecast's stamp."""
         people = for_leaving(self.people, self.start_m, start_s, self.robot_radius_m)
-        return Verifier(self.inflated_TYX, self.grid, self.times_s, people, self.robot_radius_m, start_s)
+        return Verifier(self.inflated_TYX, self.grid, self.times_s, people, self.robot_radius_m, start_s, self.leaving)
 
     def objective(self, way: CostToGo, times_L: FloatArray, dt_s: float, personal_space_m: float, weights: CostWeights) -> Composable:
         """Collisions, personal space and detours, for steps that end at `times_L` (s after the forecast's stamp)."""
-        layers_LYX = torch.as_tensor(at_times(self.inflated_TYX, self.times_s, times_L))
+        inflated_TYX = self.inflated_TYX if self.leaving is None else self.leaving.forgive(self.inflated_TYX)
+        layers_LYX = torch.as_tensor(at_times(inflated_TYX, self.times_s, times_L))
         total: Composable = occupancy_cost(layers_LYX, self.grid, dt_s, self.occupied_from, weights)
         total = total + detour_cost(way, self.grid, len(times_L), weights)
         if len(self.people.radii_P) == 0:

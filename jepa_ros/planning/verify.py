@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.planning.grids import at_times
+from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.objective import GridCost
 from jepa_ros.planning.people import PeopleFuture, contact_probability
 from jepa_ros.types import FloatArray, GridSpec
@@ -38,13 +39,16 @@ class Verifier:
         future: PeopleFuture,
         robot_radius_m: float,
         start_s: float,
+        leaving: Leaving | None = None,
     ) -> None:
+        """leaving: where the start touches something, what is allowed there nevertheless."""
         self._inflated_TYX = inflated_TYX
         self._grid = grid
         self._times_s = times_s
         self._future = future
         self._robot_radius_m = robot_radius_m
         self._start_s = start_s
+        self._leaving = leaving
 
     def collision_probability(self, states_SLX: Tensor, dt_s: float) -> tuple[Tensor, Tensor]:
         """(S,) probability of any collision, and (S,) the part of it that is contact with people; `states_SLX` starts with the present."""
@@ -52,6 +56,10 @@ class Verifier:
         times_F = self._start_s + elapsed_F
         layers = torch.as_tensor(at_times(self._inflated_TYX, self._times_s, times_F.numpy()))
         occupied_FS = GridCost(layers, self._grid).read(fine_SFX)
+        if self._leaving is not None:
+            now_FYX = torch.as_tensor(self._inflated_TYX[:1]).expand(len(times_F), -1, -1)
+            comes_FS = (occupied_FS - GridCost(now_FYX, self._grid).read(fine_SFX)).clamp(min=0.0)
+            occupied_FS = torch.where(self._leaving.allows(fine_SFX), comes_FS, occupied_FS)
         occupied_S = occupied_FS.amax(0)
         stride_SF = fine_SFX.diff(dim=1).norm(dim=-1)
         stands_SF = torch.cat((stride_SF, stride_SF[:, -1:]), dim=1) < STANDSTILL_M

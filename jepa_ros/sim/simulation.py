@@ -39,19 +39,24 @@ class Agent:
 class Simulation:
     """One seeded run. The ego drives its route by itself until `command` is called."""
 
-    def __init__(self, scenario: str, seed: int, n_people: int | None = None, tracks: str | Path | None = None) -> None:
+    def __init__(
+        self, scenario: str, seed: int, n_people: int | None = None, tracks: str | Path | None = None, traffic: float = 1.0
+    ) -> None:
         """`tracks`: a file of recorded people who take the place of the simulated ones, see RecordedCrowd; `square` leaves them room.
+        `traffic`: times the number of vehicles that the place is made for, as far as they find room.
 
-        Raises ValueError on an unknown scenario, a negative number of people or a file that holds no tracks.
+        Raises ValueError on an unknown scenario, a negative number of people or vehicles or a file that holds no tracks.
         """
         if n_people is not None and n_people < 0:
             raise ValueError(f"n_people = {n_people}: must be 0 or more")
+        if not traffic >= 0.0:
+            raise ValueError(f"traffic = {traffic}: must be 0 or more")
         self.layout: Layout = make_layout(scenario, seed)
         crowd_rng, traffic_rng, look_rng, self._ego_rng = (np.random.default_rng([seed, 100 + k]) for k in range(4))
         lane = self.layout.ego_lane
         start = self.layout.ego_start_m
         self.ego = Vehicle(self.layout.ego_platform, lane, start, 0.7 * lane.speed_mps, lane.speed_mps, lane.path.pose(start), ends=True)
-        self.vehicles = populate(self.layout.lanes, self.ego, traffic_rng)
+        self.vehicles = populate(self.layout.lanes, self.ego, traffic_rng, traffic)
         count = self.layout.n_people if n_people is None else n_people
         self.crowd: Crowd | RecordedCrowd = (
             RecordedCrowd(tracks, crowd_rng)

@@ -64,11 +64,11 @@ class Vehicle:
         return self.speed_mps * np.array([np.cos(self.pose[2]), np.sin(self.pose[2])])
 
 
-def populate(lanes: tuple[Lane, ...], ego: Vehicle, rng: np.random.Generator) -> list[Vehicle]:
-    """The vehicles of all lanes at the first moment, none near another or near the ego."""
+def populate(lanes: tuple[Lane, ...], ego: Vehicle, rng: np.random.Generator, traffic: float = 1.0) -> list[Vehicle]:
+    """The vehicles of all lanes at the first moment, none near another or near the ego. `traffic`: times the usual number."""
     placed = [ego]
     for lane in lanes:
-        for _ in range(lane.count):
+        for _ in range(round(traffic * lane.count)):
             for _attempt in range(20):
                 arc = rng.uniform(0.0, lane.path.length_m - 5.0)
                 pose = lane.path.pose(arc)
