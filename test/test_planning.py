@@ -141,21 +141,6 @@ def test_a_robot_that_touches_a_wall_may_leave_it_and_drive_along_it_but_come_no
     assert Leaving.of(inflated[0], walls[0] >= 0.25, grid, np.array([0.2, 0.0]), 0.8) is None
 
 
-def test_a_robot_against_which_somebody_stands_leaves_away_from_them() -> None:
-    def plan_beside(x: float):
-        scene = make_scene(people=((x, 0.0, 0.0, 0.0),), sigma_mps=0.02)
-        plan = Planner().plan(scene, goal_at(scene, 6.0, 0.0), LONG_S)
-        return plan, in_anchor(scene, plan.path)
-
-    behind, path = plan_beside(-0.62)
-    assert behind.status is PlanStatus.OK
-    assert path[-1, 0] > 3.0
-    ahead, path = plan_beside(0.62)
-    assert ahead.status is PlanStatus.OK
-    assert np.linalg.norm(path[:, :2] - (0.62, 0.0), axis=1).min() > 0.55
-    assert path[-1, 0] > 2.0, "around them"
-
-
 def test_a_crowd_in_a_door_is_no_wall() -> None:
     """Nobody tracks them: to the planner they are occupied cells, which were free a moment ago."""
     room = ((3.0, -26.0, 3.4, -1.6), (3.0, 1.6, 3.4, 26.0))

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -64,13 +64,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def load(path: Path) -> dict[tuple[str, str], Outcome]:
-    """The episodes that are done; a last line that was cut off is run again."""
-    done = {}
+    """The episodes that are done; a last line that was cut off is run again.
+
+    Raises ValueError where they were measured otherwise, by another version of this bench.
+    """
+    done, columns = {}, {column.name for column in fields(Outcome)}
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             values = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if set(values) != columns:
+            raise ValueError(f"{path} is of another version of this bench ({sorted(set(values) ^ columns)}); give another --out")
         outcome = Outcome(**{**values, "at_fault_with": tuple(values["at_fault_with"])})
         done[Episode(outcome.place, outcome.density, outcome.seed).name, outcome.method] = outcome
     return done

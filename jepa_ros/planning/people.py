@@ -6,19 +6,18 @@ Axes: P person, K mode, T time, Y/X grid rows and columns, S path, F fine time, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jepa_ros.types import FloatArray, GridSpec, SceneState
+from jepa_ros.types import GridSpec, SceneState
 
 MAX_MODES = 6  # most likely modes used for planning; the rest of the mixture is given to them in proportion
 TRACK_SIGMA_M = 0.1  # how well a person's present position is known
 FORECAST_SIGMA_M = 0.05  # forecasters take tracks for exact; with this, what a 90 % region should hold at 0.4 s it holds
-NEARER_M = 0.15  # 1.5 TRACK_SIGMA_M: whose centre is that much nearer has come nearer
 QUASI_SAMPLES = 128
 FARTHEST_DRAW = 4.0  # no quasi-normal of that set is longer
 DRAWS_AT_ONCE = 2048  # times QUASI_SAMPLES floats stay in the cache
@@ -85,16 +84,6 @@ def people_future(scene: SceneState, robot_radius_m: float) -> PeopleFuture:
     ego_2 = (anchor_from_odom @ scene.ego.odom_from_base)[:2, 3]
     outside = np.linalg.norm(now_P2 - ego_2, axis=1) > robot_radius_m
     return future if outside.all() else future.select(torch.as_tensor(outside))
-
-
-def for_leaving(future: PeopleFuture, start_m: FloatArray, start_s: float, robot_radius_m: float) -> PeopleFuture:
-    """The same people, those who touch the robot at its start only as wide as is free of them there.
-
-    A robot against which somebody stands may leave; to come nearer is a contact. Were they as wide as they are, all motion would be one.
-    """
-    distance_P = (future.at(torch.tensor([start_s], dtype=torch.float32)).mean_PT2()[:, 0] - torch.as_tensor(start_m)).norm(dim=1).float()
-    room_P = (distance_P - NEARER_M - robot_radius_m).clamp(min=-0.9 * robot_radius_m)
-    return replace(future, radii_P=torch.minimum(future.radii_P, room_P))
 
 
 def expected_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, personal_space_m: float, personal_weight: float) -> Tensor:

@@ -21,7 +21,7 @@ from jepa_ros.planning.grids import (
 from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.objective import Composable, CostWeights, detour_cost, occupancy_cost, people_cost
-from jepa_ros.planning.people import for_leaving, people_future
+from jepa_ros.planning.people import people_future
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
 
@@ -100,8 +100,7 @@ class Surroundings:
 
     def verifier(self, start_s: float) -> Verifier:
         """For paths that start `start_s` after the forecast's stamp."""
-        people = for_leaving(self.people, self.start_m, start_s, self.robot_radius_m)
-        return Verifier(self.inflated_TYX, self.grid, self.times_s, people, self.robot_radius_m, start_s, self.leaving)
+        return Verifier(self.inflated_TYX, self.grid, self.times_s, self.people, self.robot_radius_m, start_s, self.leaving)
 
     def objective(self, way: CostToGo, times_L: FloatArray, dt_s: float, personal_space_m: float, weights: CostWeights) -> Composable:
         """Collisions, personal space and detours, for steps that end at `times_L` (s after the forecast's stamp)."""
