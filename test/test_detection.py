@@ -27,9 +27,10 @@ def person(x: float, y: float, height: float = 1.72) -> np.ndarray:
     )
 
 
-def within_view(cloud: np.ndarray, lidar_height_m: float, highest_rad: float) -> np.ndarray:
-    """What a lidar above the origin sees whose highest beam rises at this angle."""
-    return cloud[cloud[:, 2] - lidar_height_m < np.tan(highest_rad) * np.hypot(cloud[:, 0], cloud[:, 1])]
+def within_view(cloud: np.ndarray, lidar_height_m: float, highest_rad: float, lowest_rad: float = -1.5) -> np.ndarray:
+    """What a lidar above the origin sees whose highest and lowest beams rise at these angles."""
+    slope = (cloud[:, 2] - lidar_height_m) / np.hypot(cloud[:, 0], cloud[:, 1])
+    return cloud[(slope < np.tan(highest_rad)) & (slope > np.tan(lowest_rad))]
 
 
 def wall(x: float, y0: float, y1: float) -> np.ndarray:
@@ -97,6 +98,20 @@ def test_a_person_whose_head_is_above_the_highest_beam_is_nobody_short(away_m: f
     assert known.scores[0] > 0.7
     assert np.hypot(*(known.positions_m[0] - (away_m, 0.0))) < 0.15
     assert known.scores[0] > scores_near(cloud, away_m, 0.0).max(initial=0.0)
+
+
+def test_a_crowd_around_a_lidar_that_sees_the_ground_only_beyond_it_is_found() -> None:
+    """Of somebody a metre away the lowest beam meets the chest; that is neither something that floats nor, all around, the ground."""
+    rings = [(radius_m, np.arange(count) * 2 * np.pi / count) for radius_m, count in ((1.2, 6), (2.0, 10), (2.8, 14))]
+    places = np.concatenate([radius_m * np.stack([np.cos(angles), np.sin(angles)], axis=1) for radius_m, angles in rings])
+    cloud = np.concatenate([ground(), *(person(x, y) for x, y in places)])
+    cloud = within_view(cloud, 1.7, 0.2, -0.44).astype(np.float32)
+    seen = PersonDetector().detect(cloud, lidar_m=np.array([0.0, 0.0, 1.7]))
+    away_m = np.linalg.norm(seen.positions_m[:, None] - places, axis=2)
+    assert len(seen.scores) == len(places)
+    assert away_m.min(axis=0).max() < 0.15
+    assert seen.scores.min() > 0.9
+    assert (np.abs(seen.ground_m) < 0.05).all()
 
 
 def test_where_the_lidar_is_changes_nothing_below_the_end_of_its_view() -> None:

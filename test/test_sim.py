@@ -244,6 +244,23 @@ def test_recorded_people_walk_again(tmp_path):
         Simulation("square", 1, tracks=file)
 
 
+def test_nobody_comes_in_out_of_nowhere_beside_a_robot():
+    layout = make_layout("corridor", 3)
+    gate = min(layout.walk.exits)
+    robot = Movers(layout.walk.nodes_m[[gate]], np.zeros((1, 2)), np.array([0.4]))
+    came_m: dict[bool, list[float]] = {False: [], True: []}
+    for beside in came_m:
+        crowd = Crowd(layout.walk, layout.obstacles, 12, np.random.default_rng(3))
+        for _ in range(1200):
+            before = crowd.serials.copy()
+            crowd.step(0.05, robot if beside else None)
+            new = crowd.serials != before
+            came_m[beside] += np.linalg.norm(crowd.positions_m[new] - robot.positions_m, axis=1).tolist()
+    assert min(came_m[False]) < 2.0, "that gate is used"
+    assert came_m[True]
+    assert min(came_m[True]) > 3.5
+
+
 def test_what_a_robot_runs_into_can_be_seen():
     """People keep out of the gaps between houses; a robot is not stopped there by nothing."""
     layout = make_layout("crossing", 50_013)

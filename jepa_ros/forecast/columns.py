@@ -45,35 +45,54 @@ class Columns:
     counts: NDArray[np.intp]  # (M,) returns below `BODY_TOP_M`
     ground_m: FloatArray  # (M,) height of the local ground
     cut: NDArray[np.bool_]  # (M,) they end where the lidar's view ends, and so may well go on
+    in_view_from_m: FloatArray  # (M,) above the local ground; 0 where they are in view down to it
 
 
 @dataclass(frozen=True)
-class HighestView:
-    """How high a lidar sees at each distance."""
+class View:
+    """Between which heights a lidar sees at each distance. Where nothing is known, everything is in view."""
 
     lidar_m: FloatArray  # (3,) where it is
-    slope: float  # of its highest beam that met anything; infinite where nothing is known
+    lowest: float  # slope of its lowest beam that met anything, rise per metre of distance
+    highest: float  # and of its highest
 
     @staticmethod
-    def of(points_m: FloatArray, lidar_m: FloatArray | None) -> HighestView:
+    def of(points_m: FloatArray, lidar_m: FloatArray | None) -> View:
         """From a whole sweep, (N, 3). In a place without anything high, somebody near is met by the highest beam."""
+        unknown = View(np.zeros(3), -np.inf, np.inf)
         if lidar_m is None or not len(points_m):
-            return HighestView(np.zeros(3), np.inf)
+            return unknown
         some = points_m[:: len(points_m) // ENOUGH_POINTS + 1]
         x, y, z = (some - np.asarray(lidar_m, points_m.dtype)).T
         away_m = np.hypot(x, y)
         far = away_m > SLOPE_FROM_M  # nearer, the noise of a return is as good as a beam
-        return HighestView(np.asarray(lidar_m), float((z[far] / away_m[far]).max(initial=-np.inf)) if far.any() else np.inf)
+        if not far.any():
+            return unknown
+        slope = z[far] / away_m[far]
+        return View(np.asarray(lidar_m), float(slope.min()), float(slope.max()))
 
     def cuts(self, centres_m: FloatArray, tops_m: FloatArray) -> NDArray[np.bool_]:
         """(M,) whether columns at (M, 2) with their tops at this height, in the frame of the points, end with the view."""
-        if not np.isfinite(self.slope):
+        if not np.isfinite(self.highest):
             return np.zeros(len(tops_m), bool)
-        front_m = np.maximum(np.hypot(*(centres_m - self.lidar_m[:2]).T) - FRONT_M, 0.0)
-        return tops_m > self.lidar_m[2] + self.slope * front_m - BEAM_GAP_M
+        return tops_m > self.lidar_m[2] + self.highest * self._front_m(centres_m) - BEAM_GAP_M
+
+    def bottom_m(self, centres_m: FloatArray) -> FloatArray:
+        """(M,) height from which columns at (M, 2) are in view, in the frame of the points."""
+        if not np.isfinite(self.lowest):
+            return np.full(len(centres_m), -np.inf)
+        return self.lidar_m[2] + self.lowest * self._front_m(centres_m) + BEAM_GAP_M
+
+    def blind_m(self, ground_height_m: float) -> float:
+        """Distance from the lidar within which it does not see the ground, were that level."""
+        return (self.lidar_m[2] - ground_height_m) / -self.lowest if self.lowest < 0.0 else 0.0
+
+    def _front_m(self, centres_m: FloatArray) -> FloatArray:
+        return np.maximum(np.hypot(*(centres_m - self.lidar_m[:2]).T) - FRONT_M, 0.0)
 
 
 BODY_TOP_M = 2.1
+STANDING_M, BODY_M = 1.7, 1.5  # a body of 1.5 m, from its legs to the head of somebody of 1.7 m
 ATTACHED_M = 0.8
 SLOPE_FROM_M = 0.5
 ENOUGH_POINTS = 20_000  # of a dense sweep some tell as much as all
@@ -89,7 +108,7 @@ def describe(
     labels: NDArray[np.intp],
     count: int,
     accept: Callable[[Columns], NDArray[np.bool_]],
-    view: HighestView,
+    view: View,
     density: float = 1.0,
 ) -> tuple[Columns, FloatArray]:
     """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) deviations.
@@ -120,8 +139,8 @@ def describe(
     np.minimum.at(bottom, label, tall)
     low = np.bincount(label, ground_m[body], count + 1) / total
 
-    cut = view.cuts(centre, top + low)
-    columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low, cut)
+    cut, in_view_from = view.cuts(centre, top + low), np.maximum(view.bottom_m(centre) - low, 0.0)
+    columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low, cut, in_view_from)
     keep = accept(columns) & (number > 0)
     keep[0] = False
 
@@ -180,10 +199,12 @@ def _deviations(
     """(M, F) in the order of `FEATURES`."""
     range_m = np.hypot(*columns.centres_m.T)
     reached = np.clip((columns.tops_m / BIN_M).astype(np.intp) + 1, 2, HEIGHT_BINS)
-    expected = np.arange(HEIGHT_BINS)[None] < reached[:, None]
-    gaps = 1.0 - (bins * expected)[:, 1:].sum(axis=1) / np.maximum(expected[:, 1:].sum(axis=1), 1)
+    bin_m = BIN_M * np.arange(HEIGHT_BINS)[None]
+    expected = (bin_m >= np.maximum(columns.in_view_from_m, BIN_M)[:, None]) & (np.arange(HEIGHT_BINS) < reached[:, None])
+    gaps = 1.0 - (bins * expected).sum(axis=1) / np.maximum(expected.sum(axis=1), 1)
     # A body of 0.45 x 1.5 m fills 0.68 m2 / r2 of solid angle; 64 rings at 0.17 deg give 4.6 returns per m2 at 100 m.
     hits_at_10m = columns.counts * (range_m / 10.0) ** 2
+    in_view = np.clip((STANDING_M - columns.in_view_from_m) / BODY_M, 0.1, 1.0)
     columns_of = {
         "short": np.where(columns.cut, 0.0, np.maximum(0.0, 1.5 - columns.tops_m) / 0.2),
         "tall": np.maximum(0.0, columns.tops_m - 2.0) / 0.1,
@@ -192,11 +213,11 @@ def _deviations(
         "thin": np.maximum(0.0, 0.3 - np.maximum(columns.widths_m, columns.depths_m)) / 0.1,
         "flat": np.maximum(0.0, 0.2 - columns.thickness_m) / 0.1 * np.clip(columns.widths_m / 0.5, 0.0, 1.0),
         "square": np.where(columns.cut, 0.0, np.maximum(0.0, square - 0.6) / 0.2),
-        "floating": np.maximum(0.0, columns.bottoms_m - 0.5) / 0.3,
+        "floating": np.maximum(0.0, columns.bottoms_m - np.maximum(columns.in_view_from_m, 0.5)) / 0.3,
         "continues": np.log1p(above),
         "attached": np.minimum(attached, 3.0) / 0.3,
         "leaning": np.maximum(0.0, lean_m - 0.2) / 0.1,
-        "sparse": np.maximum(0.0, np.log(60.0 * density / np.maximum(hits_at_10m, 1.0))),
-        "gaps": gaps / 0.2,
+        "sparse": np.maximum(0.0, np.log(60.0 * density * in_view / np.maximum(hits_at_10m, 1.0))),
+        "gaps": np.where(expected.any(axis=1), gaps, 0.0) / 0.2,
     }
     return np.minimum(np.stack([columns_of[name] for name in FEATURES], axis=1), LARGEST_DEVIATION)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jepa_ros.config import param, validate
-from jepa_ros.forecast.columns import FEATURES, Columns, HighestView, describe
+from jepa_ros.forecast.columns import FEATURES, Columns, View, describe
 from jepa_ros.forecast.ground import GroundGrid
 from jepa_ros.types import FloatArray
 
@@ -82,8 +82,8 @@ class PersonDetector:
         """People among (N, 3) points in a gravity-aligned frame with its origin at the robot.
 
         `ground_height_m`: height of the ground in that frame, used where no return shows the ground. `lidar_m`: (3,) where the lidar is:
-        whoever comes so near that its highest beams end below their head is then not taken for somebody short. Raises ValueError on
-        another shape.
+        whoever comes so near that its beams end below their head or above their knees is then not taken for somebody short or for something
+        that floats, nor their lowest return for the ground. Raises ValueError on another shape.
         """
         columns, features = self.columns(points_anchor_m, ground_height_m, lidar_m)
         logit = BIAS - features @ np.array([WEIGHTS[name] for name in FEATURES])
@@ -107,12 +107,12 @@ class PersonDetector:
         density = len(points_anchor_m) / 60_000
         range_m = np.hypot(points_anchor_m[:, 0], points_anchor_m[:, 1])
         points = points_anchor_m[(range_m < config.max_range_m) & (range_m > config.min_range_m)]
-        ground = GroundGrid.fit(points, config.max_range_m, ground_height_m)
+        view = View.of(points_anchor_m, lidar_m)
+        ground = GroundGrid.fit(points, config.max_range_m, ground_height_m, view.lidar_m[:2], view.blind_m(ground_height_m))
         ground_m = ground.at(points[:, :2])
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]
-        view = HighestView.of(points_anchor_m, lidar_m)
         return describe(points, height, ground_m, *self._cluster(points, height), self._accept, view, density)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:

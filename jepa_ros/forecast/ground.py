@@ -23,10 +23,13 @@ class GroundGrid:
     half_side_m: float
 
     @classmethod
-    def fit(cls, points: FloatArray, range_m: float, ground_height_m: float) -> GroundGrid:
+    def fit(
+        cls, points: FloatArray, range_m: float, ground_height_m: float, lidar_m: FloatArray | None = None, blind_m: float = 0.0
+    ) -> GroundGrid:
         """From those of (N, 3) points in a gravity-aligned frame that lie within `range_m` of its origin in x and y.
 
-        `ground_height_m`: the height where there are none.
+        `ground_height_m`: the height where there are none. `blind_m`: within it of `lidar_m` (2,) no beam reaches the ground: all returns
+        there are of what stands on it, and in a crowd that may be wider than any one object.
         """
         points = points[(np.abs(points[:, :2]) < range_m).all(axis=1)]
         side = int(np.ceil(2 * range_m / CELL_M)) + 1
@@ -38,6 +41,9 @@ class GroundGrid:
         # What lies above the steepest plausible ground is an object, what lies far below it a reflection.
         plausible = np.abs(lowest - ground_height_m) < 0.5 + STEEPEST * distance
         lowest[~plausible] = np.inf
+        if lidar_m is not None:
+            from_lidar = np.hypot(axis[None, :] - lidar_m[0], axis[:, None] - lidar_m[1])
+            lowest[from_lidar + 0.5 * CELL_M < blind_m] = ground_height_m
         return cls(_refine(_clear_objects(lowest, ground_height_m)), CELL_M / 2, range_m)
 
     def at(self, positions_m: FloatArray) -> FloatArray:

@@ -23,6 +23,7 @@ RELAXATION_S = 0.5  # time to take up the wanted velocity
 STOP_RATE_HZ = 1.0 / 45.0
 STUCK_AFTER_S = 4.0
 STEP_S = 0.05
+ENTRY_CLEAR_M = 4.0  # nobody comes in, out of nowhere, so near to a vehicle or a robot
 
 
 def simulate_crowd(seed: int, n_people: int, steps: int, dt_s: float, scenario: str | None = None) -> FloatArray:
@@ -97,7 +98,7 @@ class Crowd:
         """Advance by dt_s (0.1 s at most, or contacts are missed)."""
         movers = movers or Movers.none()
         self.time_s += dt_s
-        self._choose_ways(dt_s)
+        self._choose_ways(dt_s, movers)
         position, velocity = self.positions_m, self.velocities_mps
         waits = self._waits_at_kerb(movers)
         self._progress_s[waits] = self.time_s
@@ -121,7 +122,7 @@ class Crowd:
     def _targets(self) -> FloatArray:
         return self._walk.nodes_m[self._node] + self._walk.half_extent_m[self._node] * self._aside
 
-    def _choose_ways(self, dt_s: float) -> None:
+    def _choose_ways(self, dt_s: float, movers: Movers) -> None:
         to_target = self._targets() - self.positions_m
         distance = np.linalg.norm(to_target, axis=1)
         closer = distance < self._best_distance_m - 0.2
@@ -131,7 +132,7 @@ class Crowd:
         stuck = self.time_s - self._progress_s > STUCK_AFTER_S
         pauses = self._rng.random(len(distance)) < STOP_RATE_HZ * dt_s
         for person in np.flatnonzero((distance < 0.9) | stuck).tolist():
-            self._arrive(person, bool(stuck[person]))
+            self._arrive(person, bool(stuck[person]), movers)
         on_crossing = self._on_crossing()
         for person in np.flatnonzero(pauses & ~self.standing & ~on_crossing):
             self._pause_until_s[self._leader == self._leader[person]] = self.time_s + self._rng.uniform(2.0, 8.0)
@@ -139,7 +140,7 @@ class Crowd:
     def _on_crossing(self) -> np.ndarray:
         return np.array([(a, b) in self._walk.crossings for a, b in zip(self._previous, self._node, strict=True)], dtype=bool)
 
-    def _arrive(self, person: int, stuck: bool) -> None:
+    def _arrive(self, person: int, stuck: bool, movers: Movers) -> None:
         if stuck:
             self._head_for(person, self._previous[person], self._node[person])
         elif self._leader[person] != person:
@@ -149,7 +150,9 @@ class Crowd:
                 self._head_for(person, self._node[leader], self._previous[leader])
         elif self._node[person] in self._walk.exits:
             members = np.flatnonzero(self._leader == person).tolist()
-            exits = [e for e in self._walk.exits if e != self._node[person]]
+            exits = [e for e in self._walk.exits if e != self._node[person] and self._is_clear(e, movers)]
+            if not exits:
+                return  # leaves when there is a way in
             gate = exits[self._rng.integers(len(exits))]
             for member in members:
                 self._enter(member, gate)
@@ -170,6 +173,10 @@ class Crowd:
         crosses = np.array([(here, option) in self._walk.crossings for option in options])
         weight = np.exp(1.2 * cosine) * np.where(options == origin, 0.05, 1.0) * np.where(crosses, 2.5, 1.0)
         return int(self._rng.choice(options, p=weight / weight.sum()))
+
+    def _is_clear(self, gate: int, movers: Movers) -> bool:
+        reach_m = ENTRY_CLEAR_M + float(np.linalg.norm(self._walk.half_extent_m[gate]))
+        return bool((np.linalg.norm(movers.positions_m - self._walk.nodes_m[gate], axis=1) > reach_m + movers.radii_m).all())
 
     def _enter(self, person: int, gate: int) -> None:
         """Come in at an exit as somebody new, behind whoever came in before."""
