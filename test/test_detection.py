@@ -89,6 +89,24 @@ def test_a_person_beside_a_wall_and_two_side_by_side_are_each_found() -> None:
         assert scores_near(cloud, x, y, within=0.25).max(initial=0.0) > 0.5
 
 
+def test_so_near_a_person_and_the_wall_behind_are_two_and_so_is_a_pair() -> None:
+    cloud = np.concatenate([ground(), wall(2.0, -3, 3), person(1.5, 0.6), person(-1.2, 0.36), person(-1.2, -0.36)])
+    for x, y in ((1.5, 0.6), (-1.2, 0.36), (-1.2, -0.36)):
+        assert scores_near(cloud, x, y, within=0.15).max(initial=0.0) > 0.5
+
+
+@pytest.mark.parametrize("x", [3.8, 4.0, 4.2, 4.8, 5.2])
+def test_whoever_crosses_the_edge_of_the_finer_cells_is_found_once(x: float) -> None:
+    seen = PersonDetector().detect(np.concatenate([ground(), person(x, 0.3)]).astype(np.float32))
+    assert len(seen.scores) == 1
+    assert seen.scores[0] > 0.7
+
+
+def test_a_short_range_is_no_fault() -> None:
+    seen = PersonDetector(DetectionConfig(max_range_m=3.0)).detect(np.concatenate([ground(), person(2.0, 0.3)]).astype(np.float32))
+    assert len(seen.scores) == 1
+
+
 @pytest.mark.parametrize("away_m", [0.8, 1.2, 2.0])
 def test_a_person_whose_head_is_above_the_highest_beam_is_nobody_short(away_m: float) -> None:
     cloud = within_view(np.concatenate([ground(), person(away_m, 0.0)]), 0.8, 0.21).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,12 @@ class Columns:
     ground_m: FloatArray  # (M,) height of the local ground
     cut: NDArray[np.bool_]  # (M,) they end where the lidar's view ends, and so may well go on
     in_view_from_m: FloatArray  # (M,) above the local ground; 0 where they are in view down to it
+
+    def take(self, index: NDArray) -> Columns:
+        return Columns(*(getattr(self, column.name)[index] for column in fields(self)))
+
+    def join(self, other: Columns) -> Columns:
+        return Columns(*(np.concatenate([getattr(self, column.name), getattr(other, column.name)]) for column in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -154,15 +160,11 @@ def describe(
         - np.bincount(label[~high], axis[~high], count + 1) / np.maximum(np.bincount(label[~high], minlength=count + 1), 1)
         for axis in (across, along)
     ]
-    kept = _select(columns, keep)
+    kept = columns.take(keep)
     attached = _attached(points[(height < BODY_TOP_M) & ~keep[labels], :2], kept)
     filled = bins.reshape(-1, HEIGHT_BINS)[keep]
     deviations = _deviations(kept, above[keep], attached, np.hypot(*shift)[keep], filled, square[keep], density)
     return kept, deviations
-
-
-def _select(columns: Columns, keep: NDArray[np.bool_]) -> Columns:
-    return Columns(*(getattr(columns, name)[keep] for name in Columns.__dataclass_fields__))
 
 
 def _attached(others: FloatArray, columns: Columns) -> FloatArray:

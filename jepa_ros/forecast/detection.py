@@ -37,8 +37,13 @@ WEIGHTS = {
     "sparse": 0.7,
     "gaps": 0.5,
 }
-LARGEST_GROUP_CELLS = 11  # about four people abreast; a longer blob is a car or a wall
+# What may be people who stand together, by its longer side: about four abreast at most; a longer blob is a car or a wall.
+SMALLEST_GROUP_M, LARGEST_GROUP_M = 0.8, 2.2
 MOST_IN_GROUP = 8
+SUMMIT_M = 0.2  # a summit of the density is the highest so far around
+LIMB_M = 0.2  # arms, legs and wheels reach so far beyond the trunk
+NEAR_M, SEAM_M = 4.0, 1.0  # so near, returns lie close enough for finer cells: a person and the wall behind are two
+SMOOTH_M, SMOOTH_NEAR_M = 0.12, 0.09  # how far the density is smoothed; less leaves more pairs apart, and more walls in pieces
 VALLEY = 0.6  # two people are two where the density between them falls below this share of the lesser
 
 
@@ -70,6 +75,21 @@ class Detections:
     scores: FloatArray  # (M,) 0-1: how much the column looks like a person
     heights_m: FloatArray  # (M,) top above the local ground
     ground_m: FloatArray  # (M,) height of the local ground in the frame of the points
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Columns are told apart on cells of this size between two distances from the base."""
+
+    cell_m: float
+    smooth_m: float
+    least_m: float
+    most_m: float
+
+    def holds(self, positions_m: FloatArray, seam_m: float = 0.0) -> NDArray[np.bool_]:
+        """(N,) whether (N, 2) positions lie within it, or no further outside than `seam_m`."""
+        away_m = np.hypot(positions_m[:, 0], positions_m[:, 1])
+        return (self.least_m - seam_m <= away_m) & (away_m < self.most_m + seam_m)
 
 
 class PersonDetector:
@@ -113,7 +133,24 @@ class PersonDetector:
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]
-        return describe(points, height, ground_m, *self._cluster(points, height), self._accept, view, density)
+        looks = (
+            _Look(0.5 * config.cell_m, SMOOTH_NEAR_M, 0.0, NEAR_M),
+            _Look(config.cell_m, SMOOTH_M, NEAR_M, config.max_range_m),
+        )
+        (near, near_features), (far, far_features) = (self._look(look, points, height, ground_m, view, density) for look in looks)
+        return near.join(far), np.concatenate((near_features, far_features))
+
+    def _look(
+        self, look: _Look, points: FloatArray, height: FloatArray, ground_m: FloatArray, view: View, density: float
+    ) -> tuple[Columns, FloatArray]:
+        """Columns whose centres lie within the look; the points of those at its edge go on beyond it."""
+        seen = look.holds(points, SEAM_M)
+        labels, count = self._cluster(points[seen], height[seen], look)
+
+        def accept(columns: Columns) -> NDArray[np.bool_]:
+            return self._accept(columns) & look.holds(columns.centres_m)
+
+        return describe(points[seen], height[seen], ground_m[seen], labels, count, accept, view, density)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:
         """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
@@ -123,23 +160,27 @@ class PersonDetector:
         compact = (columns.widths_m < 1.4) & (columns.depths_m < 2.2)
         return enough & compact & ((columns.tops_m > config.min_height_m) | columns.cut)
 
-    def _cluster(self, points: FloatArray, height: FloatArray) -> tuple[NDArray[np.intp], int]:
-        """Column number of each point (N,), 0 for none; columns are grown by one cell to take in arms, legs and wheels."""
-        config = self.config
-        side = int(np.ceil(2 * config.max_range_m / config.cell_m)) + 2
-        index = ((points[:, :2] + config.max_range_m) / config.cell_m).astype(np.intp) + 1
+    def _cluster(self, points: FloatArray, height: FloatArray, look: _Look) -> tuple[NDArray[np.intp], int]:
+        """Column number of each point (N,), 0 for none; columns are grown by LIMB_M to take in arms, legs and wheels."""
+        config, cell_m, range_m = self.config, look.cell_m, look.most_m + SEAM_M
+        side = int(np.ceil(2 * range_m / cell_m)) + 2
+        index = ((points[:, :2] + range_m) / cell_m).astype(np.intp) + 1
         flat = index[:, 1] * side + index[:, 0]
         upper = (height > config.slice_bottom_m) & (height < config.slice_top_m)
         hits = np.bincount(flat[upper], minlength=side * side).reshape(side, side)
         occupied = hits > 0
-        axis = (np.arange(side) - 0.5) * config.cell_m - config.max_range_m
+        axis = (np.arange(side) - 0.5) * cell_m - range_m
         far = axis[None, :] ** 2 + axis[:, None] ** 2 > config.dense_range_m**2
         # Between two beams of a coarse lidar a far body leaves empty cells.
-        joined = occupied | (far & _closed(occupied))
-        cells, count = ndimage.label(joined, np.ones((3, 3)))
-        cells, count = _split(cells, count, hits)
-        grown = np.where(cells > 0, cells, ndimage.grey_dilation(cells, size=(3, 3)))
+        cells, count = ndimage.label(occupied | (far & _closed(occupied)), np.ones((3, 3)))
+        cells, count = _split(cells, count, hits, look)
+        grown = np.where(cells > 0, cells, ndimage.grey_dilation(cells, size=(_odd(LIMB_M / cell_m),) * 2))
         return grown.ravel()[flat], count
+
+
+def _odd(reach_cells: float) -> int:
+    """Side of a window that reaches so many cells to each side."""
+    return 2 * round(reach_cells) + 1
 
 
 def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -151,12 +192,13 @@ def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask
 
 
-def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp]) -> tuple[NDArray[np.int32], int]:
+def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp], look: _Look) -> tuple[NDArray[np.int32], int]:
     """Part blobs of people who stand together at the valleys of their return density; cars and walls have none and stay whole."""
-    density = ndimage.gaussian_filter(hits.astype(np.float32), 0.6)
-    summit = (density == ndimage.maximum_filter(density, size=3)) & (cells > 0)
+    density = ndimage.gaussian_filter(hits.astype(np.float32), look.smooth_m / look.cell_m)
+    summit = (density == ndimage.maximum_filter(density, size=_odd(SUMMIT_M / look.cell_m))) & (cells > 0)
     for label, box in enumerate(ndimage.find_objects(cells), start=1):
-        if not 4 <= max(box[0].stop - box[0].start, box[1].stop - box[1].start) <= LARGEST_GROUP_CELLS:
+        longer_m = look.cell_m * max(box[0].stop - box[0].start, box[1].stop - box[1].start)
+        if not SMALLEST_GROUP_M - 1e-6 <= longer_m <= LARGEST_GROUP_M + 1e-6:
             continue
         own = cells[box] == label
         peaks = _separate(np.argwhere(own & summit[box]), density[box])
