@@ -8,17 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planning_scenes import goal_at, in_anchor, make_scene
+from planning_scenes import RESOLUTION_M, goal_at, in_anchor, make_scene
 
 from jepa_ros.planning import MPPI, CostWeights, Limits, Planner, PlannerConfig, SolverConfig
-from jepa_ros.planning.grids import inflate
-from jepa_ros.planning.guide import CostToGo
+from jepa_ros.planning.grids import between_cells, inflate
+from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.kinematics import Bicycle, Holonomic, Unicycle
 from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.objective import Comfort, PathGoal
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts, people_future
+from jepa_ros.planning.surroundings import Surroundings
 from jepa_ros.planning.verify import Verifier
-from jepa_ros.types import NANOSECONDS, GridSpec, Plan, PlanStatus, SceneState
+from jepa_ros.types import NANOSECONDS, GridSpec, PedestrianForecast, Plan, PlanStatus, SceneState
 
 RADIUS_M = PlannerConfig().robot_radius_m
 LONG_S = 5.0  # a deadline that never bites
@@ -154,6 +155,27 @@ def test_a_crowd_in_a_door_is_no_wall() -> None:
     end_x, end_y = in_anchor(scene, waiting.path)[-1]
     assert 1.0 < end_x < 3.0 - RADIUS_M
     assert abs(end_y) < 1.6
+
+
+def test_cells_foreseen_where_a_person_may_go_are_that_person_and_no_obstacle_besides() -> None:
+    scene = make_scene(people=((2.0, 0.0, 1.0, 0.0),))
+    straight = scene.pedestrians.modes_m
+    aside = straight + 1.5 * scene.pedestrians.times_s[:, None] * scene.anchor_pose[:2, 1]  # they may turn left
+    forecast = PedestrianForecast(
+        np.concatenate((straight, aside), axis=1),
+        np.array([[0.7, 0.3]]),
+        np.repeat(scene.pedestrians.covariances_m2, 2, axis=1),
+        scene.pedestrians.times_s,
+    )
+    foreseen = scene.occupancy.probability.copy()
+    step, elsewhere_m, may_be_m = 4, np.array([-3.0, 0.0]), np.array([3.6, 2.4])  # after 1.6 s
+    for place_m in (elsewhere_m, may_be_m):
+        column, row = ((place_m - scene.occupancy.origin_m) / RESOLUTION_M).astype(int)
+        foreseen[step, row, column] = 0.9
+    scene = replace(scene, pedestrians=forecast, occupancy=replace(scene.occupancy, probability=foreseen))
+    around = Surroundings(scene, np.zeros(2), 6.0, 0.4, 0.5, StandingMemory())
+    assert between_cells(around.inflated_TYX[step], around.grid, elsewhere_m) > 0.8
+    assert between_cells(around.inflated_TYX[step], around.grid, may_be_m) < 0.1
 
 
 def test_enclosed_is_no_safe_path_with_a_checked_stop() -> None:

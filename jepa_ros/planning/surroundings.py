@@ -25,7 +25,8 @@ from jepa_ros.planning.people import people_future
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
 
-AROUND_EXPECTED_M = 0.6  # cells that are foreseen so near to where a person is expected are that person
+AROUND_EXPECTED_M = 0.6  # cells that are foreseen so near to where a person may be, beyond one deviation, are that person
+LIKELY = 0.05  # modes of less probability do not count for that
 PERSON_CLEARANCE_M = 0.5  # around people nothing is taken for a standing obstacle: they may step aside
 
 
@@ -72,13 +73,17 @@ class Surroundings:
         self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)[0]
 
     def _without_people_to_come(self, local_TYX: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A world model foresees occupied cells where people will be, the forecaster people: once is enough. What is occupied now stays."""
+        """A world model foresees occupied cells where people may be, the forecaster people: once is enough. What is occupied now stays."""
         if len(self.people.radii_P) == 0:
             return local_TYX
-        expected_PT2 = self.people.at(torch.as_tensor(self.times_s, dtype=torch.float32)).mean_PT2().double().numpy()
+        future = self.people.at(torch.as_tensor(self.times_s, dtype=torch.float32))
+        means_TM2 = future.means_PKT2.flatten(0, 1).transpose(0, 1).double().numpy()
+        spread_TM = future.covariances_PKT3[..., [0, 2]].amax(-1).sqrt().flatten(0, 1).T.double().numpy()
+        body_M = future.radii_P[:, None].expand_as(future.weights_PK).flatten().double().numpy()
+        likely_M = (future.weights_PK >= LIKELY).flatten().numpy()
         cleared = [
-            clear_discs(layer_YX, self.grid, expected_P2, self.people.radii_P.double().numpy() + AROUND_EXPECTED_M)
-            for layer_YX, expected_P2 in zip(local_TYX, expected_PT2.swapaxes(0, 1), strict=True)
+            clear_discs(layer_YX, self.grid, means_M2[likely_M], (body_M + spread_M + AROUND_EXPECTED_M)[likely_M])
+            for layer_YX, means_M2, spread_M in zip(local_TYX, means_TM2, spread_TM, strict=True)
         ]
         return np.where(local_TYX[:1] >= self.occupied_from, local_TYX, np.stack(cleared))
 
