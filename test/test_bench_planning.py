@@ -77,3 +77,10 @@ def test_seeds_without_a_way_are_passed_over(monkeypatch: pytest.MonkeyPatch, tm
     drawn = episodes(7, "low", tmp_path)
     assert [episode.seed - closed_loop_worlds.FIRST_SEED for episode in drawn] == [0, 1, 2, 3, 5, 6, 7]
     assert [episode.place for episode in drawn][4:] == ["recorded", "corridor", "crossing"]
+
+
+def test_drives_of_another_version_are_not_mixed_in(tmp_path) -> None:
+    kept = tmp_path / "episodes.jsonl"
+    kept.write_text('{"place": "hall", "density": "low", "seed": 1, "method": "jepa_ros"}\n')
+    with pytest.raises(ValueError, match=r"another version of this bench .*struck.*give another --out"):
+        load(kept)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.forecast.rows import Rows
 from jepa_ros.types import FloatArray
 
 # Each deviation is 0 for a person and grows by about 1 where people end. Body sizes: adults are 1.5-1.9 m tall and 0.4-0.55 m across
@@ -33,7 +34,7 @@ BIN_M = 0.25
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(Rows):
     """M columns of points."""
 
     centres_m: FloatArray  # (M, 2)
@@ -46,12 +47,6 @@ class Columns:
     ground_m: FloatArray  # (M,) height of the local ground
     cut: NDArray[np.bool_]  # (M,) they end where the lidar's view ends, and so may well go on
     in_view_from_m: FloatArray  # (M,) above the local ground; 0 where they are in view down to it
-
-    def take(self, index: NDArray) -> Columns:
-        return Columns(*(getattr(self, column.name)[index] for column in fields(self)))
-
-    def join(self, other: Columns) -> Columns:
-        return Columns(*(np.concatenate([getattr(self, column.name), getattr(other, column.name)]) for column in fields(self)))
 
 
 @dataclass(frozen=True)

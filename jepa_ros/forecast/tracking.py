@@ -5,7 +5,7 @@ All tracks live in one set of arrays, so that a crowd costs little more than one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import kalman
+from jepa_ros.forecast.rows import Rows
 from jepa_ros.types import NANOSECONDS, FloatArray, TrackedPeople, Tracks
 
 # Evidence for a person, in log-odds. The shape seen in sweep after sweep is not new evidence each time, so it is averaged over
@@ -48,7 +49,7 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
-class _State:
+class _State(Rows):
     """P tracks; every update makes a new one."""
 
     ids: NDArray[np.int64]  # (P,)
@@ -64,12 +65,6 @@ class _State:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def take(self, index: NDArray) -> _State:
-        return _State(*(getattr(self, column.name)[index] for column in fields(self)))
-
-    def join(self, other: _State) -> _State:
-        return _State(*(np.concatenate([getattr(self, column.name), getattr(other, column.name)]) for column in fields(self)))
 
 
 class PeopleTracker:

@@ -42,11 +42,6 @@ class PeopleFuture:
         covariances = torch.lerp(self.covariances_PKT3[:, :, after - 1], self.covariances_PKT3[:, :, after], share)
         return PeopleFuture(means, covariances, self.weights_PK, self.radii_P, times_s)
 
-    def mean_PT2(self) -> Tensor:
-        """Expected position at each time, m."""
-        share_PK = self.weights_PK / self.weights_PK.sum(dim=1, keepdim=True).clamp(min=1e-9)
-        return (share_PK[:, :, None, None] * self.means_PKT2).sum(dim=1)
-
     def select(self, keep_P: Tensor) -> PeopleFuture:
         """Only some of the people."""
         return PeopleFuture(

@@ -7,6 +7,7 @@ import numpy as np
 from jepa_ros.sim.layout import Obstacles, WalkGraph
 from jepa_ros.sim.signals import people_may_start
 from jepa_ros.sim.social_force import (
+    ENTRY_CLEAR_M,
     MAX_ACCELERATION_MPS2,
     RADIUS_M,
     Movers,
@@ -23,7 +24,6 @@ RELAXATION_S = 0.5  # time to take up the wanted velocity
 STOP_RATE_HZ = 1.0 / 45.0
 STUCK_AFTER_S = 4.0
 STEP_S = 0.05
-ENTRY_CLEAR_M = 4.0  # nobody comes in, out of nowhere, so near to a vehicle or a robot
 
 
 def simulate_crowd(seed: int, n_people: int, steps: int, dt_s: float, scenario: str | None = None) -> FloatArray:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jepa_ros.sim.social_force import Movers, step_length_m
+from jepa_ros.sim.social_force import ENTRY_CLEAR_M, Movers, step_length_m
 from jepa_ros.types import FloatArray
 
 FRAMES_PER_S = 25.0
 AWAY_M = 1.0e4  # where the bodies of absent people wait
-COMES_M = 4.0  # nobody steps out of thin air so near to a robot: whose track begins there is left out
 
 
 class RecordedCrowd:
@@ -53,7 +52,7 @@ class RecordedCrowd:
                 continue
             if not self._came[number]:
                 self._came[number] = True
-                self._left_out[number] = bool((np.linalg.norm(movers.positions_m - points[0], axis=1) < COMES_M).any())
+                self._left_out[number] = bool((np.linalg.norm(movers.positions_m - points[0], axis=1) < ENTRY_CLEAR_M).any())
             if self._left_out[number]:
                 continue
             body = self._bodies[person]

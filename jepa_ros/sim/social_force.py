@@ -15,6 +15,7 @@ from jepa_ros.sim.layout import Obstacles
 from jepa_ros.types import FloatArray
 
 RADIUS_M = 0.25
+ENTRY_CLEAR_M = 4.0  # nobody steps out of thin air so near to a vehicle or a robot
 ANTICIPATION_S = 0.9
 PEOPLE_STRENGTH_MPS2, PEOPLE_RANGE_M = 2.6, 0.45
 WALL_STRENGTH_MPS2, WALL_RANGE_M = 4.0, 0.15
