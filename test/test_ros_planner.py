@@ -23,6 +23,7 @@ from planning_scenes import goal_at, in_anchor, make_scene  # noqa: E402
 from ros_harness import Robot, values  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
+from jepa_ros.backends import load_world_model  # noqa: E402
 from jepa_ros.config import from_dict  # noqa: E402
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray  # noqa: E402
 from jepa_ros.planning.guide import BELIEVED_AFTER_S  # noqa: E402
@@ -42,8 +43,9 @@ ENCLOSED = ((-2.4, -2.4, 2.4, -2.0), (-2.4, 2.0, 2.4, 2.4), (-2.4, -2.4, -2.0, 2
 class World:
     """Says what a world_model node would say, and asks the planner."""
 
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: Robot, spec: ModelSpec = SPEC) -> None:
         self.robot = robot
+        self.spec = spec
         node = robot.node
         self.occupancy = node.create_publisher(OccupancyForecast, "/world_model/occupancy", 5)
         self.pedestrians = node.create_publisher(PedestrianForecastArray, "/world_model/pedestrians", 5)
@@ -54,7 +56,7 @@ class World:
         node.create_subscription(Path, "/planner/path", self.paths.append, 5)
 
     def start(self, **parameters: object) -> None:
-        self.robot.start_node("planner_node", **{"model": "persistence", "inputs__max_age_s": MAX_AGE_S, **parameters})
+        self.robot.start_node("planner_node", **{"model": self.spec.name, "inputs__max_age_s": MAX_AGE_S, **parameters})
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -68,7 +70,7 @@ class World:
             self.robot.spin(0.5)  # one of them is the robot's own; that we know the node does not mean that it knows us
             self.met = True
         stamp_ns = time.time_ns() - round(age_s * 1e9)
-        scene = replace(scene, stamp_ns=stamp_ns, ego=replace(scene.ego, stamp_ns=stamp_ns), latent=np.zeros(SPEC.latent_shape))
+        scene = replace(scene, stamp_ns=stamp_ns, ego=replace(scene.ego, stamp_ns=stamp_ns), latent=np.zeros(self.spec.latent_shape))
         if odometry:
             message = Odometry(header=conversions.header_message(stamp_ns, "odom"), child_frame_id="base_link")
             message.pose.pose = conversions.pose_message(scene.ego.odom_from_base)
@@ -77,7 +79,7 @@ class World:
         self.pedestrians.publish(conversions.pedestrians_message(scene, "constant_velocity", FRAMES))
         self.occupancy.publish(conversions.occupancy_message(scene, FRAMES))
         if latent:
-            self.latent.publish(conversions.latent_state_message(scene, SPEC, FRAMES))
+            self.latent.publish(conversions.latent_state_message(scene, self.spec, FRAMES))
         self.robot.spin(0.15)
         return scene
 
@@ -192,6 +194,25 @@ def test_without_odometry_the_forecasts_poses_serve() -> None:
         scene = world.say(make_scene(), odometry=False, latent=False)
         assert world.plan(ahead(scene, 3.0)).status.code == PlanStatus.OK
         assert robot.call(Imagine, "/planner/imagine", Imagine.Request()).status.code == PlanStatus.UNSUPPORTED
+    finally:
+        robot.close()
+
+
+def test_a_second_look_at_the_best_motions_takes_the_latents_of_the_same_model() -> None:
+    robot = Robot()
+    try:
+        world = World(robot, load_world_model("scene_jepa", device="cpu").spec)
+        world.start(autostart="true", planner__rehearsed=8)
+        scene = world.say(make_scene(), latent=False)
+        answer = world.plan(ahead(scene, 3.0))
+        assert (answer.status.code, "no latent" in answer.status.message) == (PlanStatus.STALE_SENSORS, True), answer.status.message
+        scene = world.say(make_scene())
+        answer = world.plan(ahead(scene, 3.0))
+        assert (answer.status.code, answer.fallback) == (PlanStatus.OK, False), answer.status.message
+        world.spec = replace(world.spec, version="another")
+        scene = world.say(make_scene())
+        answer = world.plan(ahead(scene, 3.0))
+        assert (answer.status.code, "another" in answer.status.message) == (PlanStatus.UNSUPPORTED, True), answer.status.message
     finally:
         robot.close()
 
