@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from jepa_ros.bench import closed_loop_worlds
-from jepa_ros.bench.closed_loop_drive import Watch, drive
+from jepa_ros.bench.closed_loop_drive import Outcome, Watch, drive
 from jepa_ros.bench.closed_loop_methods import fork
-from jepa_ros.bench.closed_loop_report import wilson
+from jepa_ros.bench.closed_loop_report import report
 from jepa_ros.bench.closed_loop_worlds import Episode, episodes, make_world
+from jepa_ros.bench.intervals import ratio_of_sums, wilson
 from jepa_ros.bench.planning import load
 
 EPISODE = Episode("doorway", "low", 40_003)
@@ -57,10 +58,36 @@ def test_a_fork_goes_on_as_its_original_will() -> None:
     assert np.array_equal(other.crowd.positions_m, simulation.crowd.positions_m)
 
 
-def test_wilson_intervals() -> None:
-    assert wilson(0, 50)[0] == 0.0
-    assert wilson(0, 50)[1] == pytest.approx(0.0714, abs=1e-3)
+def test_intervals() -> None:
+    assert wilson(0, 50) == pytest.approx((0.0, 0.0714), abs=1e-3)
     assert wilson(45, 50) == pytest.approx((0.786, 0.957), abs=1e-3)
+    theirs_s = np.random.default_rng(0).uniform(10.0, 20.0, 100)
+    assert ratio_of_sums(1.5 * theirs_s, theirs_s) == pytest.approx((1.5, 1.5, 1.5))
+    ratio, low, high = ratio_of_sums(theirs_s + np.tile((-3.0, 3.0), 50), theirs_s)
+    assert ratio == pytest.approx(1.0)
+    assert ratio - 0.1 < low < ratio < high < ratio + 0.1
+
+
+def test_the_report_pairs_ours_with_constant_velocity_on_the_same_episodes() -> None:
+    outcomes = [
+        outcome
+        for seed in range(8)
+        for outcome in (
+            made("constant velocity", seed, time_s=10.0, at_fault=int(seed < 6)),
+            made("jepa_ros", seed, time_s=11.0 + 2 * (seed % 2), at_fault=int(seed == 7), reached=seed != 7),
+        )
+    ]
+    text = report(outcomes, ["low", "high"], ["constant velocity", "jepa_ros"])
+    assert "in 6 of 8 episodes, the reverse in 1 (sign test p = 0.12)" in text
+    assert "time to the goal 1.186 [" in text, "six of seven, with 13 s every other time"
+    assert "(7 episodes: hall 1.19)" in text
+    assert "- jepa_ros: 1 wall (hall-high-7)" in text
+    assert "| low |" not in text, "none were driven"
+
+
+def made(method: str, seed: int, time_s: float, at_fault: int, reached: bool = True) -> Outcome:
+    what = at_fault * ("wall",)
+    return Outcome("hall", "high", seed, method, reached, at_fault, what, 0, 0, 1.0, 0.0, time_s, 10.0, 12.0, 12.0, 0.0, 50.0)
 
 
 def test_a_broken_line_is_driven_again(tmp_path) -> None:

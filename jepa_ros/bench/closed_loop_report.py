@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
+from scipy.stats import binomtest
 
 from jepa_ros.bench.closed_loop_drive import Outcome
-
-Z95 = 1.959964
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    if count == 0:
-        return 0.0, 1.0
-    share, spread = hits / count, Z95 * Z95 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z95 / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+from jepa_ros.bench.closed_loop_worlds import Episode
+from jepa_ros.bench.intervals import ratio_of_sums, wilson
 
 
 def report(outcomes: list[Outcome], densities: list[str], methods: list[str]) -> str:
@@ -56,11 +46,11 @@ def _cells(rows: list[Outcome]) -> str:
 
 def _share(hits: int, count: int) -> str:
     low, high = wilson(hits, count)
-    return f"{100 * hits / count:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{100 * hits / count:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _paired(outcomes: list[Outcome], densities: list[str]) -> list[str]:
-    """Ours against constant velocity on the episodes that both finished."""
+    """Ours against constant velocity on the episodes that both drove."""
     lines = []
     by_key = {(o.place, o.density, o.seed, o.method): o for o in outcomes}
     for density in densities:
@@ -70,26 +60,45 @@ def _paired(outcomes: list[Outcome], densities: list[str]) -> list[str]:
             if o.method == "jepa_ros" and o.density == density and (o.place, o.density, o.seed, "constant velocity") in by_key
         ]
         if both:
-            finished = [(ours, theirs) for ours, theirs in both if ours.reached and theirs.reached]
-            ratio = (
-                np.mean([ours.time_s for ours, _ in finished]) / np.mean([theirs.time_s for _, theirs in finished])
-                if finished
-                else math.nan
-            )
-            better = sum(ours.at_fault < theirs.at_fault for ours, theirs in both)
-            worse = sum(ours.at_fault > theirs.at_fault for ours, theirs in both)
-            lines.append(
-                f"{density.capitalize()} density, jepa_ros against constant velocity: fewer at-fault contacts in {better} episodes, "
-                f"more in {worse}; mean time to the goal {ratio:.2f} times as long where both arrive ({len(finished)} episodes).\n"
-            )
+            lines.append(f"{density.capitalize()} density, jepa_ros against constant velocity: {_contacts(both)}; {_times(both)}.\n")
     return lines
+
+
+def _contacts(both: list[tuple[Outcome, Outcome]]) -> str:
+    fewer = sum(ours.at_fault == 0 < theirs.at_fault for ours, theirs in both)
+    more = sum(theirs.at_fault == 0 < ours.at_fault for ours, theirs in both)
+    p_value = binomtest(fewer, fewer + more).pvalue if fewer + more else 1.0
+    episodes = f"in {fewer} of {len(both)} episodes, the reverse in {more} (sign test p = {p_value:.2g})"
+    return f"no at-fault contact where the other has one {episodes}"
+
+
+def _times(both: list[tuple[Outcome, Outcome]]) -> str:
+    """Ratio of the summed times to the goal, with its interval, and place by place."""
+    arrived = [(ours, theirs) for ours, theirs in both if ours.reached and theirs.reached]
+    if not arrived:
+        return "none where both arrive"
+    by_place: dict[str, list[tuple[Outcome, Outcome]]] = defaultdict(list)
+    for ours, theirs in arrived:
+        by_place[ours.place].append((ours, theirs))
+    ratio, low, high = _time_ratio(arrived)
+    places = ", ".join(f"{place} {_time_ratio(pairs)[0]:.2f}" for place, pairs in sorted(by_place.items()))
+    return f"time to the goal {ratio:.3f} [{low:.3f}, {high:.3f}] times as long where both arrive ({len(arrived)} episodes: {places})"
+
+
+def _time_ratio(pairs: list[tuple[Outcome, Outcome]]) -> tuple[float, float, float]:
+    ours_s, theirs_s = np.array([(ours.time_s, theirs.time_s) for ours, theirs in pairs]).T
+    return ratio_of_sums(ours_s, theirs_s)
 
 
 def _faults(outcomes: list[Outcome], methods: list[str]) -> list[str]:
     lines = ["At-fault contacts with:", ""]
     for method in methods:
-        kinds = Counter(kind for outcome in outcomes if outcome.method == method for kind in outcome.at_fault_with)
-        lines.append(f"- {method}: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common()) or 'none'}")
+        rows = [outcome for outcome in outcomes if outcome.method == method and outcome.at_fault]
+        kinds = Counter(kind for row in rows for kind in row.at_fault_with)
+        where = ", ".join(Episode(row.place, row.density, row.seed).name for row in rows)
+        lines.append(
+            f"- {method}: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())} ({where})" if rows else f"- {method}: none"
+        )
     times = {method: [o.planning_ms for o in outcomes if o.method == method] for method in methods}
     spent = ", ".join(f"{method} {np.median(values):.0f}" for method, values in times.items() if values)
     return [*lines, "", f"Perception and planning, median ms a step on this machine: {spent}."]

@@ -1,24 +1,13 @@
-"""Figures with their uncertainty: shares with Wilson intervals, AUROC with bootstrap intervals."""
+"""AUROC and its bootstrap interval."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.types import FloatArray
 
-Z_95 = 1.959964
 RESAMPLES = 2000
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    share = successes / trials
-    centre = share + Z_95**2 / (2 * trials)
-    half = Z_95 * math.sqrt(share * (1 - share) / trials + Z_95**2 / (4 * trials**2))
-    return (centre - half) / (1 + Z_95**2 / trials), (centre + half) / (1 + Z_95**2 / trials)
 
 
 def auroc(score: FloatArray, positive: NDArray[np.bool_]) -> float:
