@@ -61,7 +61,7 @@ class Trace:
 
     robot: list[FloatArray] = field(default_factory=list)  # (3,) world
     people: list[FloatArray] = field(default_factory=list)  # (P, 2) world
-    vehicles: list[FloatArray] = field(default_factory=list)  # (V, 3) world
+    vehicles: list[list[tuple[str, FloatArray]]] = field(default_factory=list)  # kind, (3,) world
     plans: list[FloatArray] = field(default_factory=list)  # (L, 2) world
     contacts: list[tuple[int, str]] = field(default_factory=list)  # tick, what
 
@@ -204,5 +204,5 @@ def remember(trace: Trace, simulation: Simulation, observation: Observation, pla
     path = plan.path[:, :2] if plan is not None else np.zeros((0, 2))
     trace.robot.append(simulation.ego.pose.copy())
     trace.people.append(simulation.crowd.positions_m[simulation.crowd.present].copy())
-    trace.vehicles.append(np.array([vehicle.pose for vehicle in simulation.vehicles]).reshape(-1, 3))
+    trace.vehicles.append([(vehicle.kind, vehicle.pose.copy()) for vehicle in simulation.vehicles])
     trace.plans.append(path @ world_from_odom[:2, :2].T + world_from_odom[:2, 3])

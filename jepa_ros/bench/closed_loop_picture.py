@@ -49,8 +49,8 @@ def _draw_moment(axes: Axes, world: World, trace: Trace, tick: int) -> None:
         axes.plot(*zip(start, end, strict=True), color=WALL, lw=1.4)
     for x, y, radius in obstacles.discs_m:
         axes.add_patch(Circle((x, y), radius, color=WALL))
-    for x, y, yaw in trace.vehicles[tick]:
-        kind = KINDS["car"]
+    for name, (x, y, yaw) in trace.vehicles[tick]:
+        kind = KINDS[name]
         box = Rectangle((-kind.half_length_m, -kind.half_width_m), 2 * kind.half_length_m, 2 * kind.half_width_m, fc="#94a3b8", ec=WALL)
         box.set_transform(Affine2D().rotate(yaw).translate(x, y) + axes.transData)
         axes.add_patch(box)
