@@ -10,7 +10,7 @@ from jepa_ros.bench.closed_loop_drive import Outcome, Watch, drive
 from jepa_ros.bench.closed_loop_methods import fork
 from jepa_ros.bench.closed_loop_report import report
 from jepa_ros.bench.closed_loop_worlds import Episode, episodes, make_world
-from jepa_ros.bench.intervals import ratio_of_sums, wilson
+from jepa_ros.bench.figures import ratio_of_sums, wilson
 from jepa_ros.bench.planning import load
 
 EPISODE = Episode("doorway", "low", 40_003)

@@ -29,7 +29,7 @@ from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.planning.guide import BELIEVED_AFTER_S  # noqa: E402
 from jepa_ros.protocols import ModelSpec  # noqa: E402
 from jepa_ros.ros import conversions  # noqa: E402
-from jepa_ros.ros.planner_services import PlannerNodeConfig  # noqa: E402
+from jepa_ros.ros.planner_config import PlannerNodeConfig  # noqa: E402
 from jepa_ros.ros.planner_worker import DeadlineWorker  # noqa: E402
 from jepa_ros.srv import Imagine, PlanActions, PlanPath  # noqa: E402
 from jepa_ros.types import PlanStatus, SceneState  # noqa: E402

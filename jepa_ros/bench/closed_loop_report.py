@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from jepa_ros.bench.closed_loop_drive import Outcome
 from jepa_ros.bench.closed_loop_worlds import Episode
-from jepa_ros.bench.intervals import ratio_of_sums, wilson
+from jepa_ros.bench.figures import ratio_of_sums, wilson
 
 
 def report(outcomes: list[Outcome], densities: list[str], methods: list[str]) -> str:
@@ -95,10 +95,9 @@ def _faults(outcomes: list[Outcome], methods: list[str]) -> list[str]:
     for method in methods:
         rows = [outcome for outcome in outcomes if outcome.method == method and outcome.at_fault]
         kinds = Counter(kind for row in rows for kind in row.at_fault_with)
-        where = ", ".join(Episode(row.place, row.density, row.seed).name for row in rows)
-        lines.append(
-            f"- {method}: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())} ({where})" if rows else f"- {method}: none"
-        )
+        what = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none"
+        where = [Episode(row.place, row.density, row.seed).name for row in rows]
+        lines.append(f"- {method}: {what}" + (f" ({', '.join(where)})" if where else ""))
     times = {method: [o.planning_ms for o in outcomes if o.method == method] for method in methods}
     spent = ", ".join(f"{method} {np.median(values):.0f}" for method, values in times.items() if values)
     return [*lines, "", f"Perception and planning, median ms a step on this machine: {spent}."]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jepa_ros.bench.figures import wilson
 from jepa_ros.bench.grip_hold import judge_grips
 from jepa_ros.bench.grip_model import load
 from jepa_ros.bench.grip_picture import draw_grips, draw_reach
@@ -25,7 +26,6 @@ from jepa_ros.bench.grip_reach import REACHED_M, reach_all
 from jepa_ros.bench.grip_scores import auroc, auroc_interval
 from jepa_ros.bench.grip_train import GripTrainConfig, train
 from jepa_ros.bench.grip_world import GripWorldModel
-from jepa_ros.bench.intervals import wilson
 from jepa_ros.sim.arm_episodes import generate, load_episodes
 
 SPLITS = {"train": (0, 2000), "validation": (10_000, 200), "test": (20_000, 600)}  # name -> first seed, episodes

@@ -1,10 +1,11 @@
-"""AUROC and its bootstrap interval."""
+"""AUROC of cases that are labelled one by one, and its bootstrap interval."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.bench import figures
 from jepa_ros.types import FloatArray
 
 RESAMPLES = 2000
@@ -14,11 +15,7 @@ def auroc(score: FloatArray, positive: NDArray[np.bool_]) -> float:
     """Chance that a positive scores above a negative; ties count half. NaN where one kind is missing."""
     if positive.all() or not positive.any():
         return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    middle_rank = np.cumsum(counts) - (counts - 1) / 2
-    ranks = middle_rank[inverse]
-    count = int(positive.sum())
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
+    return figures.auroc(score[positive], score[~positive])
 
 
 def auroc_interval(score: FloatArray, positive: NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:

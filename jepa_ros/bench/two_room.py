@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa_ros.bench.intervals import wilson
+from jepa_ros.bench.figures import wilson
 from jepa_ros.bench.two_room_data import Frames, generate
 from jepa_ros.bench.two_room_env import GOAL_OFFSET, Outcome, Trials, collect, draw_trials, judge
 from jepa_ros.bench.two_room_model import TwoRoomModel

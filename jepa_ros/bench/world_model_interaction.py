@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jepa_ros.backends.scene_jepa.model import SceneJepa
+from jepa_ros.bench.figures import auroc
 from jepa_ros.bench.world_model_live import Watcher, live_world, observe, stamp_ns
 from jepa_ros.bench.world_model_report import Row, Section, table
-from jepa_ros.bench.world_model_surprise import auroc
 from jepa_ros.bench.world_model_worlds import FIRST_SEED, Boxes
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.training.evaluate import near_cells

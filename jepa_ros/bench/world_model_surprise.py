@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from scipy.stats import rankdata
 from tqdm import tqdm
 
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, critic_of, encode
+from jepa_ros.bench.figures import auroc
 from jepa_ros.bench.people import returns_on
 from jepa_ros.bench.world_model_live import Watcher, live_world, observe, stamp_ns
 from jepa_ros.bench.world_model_report import Row, Section, table
@@ -63,12 +63,6 @@ def section(model: SceneJepa, worlds: int) -> Section:
     reached = ", ".join(f"{kind} {result.figures[kind]:.3f}" for kind in KINDS)
     result.rows.append(Row("Surprise", f"AUROC at least {WANTED} for each kind of event", reached, result.figures[worst] >= WANTED))
     return result
-
-
-def auroc(events: FloatArray, usual: FloatArray) -> float:
-    """Chance that an event scores above a usual instant, ties half."""
-    ranks = rankdata(np.concatenate([events, usual]))[: len(events)]
-    return float((ranks.mean() - (len(events) + 1) / 2) / len(usual))
 
 
 def interval(events: list[tuple[int, float]], usual: list[tuple[int, float]]) -> tuple[float, float]:

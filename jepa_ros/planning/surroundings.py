@@ -1,6 +1,6 @@
 """The scene as a planner needs it: what a robot of this size would touch, where and when, around its start. Anchor frame.
 
-Axes: T forecast time, L plan step, Y/X grid rows and columns.
+Axes: T forecast time, L plan step, P person, K mode, M likely modes of all, Y/X grid rows and columns.
 """
 
 from __future__ import annotations
@@ -77,14 +77,12 @@ class Surroundings:
         if len(self.people.radii_P) == 0:
             return local_TYX
         future = self.people.at(torch.as_tensor(self.times_s, dtype=torch.float32))
-        means_TM2 = future.means_PKT2.flatten(0, 1).transpose(0, 1).double().numpy()
-        spread_TM = future.covariances_PKT3[..., [0, 2]].amax(-1).sqrt().flatten(0, 1).T.double().numpy()
-        body_M = future.radii_P[:, None].expand_as(future.weights_PK).flatten().double().numpy()
-        likely_M = (future.weights_PK >= LIKELY).flatten().numpy()
-        cleared = [
-            clear_discs(layer_YX, self.grid, means_M2[likely_M], (body_M + spread_M + AROUND_EXPECTED_M)[likely_M])
-            for layer_YX, means_M2, spread_M in zip(local_TYX, means_TM2, spread_TM, strict=True)
-        ]
+        likely_PK = future.weights_PK >= LIKELY
+        means_MT2 = future.means_PKT2[likely_PK].double().numpy()
+        body_M1 = future.radii_P[:, None].expand_as(likely_PK)[likely_PK][:, None].double().numpy()
+        spread_MT = future.covariances_PKT3[likely_PK][..., [0, 2]].amax(-1).sqrt().double().numpy()
+        around_MT = body_M1 + spread_MT + AROUND_EXPECTED_M
+        cleared = [clear_discs(layer_YX, self.grid, means_MT2[:, t], around_MT[:, t]) for t, layer_YX in enumerate(local_TYX)]
         return np.where(local_TYX[:1] >= self.occupied_from, local_TYX, np.stack(cleared))
 
     def free_near(self, goal_m: FloatArray, tolerance_m: float) -> bool:

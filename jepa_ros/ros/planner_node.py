@@ -16,8 +16,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
+from jepa_ros.ros.planner_config import PlannerNodeConfig
 from jepa_ros.ros.planner_report import planner_statuses
-from jepa_ros.ros.planner_services import PlannerNodeConfig
 from jepa_ros.ros.planner_session import PlannerSession
 
 DIAGNOSTICS_PERIOD_S = 1.0

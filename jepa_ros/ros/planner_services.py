@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,48 +14,21 @@ import torch
 from geometry_msgs.msg import PoseStamped, Twist, Vector3
 from nav_msgs.msg import Path
 
-from jepa_ros.config import param, validate
 from jepa_ros.msg import PlanningStatus
-from jepa_ros.planning import Planner, PlannerConfig
-from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
+from jepa_ros.planning import Planner
+from jepa_ros.planning.imagination import imagine, plan_actions
 from jepa_ros.planning.people import people_future
 from jepa_ros.planning.rehearsal import Rehearsal
 from jepa_ros.protocols import ActionPlan, ActionPlanner, WorldModel
 from jepa_ros.ros import conversions, readers
-from jepa_ros.ros.controller import ControllerConfig, Planned
-from jepa_ros.ros.planner_inputs import PlannerInputConfig
+from jepa_ros.ros.controller import Planned
+from jepa_ros.ros.planner_config import PlannerNodeConfig
 from jepa_ros.ros.planner_scene import Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
 from jepa_ros.sensing.image import decode_image
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import CameraImage, CameraModel, EgoState, FloatArray, Observation, Plan, PlanStatus
 
 MAX_CANDIDATES = 4096
-
-
-@dataclass(frozen=True)
-class PlannerNodeConfig:
-    """Everything that can be set on the planner node."""
-
-    model: str = param(
-        "scene_jepa", "back-end that imagines, the one that world_model runs; empty = plan_path only; used at configure", read_only=False
-    )
-    device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
-    weights: str = param(
-        "", "weights of that model, the same as world_model's; empty = the shipped ones; used at configure", read_only=False
-    )
-    autostart: bool = param(False, "configure and activate without being told to")
-    threads: int = param(1, "torch threads of this process; more than one seldom helps a search of this size", at_least=1, at_most=256)
-    nice: int = param(-10, "scheduling priority of this process, where the system allows it; 0 = like any other", at_least=-20, at_most=19)
-    default_deadline_s: float = param(
-        0.2, "for requests that name none, s from their arrival", at_least=0.01, at_most=60.0, read_only=False
-    )
-    inputs: PlannerInputConfig = field(default_factory=PlannerInputConfig)
-    planner: PlannerConfig = field(default_factory=PlannerConfig)
-    actions: ActionConfig = field(default_factory=ActionConfig)
-    controller: ControllerConfig = field(default_factory=ControllerConfig)
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 class Refused(Exception):

@@ -25,9 +25,10 @@ from jepa_ros.planning.people import people_future
 from jepa_ros.protocols import WorldModel
 from jepa_ros.ros.controller import Controller
 from jepa_ros.ros.nav2 import offer_to_nav2
+from jepa_ros.ros.planner_config import PlannerNodeConfig
 from jepa_ros.ros.planner_inputs import PlannerInputs
 from jepa_ros.ros.planner_scene import SceneReader
-from jepa_ros.ros.planner_services import PlannerNodeConfig, PlannerServices, refused
+from jepa_ros.ros.planner_services import PlannerServices, refused
 from jepa_ros.ros.planner_worker import ANSWER_S, DeadlineWorker, Lateness
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus

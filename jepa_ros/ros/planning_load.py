@@ -43,7 +43,7 @@ from jepa_ros.planning.crowd import crowd_scene
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.node_process import NodeProcess
-from jepa_ros.ros.planner_services import PlannerNodeConfig
+from jepa_ros.ros.planner_config import PlannerNodeConfig
 from jepa_ros.srv import Imagine, PlanPath
 from jepa_ros.types import PlanStatus
 

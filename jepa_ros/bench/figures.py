@@ -1,13 +1,19 @@
-"""How sure a figure is: 95 % intervals of shares and of paired ratios."""
+"""Figures of several benches, and how sure they are: AUROC, 95 % intervals of shares and of paired ratios."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 
 from jepa_ros.types import FloatArray
 
 RESAMPLES = 4000
+
+
+def auroc(events: FloatArray, usual: FloatArray) -> float:
+    """Chance that an event scores above what is usual; ties count half."""
+    ranks = rankdata(np.concatenate([events, usual]))[: len(events)]
+    return float((ranks.mean() - (len(events) + 1) / 2) / len(usual))
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
