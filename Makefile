@@ -19,7 +19,7 @@ build: ## set up .venv and build the workspace in .ros; repeats only what change
 
 .PHONY: demo
 demo: build ## play a bag into the running nodes: pictures, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name, WEIGHTS=path)
-	@$(RUN) python -m jepa_ros.ros.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+	@$(RUN) python -m jepa_ros.ros.tools.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 .PHONY: test
 test: lint ## everything that CI checks: lint, types, unit tests, then nodes over DDS
@@ -36,7 +36,7 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-grip bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-planning bench-planning-latency bench-ac-planning bench-two-room
+BENCHES := bench-grip bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-two-room
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa foresees, against persistence (ARGS="--bags BAG ...")
 bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
@@ -44,11 +44,23 @@ bench-pedestrians: ## pedestrian forecasts on ETH/UCY, against constant velocity
 bench-people: ## detection and tracking of people in a bag (ARGS="BAG")
 bench-planning: ## driving through crowds, closed loop, against four other ways to drive; resumable (ARGS="--tracks DIR --episodes N")
 bench-planning-latency: ## how long a plan takes
+bench-planning-load: ## 10,000 requests with random deadlines to the planner node: how late the answers are (ARGS="--load 4")
 bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
 bench-grip: ## a gripper learned from images: goals reached, grips foretold; trains for half an hour, resumable (ARGS="--out DIR")
 bench-two-room: two-room-packages ## latent planning from pixels on stable-worldmodel's TwoRoom, three seeds; 20 minutes of one core, resumable (ARGS="--out DIR")
-$(BENCHES): bench-%: build
-	@$(RUN) python -m jepa_ros.bench.$(subst -,_,$*) $(ARGS)
+$(BENCHES): build
+	@$(RUN) python -m experiments.$(MODULE) $(ARGS)
+
+bench-world-model: MODULE = world_model.report
+bench-world-model-ablations: MODULE = world_model.ablations
+bench-pedestrians: MODULE = pedestrians.report
+bench-people: MODULE = pedestrians.detection
+bench-planning: MODULE = driving.report
+bench-planning-latency: MODULE = planning_latency.report
+bench-planning-load: MODULE = planning_latency.load
+bench-ac-planning: MODULE = ac_planning.report
+bench-grip: MODULE = grip.report
+bench-two-room: MODULE = two_room.report
 
 # stable-worldmodel asks for torchvision, which would replace torch: it goes in without what it asks for.
 .PHONY: two-room-packages
@@ -56,11 +68,7 @@ two-room-packages: build
 	@.venv/bin/python -m pip install --quiet $(addprefix --constraint=,$(wildcard .venv/constraints.txt)) --requirement requirements/two_room.txt
 	@.venv/bin/python -m pip install --quiet --no-deps stable-worldmodel==0.1.1
 
-.PHONY: bench-planning-load
-bench-planning-load: build ## 10,000 requests with random deadlines to the planner node: how late the answers are (ARGS="--load 4")
-	@$(RUN) python -m jepa_ros.ros.planning_load $(ARGS)
-
 .PHONY: clean
 clean: ## remove the built workspace, caches and demo output; .venv stays
 	rm -rf .ros demo_out .mypy_cache .ruff_cache .pytest_cache
-	find jepa_ros launch test -name __pycache__ -type d -prune -exec rm -rf {} +
+	find jepa_ros experiments launch test -name __pycache__ -type d -prune -exec rm -rf {} +

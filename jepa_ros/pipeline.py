@@ -15,9 +15,9 @@ from jepa_ros.backends import load_world_model
 from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
-from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
-from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.memory import LatentMemory, steady_motion
+from jepa_ros.objects.detection import DetectionConfig, PersonDetector
+from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.protocols import Forecaster, ModelSpec, SceneLatents, WorldModel
 from jepa_ros.sensing import anchor_lidar, anchor_points
 from jepa_ros.types import (

@@ -60,7 +60,7 @@ def play(context: LaunchContext) -> list:
     """The player waits for world_model to listen; the end of the bag ends the demo."""
     bag = LaunchConfiguration("bag").perform(context)
     if not bag:
-        from jepa_ros.ros.demo import default_bag
+        from jepa_ros.ros.tools.demo import default_bag
 
         bag = str(default_bag())
     player = Node(

@@ -18,8 +18,8 @@ pytest.importorskip("transformers", reason="transformers is not installed: pip i
 
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.convert import convert_vjepa2_ac
-from jepa_ros.backends.vjepa2_ac.imagination import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.poses import advance, difference, euler_of, matrix_of
+from jepa_ros.backends.vjepa2_ac.rollout import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.screening import Screen
 from jepa_ros.backends.vjepa2_ac.search import ScoreAll, Scorer, SearchConfig, search
 from jepa_ros.protocols import ActionPlanner

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jepa_ros.bench.people import Score, Truth, returns_on, truth_from_table
+from jepa_ros.training.detection_score import Score, Truth, returns_on, truth_from_table
 
 TRUTH = Truth(np.array([1, 2]), np.array([[5.0, 0.0], [10.0, 2.0]]), ("person", "cyclist"))
 ALL = np.array([True, True])

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jepa_ros.bench import closed_loop_worlds
-from jepa_ros.bench.closed_loop_drive import Outcome, Watch, drive
-from jepa_ros.bench.closed_loop_methods import fork
-from jepa_ros.bench.closed_loop_report import report
-from jepa_ros.bench.closed_loop_worlds import Episode, episodes, make_world
-from jepa_ros.bench.figures import ratio_of_sums, wilson
-from jepa_ros.bench.planning import load
+from experiments.common import ratio_of_sums, wilson
+from experiments.driving import worlds as closed_loop_worlds
+from experiments.driving.drive import Outcome, Watch, drive
+from experiments.driving.methods import fork
+from experiments.driving.report import load
+from experiments.driving.table import report
+from experiments.driving.worlds import Episode, episodes, make_world
 
 EPISODE = Episode("doorway", "low", 40_003)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from jepa_ros.bench import two_room
-from jepa_ros.bench.two_room_data import Frames, generate
-from jepa_ros.bench.two_room_env import GOAL_OFFSET, PIXELS, REACHED_PX, ROOM_PX, Episode, collect, draw_trials, judge
-from jepa_ros.bench.two_room_model import TwoRoomModel, TwoRoomModelConfig
-from jepa_ros.bench.two_room_planning import PixelPlanner, TwoRoomPlanning
-from jepa_ros.bench.two_room_train import LatentTrainer, TwoRoomTraining, health, latent_losses, train
-from jepa_ros.training import forecaster_loop
+from experiments.two_room import report as two_room
+from experiments.two_room.data import Frames, generate
+from experiments.two_room.environment import GOAL_OFFSET, PIXELS, REACHED_PX, ROOM_PX, Episode, collect, draw_trials, judge
+from experiments.two_room.model import TwoRoomModel, TwoRoomModelConfig
+from experiments.two_room.planning import PixelPlanner, TwoRoomPlanning
+from experiments.two_room.train import LatentTrainer, TwoRoomTraining, health, latent_losses, train
+from jepa_ros.training import short_loop as forecaster_loop
 
 SPEED_PX = 5.0
 TINY = TwoRoomTraining(

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.world_model.cells import CellCounts, at_false_positive_rate, best_f1, cells_of
+from experiments.world_model.people_section import AveragePrecision
+from experiments.world_model.probes import r_squared
+from experiments.world_model.rollout import RolledOut
+from experiments.world_model.surprise import auroc
+from experiments.world_model.worlds import Boxes
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY, Motion, find_clusters
-from jepa_ros.bench.world_model_cells import CellCounts, at_false_positive_rate, best_f1, cells_of
-from jepa_ros.bench.world_model_people import AveragePrecision
-from jepa_ros.bench.world_model_probes import r_squared
-from jepa_ros.bench.world_model_rollout import RolledOut
-from jepa_ros.bench.world_model_surprise import auroc
-from jepa_ros.bench.world_model_worlds import Boxes
-from jepa_ros.training.flow import foretell
+from jepa_ros.training.world_model.flow import foretell
 
 SHAPE = (BEV_GRID.rows, BEV_GRID.columns)
 

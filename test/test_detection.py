@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from jepa_ros.forecast.detection import DetectionConfig, PersonDetector
+from jepa_ros.objects.detection import DetectionConfig, PersonDetector
 
 GENERATOR = np.random.default_rng(5)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jepa_ros.bench.pedestrians_baselines import GaussianBaseline, SampledAngles, constant_velocity, kalman_filter, ridge_regression
-from jepa_ros.bench.pedestrians_metrics import COLUMNS, collides, confidence, score
-from jepa_ros.bench.pedestrians_tables import thinned, windows_of, with_period, with_steps
+from experiments.pedestrians.baselines import GaussianBaseline, SampledAngles, constant_velocity, kalman_filter, ridge_regression
+from experiments.pedestrians.metrics import COLUMNS, collides, confidence, score
+from experiments.pedestrians.recordings import thinned, windows_of, with_period, with_steps
 from jepa_ros.forecast import PedestrianForecast, Tracks
-from jepa_ros.training.forecaster_data import Recording
+from jepa_ros.training.forecaster.data import Recording
 
 
 def walkers(people: int = 6, instants: int = 40, bend: float = 0.0, seed: int = 0) -> Recording:

@@ -11,13 +11,13 @@ from jepa_ros.forecast import Tracks, load_forecaster
 from jepa_ros.forecast.history import HISTORY, HORIZON
 from jepa_ros.forecast.learned import LearnedForecaster, read_metadata
 from jepa_ros.forecast.network import NetworkConfig, TrackNetwork
-from jepa_ros.training import forecaster as command
-from jepa_ros.training import forecaster_loop
-from jepa_ros.training.forecaster_augment import AugmentConfig, TableTensors, augment
-from jepa_ros.training.forecaster_calibration import calibrate
-from jepa_ros.training.forecaster_calibration import main as calibrate_files
-from jepa_ros.training.forecaster_data import read_recording, table_of
-from jepa_ros.training.forecaster_losses import latent_losses
+from jepa_ros.training import short_loop as forecaster_loop
+from jepa_ros.training.forecaster import train as command
+from jepa_ros.training.forecaster.augment import AugmentConfig, TableTensors, augment
+from jepa_ros.training.forecaster.calibration import calibrate
+from jepa_ros.training.forecaster.calibration import main as calibrate_files
+from jepa_ros.training.forecaster.data import read_recording, table_of
+from jepa_ros.training.forecaster.losses import latent_losses
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ import torch
 pytest.importorskip("mujoco")
 pytest.importorskip("transformers")
 
-from jepa_ros.backends.vjepa2_ac.imagination import Imagination
+from experiments.grip.hold import LinearProbe
+from experiments.grip.model import GripModel, GripModelConfig, load, save
+from experiments.grip.scores import auroc, auroc_interval
+from experiments.grip.train import GripTrainConfig, train
+from experiments.grip.world_model import GripWorldModel
 from jepa_ros.backends.vjepa2_ac.poses import advance
-from jepa_ros.bench.grip_hold import LinearProbe
-from jepa_ros.bench.grip_model import GripModel, GripModelConfig, load, save
-from jepa_ros.bench.grip_scores import auroc, auroc_interval
-from jepa_ros.bench.grip_train import GripTrainConfig, train
-from jepa_ros.bench.grip_world import GripWorldModel
-from jepa_ros.sim.arm_episodes import Episodes
+from jepa_ros.backends.vjepa2_ac.rollout import Imagination
+from jepa_ros.sim.arm.episodes import Episodes
 
 TINY = GripModelConfig(width=16, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2)
 

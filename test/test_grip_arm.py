@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from jepa_ros.sim.arm import Arm, Box
-from jepa_ros.sim.arm_camera import render
-from jepa_ros.sim.arm_episodes import LIFT_STEPS, NO_GRIP, episode, generate, load_episodes
+from jepa_ros.sim.arm.arm import Arm, Box
+from jepa_ros.sim.arm.camera import render
+from jepa_ros.sim.arm.episodes import LIFT_STEPS, NO_GRIP, episode, generate, load_episodes
 
 HALF_M = np.array([0.016, 0.026, 0.026])
 
@@ -63,5 +63,5 @@ def test_episodes_depend_on_their_seed_alone_and_go_on(tmp_path):
     assert episodes.grip[0] == NO_GRIP
     assert list(episodes.grips()) == [1]
     assert len(np.unique(episodes.images[0].reshape(13, -1), axis=0)) == 13  # it moves
-    with pytest.raises(ValueError, match=r"bench\.grip generate"):
+    with pytest.raises(ValueError, match=r"grip.report generate"):
         load_episodes(tmp_path / "nothing")

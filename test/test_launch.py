@@ -19,7 +19,7 @@ from rclpy.node import Node  # noqa: E402
 
 from jepa_ros.backends.random_checkpoint import SAVERS, random_checkpoint  # noqa: E402
 from jepa_ros.msg import LatentState  # noqa: E402
-from jepa_ros.ros.lifecycle_client import LifecycleClient  # noqa: E402
+from jepa_ros.ros.tools.lifecycle_client import LifecycleClient  # noqa: E402
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 NODES = ("world_model", "planner")

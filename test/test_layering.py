@@ -16,9 +16,10 @@ LAYERS = (
     {"sensing"},
     {"backends"},
     {"memory"},
+    {"objects"},
     {"forecast", "planning"},
     {"pipeline"},
-    {"viz", "training", "sim", "bench"},
+    {"viz", "training", "sim"},
     {"ros"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -69,7 +69,7 @@ def test_a_bag_comes_out_as_it_was_recorded(robot, bag):
     robot.node.create_subscription(PointCloud2, "/points", clouds.append, 50)
     robot.node.create_subscription(type(odometry(0)), "/odom", odometries.append, 50)
     robot.node.create_subscription(Clock, "/clock", lambda message: clocks.append(message.clock.sec * 10**9 + message.clock.nanosec), 50)
-    player = robot.start_node("bag_player_node", bag=bag, wait_for="robot", loop="true")
+    player = robot.start_node("bag_player", bag=bag, wait_for="robot", loop="true")
     assert robot.spin_until(lambda: len(clouds) >= COUNT + 2, 60), player.poll()
     assert clouds[:COUNT] == [cloud(stamp) for stamp in stamps()]
     assert clouds[COUNT] == clouds[0], "the loop starts again at the beginning"
@@ -84,6 +84,6 @@ def test_a_bag_comes_out_as_it_was_recorded(robot, bag):
 
 
 def test_a_missing_bag_is_named(robot):
-    player = robot.start_node("bag_player_node", bag="/no/such/bag")
+    player = robot.start_node("bag_player", bag="/no/such/bag")
     assert player.wait(30) == 1
     assert "/no/such/bag" in player.stderr.read()

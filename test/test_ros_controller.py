@@ -15,7 +15,7 @@ from nav_msgs.msg import Odometry  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 
-from jepa_ros.ros.controller import Followed, SensorWatch  # noqa: E402
+from jepa_ros.ros.planner.controller import Followed, SensorWatch  # noqa: E402
 from jepa_ros.types import Plan, PlanStatus  # noqa: E402
 
 GATED = {"/lidar/points": PointCloud2, "/camera/image_raw": Image, "/camera/camera_info": CameraInfo, "/odom": Odometry}
@@ -45,12 +45,12 @@ def driven():
     commands: list[tuple[float, Twist]] = []
     robot.node.create_subscription(Twist, "/cmd_vel", lambda message: commands.append((time.monotonic(), message)), 20)
     small = {"lidar_rings": 16, "lidar_azimuths": 360, "camera_width": 64, "camera_height": 36, "people": 0, "scenario": "hall"}
-    robot.start_node("simulator_node", {topic[1:]: f"/sim{topic}" for topic in GATED}, rate_hz=10.0, use_sim_time=True, **small)
+    robot.start_node("simulator", {topic[1:]: f"/sim{topic}" for topic in GATED}, rate_hz=10.0, use_sim_time=True, **small)
     inputs = {"inputs__odometry_topic": "/odom", "use_sim_time": True, "autostart": True}
     cameras = {"inputs__image_topics": "[/camera/image_raw]", "inputs__cloud_topic": "/lidar/points"}
-    world_model = robot.start_node("world_model_node", **inputs, **cameras)
+    world_model = robot.start_node("world_model", **inputs, **cameras)
     limits = {"controller__enabled": True, "controller__max_age_s": MAX_AGE_S, "planner__limits__max_speed_mps": 0.6}
-    robot.start_node("planner_node", **inputs, **limits)
+    robot.start_node("planner", **inputs, **limits)
     yield robot, gate, commands, world_model
     world_model.send_signal(signal.SIGCONT)
     robot.close()

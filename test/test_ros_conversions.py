@@ -17,8 +17,8 @@ from rclpy.serialization import deserialize_message, serialize_message  # noqa: 
 
 from jepa_ros.protocols import ModelSpec  # noqa: E402
 from jepa_ros.ros import conversions, readers  # noqa: E402
-from jepa_ros.ros.markers import ellipse, marker_array  # noqa: E402
-from jepa_ros.ros.outputs import OutputConfig, Outputs  # noqa: E402
+from jepa_ros.ros.world_model.markers import ellipse, marker_array  # noqa: E402
+from jepa_ros.ros.world_model.outputs import OutputConfig, Outputs  # noqa: E402
 from jepa_ros.types import (  # noqa: E402
     EgoState,
     OccupancyForecast,

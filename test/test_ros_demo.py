@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def run_demo(bag: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "jepa_ros.ros.demo", "--bag", str(bag), "--out", str(out), *more]
+    command = [sys.executable, "-m", "jepa_ros.ros.tools.demo", "--bag", str(bag), "--out", str(out), *more]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "ROS_DOMAIN_ID": "91"}, capture_output=True, text=True, timeout=170)
 
 

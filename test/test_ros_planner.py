@@ -29,8 +29,8 @@ from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.planning.guide import BELIEVED_AFTER_S  # noqa: E402
 from jepa_ros.protocols import ModelSpec  # noqa: E402
 from jepa_ros.ros import conversions  # noqa: E402
-from jepa_ros.ros.planner_config import PlannerNodeConfig  # noqa: E402
-from jepa_ros.ros.planner_worker import DeadlineWorker  # noqa: E402
+from jepa_ros.ros.planner.config import PlannerNodeConfig  # noqa: E402
+from jepa_ros.ros.planner.worker import DeadlineWorker  # noqa: E402
 from jepa_ros.srv import Imagine, PlanActions, PlanPath  # noqa: E402
 from jepa_ros.types import PlanStatus, SceneState  # noqa: E402
 
@@ -56,7 +56,7 @@ class World:
         node.create_subscription(Path, "/planner/path", self.paths.append, 5)
 
     def start(self, **parameters: object) -> None:
-        self.robot.start_node("planner_node", **{"model": self.spec.name, "inputs__max_age_s": MAX_AGE_S, **parameters})
+        self.robot.start_node("planner", **{"model": self.spec.name, "inputs__max_age_s": MAX_AGE_S, **parameters})
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))

@@ -20,10 +20,10 @@ from ros_harness import Robot, image  # noqa: E402
 
 from jepa_ros.backends import load_world_model  # noqa: E402
 from jepa_ros.backends.convert import convert_vjepa2_ac  # noqa: E402
-from jepa_ros.backends.vjepa2_ac.imagination import Imagination  # noqa: E402
+from jepa_ros.backends.vjepa2_ac.rollout import Imagination  # noqa: E402
 from jepa_ros.ros import readers  # noqa: E402
 from jepa_ros.ros.conversions import byte_array  # noqa: E402
-from jepa_ros.ros.planner_services import image_observation  # noqa: E402
+from jepa_ros.ros.planner.services import image_observation  # noqa: E402
 from jepa_ros.srv import PlanActions, PlanPath  # noqa: E402
 from jepa_ros.types import PlanStatus  # noqa: E402
 
@@ -42,7 +42,7 @@ def robot(folder):
     robot = Robot()
     try:
         robot.start_node(autostart="true", model="vjepa2_ac", pipeline__weights=folder)
-        robot.start_node("planner_node", autostart="true", model="vjepa2_ac", weights=folder, inputs__max_age_s=5.0)
+        robot.start_node("planner", autostart="true", model="vjepa2_ac", weights=folder, inputs__max_age_s=5.0)
         robot.wait_until_heard_by("/cam/image_raw", timeout_s=110.0)  # importing transformers takes seconds on a busy machine
         yield robot
     finally:

@@ -119,7 +119,7 @@ def test_a_bag_goes_in_and_every_output_comes_out_also_after_a_kill():
     """No topic is named: the node finds them by type. The bag goes round, so a new node sees time fall back now and then."""
     robot = Robot(publish=False)
     try:
-        robot.start_node("bag_player_node", bag=TINY_BAG, loop="true")
+        robot.start_node("bag_player", bag=TINY_BAG, loop="true")
         for _ in range(2):
             robot.forget()
             process = robot.start_node(model="persistence", autostart="true")

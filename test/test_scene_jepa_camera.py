@@ -17,7 +17,7 @@ from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.projection import FARTHEST_M, OUTSIDE, cell_columns
 from jepa_ros.training import __main__ as training
-from jepa_ros.training.camera import Sample, _loss, with_columns
+from jepa_ros.training.world_model.camera import Sample, _loss, with_columns
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
 SMALL = SceneJepaConfig(width=24, stem=8, body=8, camera=8, trunk=8, step=8)

@@ -13,9 +13,9 @@ from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.planning.imagination import SweptCells
-from jepa_ros.training.objective import ObjectiveConfig, moving_tokens, total_loss
-from jepa_ros.training.shard import open_shards
-from jepa_ros.training.windows import Windows, WindowSpec, collate
+from jepa_ros.training.world_model.pretraining_loss import ObjectiveConfig, moving_tokens, total_loss
+from jepa_ros.training.world_model.shard import open_shards
+from jepa_ros.training.world_model.windows import Windows, WindowSpec, collate
 
 
 def test_only_what_enters_or_leaves_counts_as_moving() -> None:
@@ -65,7 +65,7 @@ def test_the_network_says_how_far_to_trust_what_is_carried_in_windows_and_on_the
 def test_branches_share_their_past_and_are_drawn_together(tmp_path: Path) -> None:
     pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'jepa_ros[sim]'")
     from jepa_ros.sim.bag import BagSpec, Branch, write_bag
-    from jepa_ros.training.dataset import prepare
+    from jepa_ros.training.world_model.dataset import prepare
 
     bags = [
         write_bag(

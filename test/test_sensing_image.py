@@ -10,7 +10,7 @@ import pytest
 import sensing_messages as messages
 
 from jepa_ros.sensing import MalformedMessage, decode_compressed_image, decode_image
-from jepa_ros.sensing import image as image_module
+from jepa_ros.sensing.decode import image as image_module
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)

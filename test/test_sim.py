@@ -8,14 +8,14 @@ import pytest
 
 from jepa_ros.sensing import open_bag
 from jepa_ros.sim.bag import BagSpec, write_bag
-from jepa_ros.sim.layout import Obstacles, WalkGraph
-from jepa_ros.sim.people import Crowd, simulate_crowd
-from jepa_ros.sim.recording import Recorder
-from jepa_ros.sim.sensors import Camera, Lidar, Odometer, Renderer, Rig, cast
-from jepa_ros.sim.signals import people_may_start
+from jepa_ros.sim.people.crowd import Crowd, simulate_crowd
+from jepa_ros.sim.people.signals import people_may_start
+from jepa_ros.sim.people.social_force import RADIUS_M, Movers
+from jepa_ros.sim.places.layout import Obstacles, WalkGraph
+from jepa_ros.sim.places.worlds import PLACES, make_layout
+from jepa_ros.sim.sensors.recording import Recorder
+from jepa_ros.sim.sensors.rig import Camera, Lidar, Odometer, Renderer, Rig, cast
 from jepa_ros.sim.simulation import Simulation
-from jepa_ros.sim.social_force import RADIUS_M, Movers
-from jepa_ros.sim.worlds import PLACES, make_layout
 
 RESOURCES = Path(__file__).parent / "resources"
 

@@ -41,7 +41,7 @@ def robot():
 
 def start(robot, **parameters):
     small = {"lidar_rings": 16, "lidar_azimuths": 90, "camera_width": 32, "camera_height": 18, "scenario": "hall", "people": 4}
-    return robot.start_node("simulator_node", **(small | parameters))
+    return robot.start_node("simulator", **(small | parameters))
 
 
 def test_sensors_come_out_together_and_commands_drive(robot):

@@ -13,14 +13,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from jepa_ros.backends.replay import ReplayDetector
+from jepa_ros.backends.liveness import ReplayDetector
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import CriticConfig, CriticNetwork, SceneCritic, load_critic, save_critic, stated, visible
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, encode
 from jepa_ros.protocols import Encoded, SensorSample
-from jepa_ros.training.surprise import Sample, fit
+from jepa_ros.training.world_model.surprise import Sample, fit
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
 STEP_NS = 400_000_000

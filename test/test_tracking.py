@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from jepa_ros.forecast.tracking import PeopleTracker, TrackingConfig
+from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.types import TrackedPeople
 
 START_NS = 1_700_000_000_000_000_000  # wall-clock stamps: float32 or naive float seconds would lose the step

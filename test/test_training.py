@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE, SceneJepaConfig
-from jepa_ros.training import dataset, losses
+from jepa_ros.training import losses
 from jepa_ros.training.__main__ import main
-from jepa_ros.training.augment import Augmentation
-from jepa_ros.training.evaluate import evaluate
-from jepa_ros.training.loop import TrainingConfig, pretrain
 from jepa_ros.training.metrics import OccupancyScore, spread
-from jepa_ros.training.shard import NO_RING, Shard, open_shards, write_shard
-from jepa_ros.training.windows import Windows, WindowSpec
+from jepa_ros.training.world_model import dataset
+from jepa_ros.training.world_model.augment import Augmentation
+from jepa_ros.training.world_model.evaluate import evaluate
+from jepa_ros.training.world_model.loop import TrainingConfig, pretrain
+from jepa_ros.training.world_model.shard import NO_RING, Shard, open_shards, write_shard
+from jepa_ros.training.world_model.windows import Windows, WindowSpec
 from jepa_ros.types import NANOSECONDS, CameraModel, EgoState, LidarSweep, Observation
 
 TINY = SceneJepaConfig(history=2, horizon=3, width=24, stem=4, body=4, camera=4, trunk=4, step=4)
@@ -132,8 +133,8 @@ def test_two_processes_train_as_one_with_their_batches_joined(data: Path, tmp_pa
 
 def test_the_probe_sends_no_gradient_into_the_world_model(data: Path) -> None:
     from jepa_ros.backends.scene_jepa.model import SceneJepa
-    from jepa_ros.training.objective import ObjectiveConfig, total_loss
-    from jepa_ros.training.windows import collate
+    from jepa_ros.training.world_model.pretraining_loss import ObjectiveConfig, total_loss
+    from jepa_ros.training.world_model.windows import collate
 
     model = SceneJepa(TINY)
     windows = Windows(open_shards(data), SPEC, 0, 2)

@@ -17,12 +17,12 @@ from jepa_ros.backends.frozen.model import FrozenWorldModel, load
 from jepa_ros.backends.frozen.network import FrozenConfig, FrozenNetwork, from_groups, to_groups
 from jepa_ros.protocols import ModelSpec, WorldModel
 from jepa_ros.sensing import open_bag
-from jepa_ros.training import frozen_cache
 from jepa_ros.training.__main__ import main
-from jepa_ros.training.frozen import FrozenTraining, Trainer, split
-from jepa_ros.training.frozen_cache import CachedPart, cache_bags
-from jepa_ros.training.frozen_report import evaluate
-from jepa_ros.training.frozen_windows import FrozenWindows
+from jepa_ros.training.frozen import cache as frozen_cache
+from jepa_ros.training.frozen.cache import CachedPart, cache_bags
+from jepa_ros.training.frozen.report import evaluate
+from jepa_ros.training.frozen.train import FrozenTraining, Trainer, split
+from jepa_ros.training.frozen.windows import FrozenWindows
 from jepa_ros.types import NANOSECONDS, Observation
 
 BAG = Path(__file__).parent / "resources" / "tiny_bag"

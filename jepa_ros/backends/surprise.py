@@ -10,7 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_ros.backends.replay import ReplayDetector
+from jepa_ros.backends.liveness import ReplayDetector
 from jepa_ros.protocols import Critic, Criticised, Encoded, SensorEncoder, WorldModel
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 

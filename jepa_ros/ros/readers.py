@@ -12,8 +12,8 @@ from nav_msgs.msg import Odometry
 from jepa_ros import msg as interfaces
 from jepa_ros.ros.conversions import LATENT_DTYPE
 from jepa_ros.ros.stamps import stamp_ns_of
-from jepa_ros.sensing.ego import read_odometry
-from jepa_ros.sensing.transforms import message_pose
+from jepa_ros.sensing.frames.ego import read_odometry
+from jepa_ros.sensing.frames.transforms import message_pose
 from jepa_ros.types import EgoState, FloatArray, OccupancyForecast, PedestrianForecast, TrackedPeople, Tracks
 
 

@@ -1,14 +1,15 @@
 """Messages and bags -> Observations, and Observations -> grids. ROS-free: messages are read by their fields."""
 
 from jepa_ros.sensing.bag import BagError, BagInfo, RawMessage, bag_info, camera_info_topic, open_bag, read_raw
-from jepa_ros.sensing.calibration import camera_model, project
-from jepa_ros.sensing.cloud import Cloud, decode_cloud
 from jepa_ros.sensing.config import SensingConfig
-from jepa_ros.sensing.errors import MalformedMessage
+from jepa_ros.sensing.decode.camera_info import camera_model, project
+from jepa_ros.sensing.decode.cloud import Cloud, decode_cloud
+from jepa_ros.sensing.decode.errors import MalformedMessage
+from jepa_ros.sensing.decode.image import decode_compressed_image, decode_image
+from jepa_ros.sensing.frames.transforms import TransformError, TransformTree
 from jepa_ros.sensing.ground import GroundEstimator
-from jepa_ros.sensing.image import decode_compressed_image, decode_image
-from jepa_ros.sensing.status import InputStatus
-from jepa_ros.sensing.transforms import TransformError, TransformTree
+from jepa_ros.sensing.hub.hub import SensorHub
+from jepa_ros.sensing.hub.status import InputStatus
 from jepa_ros.sensing.voxelize import (
     DEFAULT_GRID,
     anchor_cloud,
@@ -19,7 +20,6 @@ from jepa_ros.sensing.voxelize import (
     pillars,
     visible_cells,
 )
-from jepa_ros.sensing.window import SensorHub
 
 __all__ = [
     "DEFAULT_GRID",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jepa_ros.sensing.config import SensingConfig
-from jepa_ros.sensing.window import SensorHub
+from jepa_ros.sensing.hub.hub import SensorHub
 from jepa_ros.types import NANOSECONDS, Observation
 
 # rosbags is imported when a bag is opened: a robot with live topics only may do without it.

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from jepa_ros.sim.bag import BagSpec, Branch, write_bag
 from jepa_ros.sim.branches import MANOEUVRES, instants
-from jepa_ros.sim.worlds import PLACES, SCENARIOS
+from jepa_ros.sim.places.worlds import PLACES, SCENARIOS
 
 LAST_BRANCH_S = 24.0
 

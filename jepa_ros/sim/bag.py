@@ -13,8 +13,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from jepa_ros.sim.branches import MANOEUVRES, set_off
 from jepa_ros.sim.messages import STATIC_TOPIC, STORE, frame_messages, static_messages, topics
-from jepa_ros.sim.recording import Recorder
-from jepa_ros.sim.sensors import Camera, Lidar
+from jepa_ros.sim.sensors.recording import Recorder
+from jepa_ros.sim.sensors.rig import Camera, Lidar
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.types import NANOSECONDS
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from jepa_ros.sim.furniture import CAR_PAINT, RGB
-from jepa_ros.sim.layout import MATERIALS, REFLECTIVITY, Layout
-from jepa_ros.sim.people import Crowd
-from jepa_ros.sim.replay import RecordedCrowd
-from jepa_ros.sim.social_force import step_length_m
-from jepa_ros.sim.traffic import Vehicle
+from jepa_ros.sim.people.crowd import Crowd
+from jepa_ros.sim.people.recorded_crowd import RecordedCrowd
+from jepa_ros.sim.people.social_force import step_length_m
+from jepa_ros.sim.people.traffic import Vehicle
+from jepa_ros.sim.places.furniture import CAR_PAINT, RGB
+from jepa_ros.sim.places.layout import MATERIALS, REFLECTIVITY, Layout
 from jepa_ros.types import FloatArray
 
 _SHAPES = {

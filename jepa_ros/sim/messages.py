@@ -9,8 +9,8 @@ import numpy as np
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from jepa_ros.sim.recording import Frame, Recorder
-from jepa_ros.sim.sensors import Camera
+from jepa_ros.sim.sensors.recording import Frame, Recorder
+from jepa_ros.sim.sensors.rig import Camera
 from jepa_ros.sim.simulation import Agent
 from jepa_ros.types import NANOSECONDS, FloatArray
 

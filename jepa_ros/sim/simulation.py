@@ -11,12 +11,12 @@ import mujoco
 import numpy as np
 
 from jepa_ros.sim.bodies import CYCLIST_SIZE_M, compile_model, pose_bodies
-from jepa_ros.sim.layout import Layout
-from jepa_ros.sim.people import Crowd
-from jepa_ros.sim.replay import RecordedCrowd
-from jepa_ros.sim.social_force import RADIUS_M, Movers
-from jepa_ros.sim.traffic import Vehicle, advance, populate, restart_if_done
-from jepa_ros.sim.worlds import make_layout
+from jepa_ros.sim.people.crowd import Crowd
+from jepa_ros.sim.people.recorded_crowd import RecordedCrowd
+from jepa_ros.sim.people.social_force import RADIUS_M, Movers
+from jepa_ros.sim.people.traffic import Vehicle, advance, populate, restart_if_done
+from jepa_ros.sim.places.layout import Layout
+from jepa_ros.sim.places.worlds import make_layout
 from jepa_ros.types import FloatArray
 
 SUBSTEP_S = 0.05

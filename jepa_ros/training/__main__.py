@@ -8,17 +8,20 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {  # name -> (module, one line of help); a new command is a line here
-    "prepare": ("jepa_ros.training.dataset", "turn bags into a random-access dataset"),
-    "pretrain": ("jepa_ros.training.loop", "train scene_jepa on a prepared dataset, self-supervised"),
-    "probe": ("jepa_ros.training.probes", "fit the occupancy head on frozen latents"),
+    "prepare": ("jepa_ros.training.world_model.dataset", "turn bags into a random-access dataset"),
+    "pretrain": ("jepa_ros.training.world_model.loop", "train scene_jepa on a prepared dataset, self-supervised"),
+    "probe": ("jepa_ros.training.world_model.probes", "fit the occupancy head on frozen latents"),
     "camera": (
-        "jepa_ros.training.camera",
+        "jepa_ros.training.world_model.camera",
         "teach scene_jepa weights to read images where there is no lidar, from prepared bags that have both",
     ),
-    "surprise": ("jepa_ros.training.surprise", "fit the critic that tells unusual from usual changes to frozen scene_jepa weights"),
-    "frozen": ("jepa_ros.training.frozen", "train a predictor and probes on a frozen back-end's latents, from bags"),
-    "evaluate": ("jepa_ros.training.evaluate", "compare a world model with its baselines on prepared data"),
-    "forecaster": ("jepa_ros.training.forecaster", "train the pedestrian forecaster"),
+    "surprise": (
+        "jepa_ros.training.world_model.surprise",
+        "fit the critic that tells unusual from usual changes to frozen scene_jepa weights",
+    ),
+    "frozen": ("jepa_ros.training.frozen.train", "train a predictor and probes on a frozen back-end's latents, from bags"),
+    "evaluate": ("jepa_ros.training.world_model.evaluate", "compare a world model with its baselines on prepared data"),
+    "forecaster": ("jepa_ros.training.forecaster.train", "train the pedestrian forecaster"),
 }
 
 

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle, Ellipse, FancyArrow, Polygon
 from scipy import ndimage
 
-from jepa_ros.forecast.ground import GroundGrid
+from jepa_ros.objects.ground import GroundGrid
 from jepa_ros.types import FloatArray, OccupancyForecast, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Polygon
 
-from jepa_ros.forecast.ground import GroundGrid
+from jepa_ros.objects.ground import GroundGrid
 from jepa_ros.sensing import project
 from jepa_ros.types import CameraImage, CameraModel, FloatArray, Observation, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme

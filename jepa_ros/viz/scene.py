@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from jepa_ros.forecast.ground import GroundGrid
+from jepa_ros.objects.ground import GroundGrid
 from jepa_ros.sensing import anchor_points
 from jepa_ros.types import Observation, Plan, SceneState
 from jepa_ros.viz import theme

@@ -21,11 +21,11 @@ from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import critic_path, load_critic, stated
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder
-from jepa_ros.backends.scene_jepa.inputs import scene_input
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 from jepa_ros.backends.scene_jepa.projection import SAMPLE_HEIGHTS_M
+from jepa_ros.backends.scene_jepa.scene_input import scene_input
 from jepa_ros.backends.scene_jepa.windows import OccupancyWindows
 from jepa_ros.config import from_dict
 from jepa_ros.protocols import Critic, Encoded, ModelSpec, SensorSample

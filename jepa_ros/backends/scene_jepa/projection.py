@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jepa_ros.sensing.calibration import project
+from jepa_ros.sensing.decode.camera_info import project
 from jepa_ros.types import CameraModel, FloatArray, GridSpec
 
 OUTSIDE = 2.0  # any value beyond 1 in normalised image coordinates

@@ -20,8 +20,8 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 from jepa_ros.backends.checkpoints import Weights, load_strictly
 from jepa_ros.backends.frames import square_image
-from jepa_ros.backends.vjepa2_ac.imagination import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
+from jepa_ros.backends.vjepa2_ac.rollout import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.screening import Screen
 from jepa_ros.backends.vjepa2_ac.search import Scorer, SearchConfig, search
 from jepa_ros.config import from_dict

@@ -1,0 +1,1 @@
+"""Closed-loop driving through crowds, five methods: `make bench-planning`."""

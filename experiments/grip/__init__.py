@@ -1,0 +1,1 @@
+"""A gripper that learned from images alone: `make bench-grip`."""

@@ -1,0 +1,1 @@
+"""How long a plan takes, alone (`make bench-planning-latency`) and under load (`make bench-planning-load`)."""

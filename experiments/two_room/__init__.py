@@ -1,0 +1,1 @@
+"""Planning from pixels on stable-worldmodel's TwoRoom: `make bench-two-room`."""

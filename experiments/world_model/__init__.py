@@ -1,0 +1,1 @@
+"""What scene_jepa predicts, against its baselines: `make bench-world-model`."""

@@ -1,0 +1,1 @@
+"""Objects around the robot: found in a sweep, and tracked."""

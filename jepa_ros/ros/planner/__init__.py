@@ -1,0 +1,1 @@
+"""The `planner` node: forecasts in, plans and commands out."""

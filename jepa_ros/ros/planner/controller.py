@@ -1,0 +1,179 @@
+"""Drives: replans to the goal without pause, follows the newest plan with cmd_vel, and stops when the plan or the world grows old.
+
+Goals come on ~/goal_pose (RViz's "2D Goal Pose", remapped). Planning happens in the planning thread like every other request; the timer
+here only says where the plan is now, so that a late plan never holds up a command.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, Twist, Vector3
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+
+from jepa_ros.config import param, validate
+from jepa_ros.ros.planner.worker import DeadlineWorker
+from jepa_ros.types import FloatArray, Plan, SceneState
+
+COMMANDS = QoSProfile(depth=1)
+STOP = np.zeros(2)
+GRACE_NS = 150_000_000  # a camera of half the lidar's rate is in every other forecast only
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """Whether and how to drive."""
+
+    enabled: bool = param(False, "drive to ~/goal_pose with cmd_vel; used at configure", read_only=False)
+    rate_hz: float = param(20.0, "commands per second; used at configure", at_least=1.0, at_most=100.0, read_only=False)
+    planning_s: float = param(0.08, "time for one plan, s; the next one begins when it ends", at_least=0.01, at_most=1.0, read_only=False)
+    max_age_s: float = param(
+        0.4, "a forecast, an odometry, a sensor in use or a plan older than this stops the robot, s", at_least=0.05, at_most=5.0,
+        read_only=False,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A plan that is being driven."""
+
+    plan: Plan
+    begun_s: float  # steady clock, when the plan's first step begins
+
+    def command(self, now_s: float) -> FloatArray:
+        """(U,) of the step that the plan is in; nothing after its end."""
+        step = int((now_s - self.begun_s) / self.plan.dt_s)
+        return self.plan.commands[max(0, step)] if step < len(self.plan.commands) else np.zeros(self.plan.commands.shape[1])
+
+
+class SensorWatch:
+    """Every sensor that has served since the goal was set must go on serving: without it the robot sees less than it set out with."""
+
+    def __init__(self) -> None:
+        self._needed: frozenset[str] = frozenset()
+        self._complete_ns = 0
+
+    def missing(self, sensors: tuple[str, ...], stamp_ns: int) -> frozenset[str]:
+        """Sensors that have served and that no forecast of the last GRACE_NS was made from. `stamp_ns`: of the newest forecast."""
+        self._needed |= frozenset(sensors)
+        missing = self._needed - frozenset(sensors)
+        if not missing:
+            self._complete_ns = stamp_ns
+        return missing if stamp_ns - self._complete_ns > GRACE_NS else frozenset()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What came of one planning."""
+
+    plan: Plan  # without a path where it was refused
+    goal: FloatArray  # (3,) x m, y m, yaw rad in odom
+    scene: SceneState  # that it was made in
+
+
+class Controller:
+    """From configure to `close()`; drives only while `is_active()`. `state` says what it does, for diagnostics."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        config: Callable[[], ControllerConfig],
+        is_active: Callable[[], bool],
+        worker: DeadlineWorker,
+        plan: Callable[[PoseStamped, float, float], Planned],
+        tolerance_m: float,
+    ) -> None:
+        """plan: (goal, seconds, oldest input in s) -> what came of it; raises where there is nothing to plan on. Called by the worker."""
+        self.state = "no goal"
+        self._node = node
+        self._config = config
+        self._is_active = is_active
+        self._worker = worker
+        self._plan = plan
+        self._tolerance_m = tolerance_m
+        self._lock = threading.Lock()  # goal, followed and watch: the planning thread writes, the timer reads
+        self._goal: PoseStamped | None = None
+        self._followed: Followed | None = None
+        self._watch = SensorWatch()
+        self._planning = threading.Event()
+        self._driving = False
+        self._publisher = node.create_publisher(Twist, "cmd_vel", COMMANDS)
+        self._subscription = node.create_subscription(PoseStamped, "~/goal_pose", self._on_goal, 1)
+        # By the wall's time: a robot must stop, too, when simulated time stands still.
+        self._timer = node.create_timer(1.0 / config().rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_subscription(self._subscription)
+        if self._driving:
+            self._command(STOP)
+        self._node.destroy_publisher(self._publisher)
+
+    def _on_goal(self, goal: PoseStamped) -> None:
+        with self._lock:
+            self._goal, self._followed, self._watch = goal, None, SensorWatch()
+        self.state = "planning"
+
+    def _on_timer(self) -> None:
+        if not self._is_active():
+            with self._lock:
+                self._goal = self._followed = None
+            self.state = "not active"
+        elif self.state == "not active":
+            self.state = "no goal"
+        with self._lock:
+            goal, followed = self._goal, self._followed
+        if goal is None:
+            if self._driving:
+                self._command(STOP)
+            self._driving = False
+            return
+        self._driving = True
+        if not self._planning.is_set():
+            self._planning.set()
+            # Twice the time: what the planning thread is busy with comes first. A replanning that is late or never begun ends here, too.
+            answer = self._worker.submit(lambda left_s: self._replan(goal, left_s), lambda: None, 2.0 * self._config().planning_s)
+            answer.add_done_callback(lambda _: self._planning.clear())
+        now_s = time.monotonic()
+        if followed is not None and now_s - followed.begun_s > self._config().max_age_s:
+            followed, self.state = None, "stopped: planning is late"
+        self._command(STOP if followed is None else followed.command(now_s))
+
+    def _replan(self, goal: PoseStamped, left_s: float) -> None:
+        """In the planning thread."""
+        begun_s, config = time.monotonic(), self._config()
+        try:
+            planned = self._plan(goal, min(left_s, config.planning_s), config.max_age_s)
+            with self._lock:
+                if self._goal is goal:
+                    self._followed, self.state = self._judge(planned, begun_s)
+        except Exception as error:  # whatever it is, the robot must not go on by the last plan
+            with self._lock:
+                self._followed = None
+            self.state = f"stopped: {error}"
+
+    def _judge(self, planned: Planned, begun_s: float) -> tuple[Followed | None, str]:
+        """What to follow from now on, and why; the lock is held."""
+        plan, scene = planned.plan, planned.scene
+        missing = self._watch.missing(scene.sensors, scene.stamp_ns)
+        if missing:
+            return None, f"stopped: lost {', '.join(sorted(missing))}; send the goal again to go on without"
+        if np.linalg.norm(planned.goal[:2] - scene.ego.odom_from_base[:2, 3]) < self._tolerance_m:
+            self._goal = None
+            return None, "arrived"
+        if len(plan.path) == 0:
+            return None, f"stopped: {plan.status.name}: {plan.message}"
+        return Followed(plan, begun_s), f"braking: {plan.message}" if plan.fallback else plan.message
+
+    def _command(self, command: FloatArray) -> None:
+        forward, *left, turn = command.tolist()
+        self._publisher.publish(Twist(linear=Vector3(x=forward, y=left[0] if left else 0.0), angular=Vector3(z=turn)))

@@ -1,0 +1,202 @@
+"""What the planner hears: forecasts, latents, odometry, transforms, each with the time it came.
+
+People and latents are kept as they came, as bytes, and read only when somebody asks: reading all modes of all people takes longer than
+everything else that the node does between two requests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+
+from jepa_ros.config import param, validate
+from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.protocols import ModelSpec
+from jepa_ros.ros import readers
+from jepa_ros.ros.tools.recorder import message_class
+from jepa_ros.ros.topics import ODOMETRY, TF, find_one
+from jepa_ros.ros.world_model.subscriptions import EVERY, LATCHED, NO_MESSAGE, SEARCH_PERIOD_S, TYPES, warm_up_reading
+from jepa_ros.sensing.frames.ego import EgoHistory, finite_difference
+from jepa_ros.sensing.frames.transforms import TransformTree, message_pose
+from jepa_ros.types import NANOSECONDS, FloatArray
+
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+SPARE_HISTORY_S = 1.0
+
+
+@dataclass(frozen=True)
+class PlannerInputConfig:
+    """Where the planner's inputs are, and how old they may be."""
+
+    world_model: str = param("world_model", "name of the node whose forecasts are planned on")
+    odometry_topic: str = param(
+        "", "nav_msgs/Odometry; empty = found by type (where there is none, the forecasts' own poses give the motion)"
+    )
+    max_age_s: float = param(
+        0.6, "forecasts and odometry older than this are not planned on, s", at_least=0.05, at_most=60.0, read_only=False
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class Came:
+    """A message (or its bytes) and when it came."""
+
+    content: Any
+    received_s: float  # steady clock
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A consistent copy of the newest of everything."""
+
+    occupancy: Came | None  # OccupancyForecast
+    pedestrians: Came | None  # bytes of a PedestrianForecastArray
+    latents: tuple[Came, ...]  # bytes of LatentStates, oldest first
+    odometry: Came | None  # Odometry; None also where none has been found
+
+
+class PlannerInputs:
+    """Listens from construction to `close()`. Motion and transforms are to be read under `lock`."""
+
+    def __init__(self, node: Node, config: PlannerInputConfig, spec: ModelSpec | None) -> None:
+        """spec: of the model that imagines; None = latents are not listened to."""
+        self.lock = threading.Lock()
+        self.ego = EgoHistory()  # from odometry
+        self.anchors = EgoHistory()  # from the forecasts' own poses
+        self.tree = TransformTree()
+        self._node = node
+        self._named_odometry = node.resolve_topic_name(config.odometry_topic) if config.odometry_topic else None
+        self._odometry_topic: str | None = None
+        self._occupancy: Came | None = None
+        self._pedestrians: Came | None = None
+        self._odometry: Came | None = None
+        self._latents: deque[Came] = deque()
+        self._history_s = spec.history * spec.dt_s + SPARE_HISTORY_S if spec else 0.0
+        self._last_anchor: tuple[int, FloatArray] | None = None
+        self._subscriptions: list[Subscription] = []
+        topic = config.world_model.rstrip("/")
+        self._listen(OccupancyForecast, f"{topic}/occupancy", self._take_occupancy, NEWEST)
+        self._listen(PedestrianForecastArray, f"{topic}/pedestrians", self._take_pedestrians, NEWEST, raw=True)
+        if spec is not None:
+            self._listen(LatentState, f"{topic}/latent", self._take_latent, NEWEST, raw=True)
+        self._listen_to_transforms()
+        self._find_odometry()
+        self._timer = node.create_timer(SEARCH_PERIOD_S, self._find_odometry, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+
+    def heard(self) -> Heard:
+        with self.lock:
+            return Heard(self._occupancy, self._pedestrians, tuple(self._latents), self._odometry)
+
+    def age_s(self, stamp_ns: int, received_s: float) -> float:
+        """The larger of the age by stamp and the time since it came: a clock that stands still hides nothing."""
+        since_s = time.monotonic() - received_s
+        now_ns = self._node.get_clock().now().nanoseconds
+        # Simulated time that has not begun reads 0.
+        return since_s if now_ns == 0 else max(since_s, (now_ns - stamp_ns) / NANOSECONDS)
+
+    def _listen(self, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile, raw: bool = False) -> None:
+        self._subscriptions.append(self._node.create_subscription(kind, topic, take, qos, raw=raw))
+
+    def _listen_raw(self, kind: type, name: str, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> None:
+        """Anybody may publish on these topics, and bytes that are no message can end a process in rclpy's own reader (see `inputs`)."""
+        warm_up_reading(name)
+
+        def receive(data: bytes) -> None:
+            try:
+                message = TYPES.deserialize_cdr(data, name)
+            except NO_MESSAGE as error:
+                self._node.get_logger().warning(f"{topic}: {len(data)} bytes left out, no {name}: {error}", throttle_duration_sec=5.0)
+                return
+            take(message)
+
+        self._listen(kind, topic, receive, qos, raw=True)
+
+    def _listen_to_transforms(self) -> None:
+        try:
+            kind = message_class(TF)
+        except (ModuleNotFoundError, AttributeError) as error:
+            self._node.get_logger().warning(f"no TF ({error}): goals must be in the forecasts' own frames")
+            return
+        self._listen_raw(kind, TF, "/tf", partial(self._take_transforms, static=False), EVERY)
+        self._listen_raw(kind, TF, "/tf_static", partial(self._take_transforms, static=True), LATCHED)
+
+    def _find_odometry(self) -> None:
+        if self._odometry_topic is not None:
+            return
+        graph = {name: kinds[0] for name, kinds in self._node.get_topic_names_and_types() if self._node.count_publishers(name)}
+        self._odometry_topic = self._named_odometry or find_one(ODOMETRY, graph)
+        if self._odometry_topic is not None:
+            self._listen_raw(Odometry, ODOMETRY, self._odometry_topic, self._take_odometry, EVERY)
+            self._node.get_logger().info(f"listening to {self._odometry_topic} ({ODOMETRY})")
+
+    def _take_occupancy(self, message: OccupancyForecast) -> None:
+        try:
+            received = readers.received_of(message)
+        except ValueError as error:
+            self._node.get_logger().warning(f"forecast left out: {error}", throttle_duration_sec=5.0)
+            return
+        with self.lock:
+            self._occupancy = Came(message, time.monotonic())
+            last, self._last_anchor = self._last_anchor, (received.stamp_ns, received.odom_from_anchor)
+            if last is None or received.stamp_ns <= last[0]:
+                self.anchors.clear()
+                self._latents.clear()
+                return
+            dt_s = (received.stamp_ns - last[0]) / NANOSECONDS
+            self.anchors.add(finite_difference(last[1], received.odom_from_anchor, dt_s, received.stamp_ns))
+
+    def _take_pedestrians(self, data: bytes) -> None:
+        with self.lock:
+            self._pedestrians = Came(data, time.monotonic())
+
+    def _take_latent(self, data: bytes) -> None:
+        now_s = time.monotonic()
+        with self.lock:
+            self._latents.append(Came(data, now_s))
+            while self._latents[0].received_s < now_s - self._history_s:
+                self._latents.popleft()
+
+    def _take_odometry(self, message: Any) -> None:
+        try:
+            state = readers.ego_of(message)
+        except ValueError as error:
+            self._node.get_logger().warning(f"odometry left out: {error}", throttle_duration_sec=5.0)
+            return
+        with self.lock:
+            if self.ego.newest_ns is not None and state.stamp_ns < self.ego.newest_ns - NANOSECONDS:
+                self.ego.clear()  # a bag that starts again
+                self.tree.clear()
+            self.ego.add(state)
+            self._odometry = Came(message, time.monotonic())
+
+    def _take_transforms(self, message: Any, static: bool) -> None:
+        for edge in message.transforms:
+            self._take_transform(edge, static)
+
+    def _take_transform(self, edge: Any, static: bool) -> None:
+        stamp_ns = None if static else readers.stamp_ns_of(edge.header.stamp)
+        try:
+            with self.lock:
+                self.tree.add(edge.header.frame_id, edge.child_frame_id, message_pose(edge.transform), stamp_ns)
+        except ValueError as error:
+            self._node.get_logger().warning(f"transform left out: {error}", throttle_duration_sec=5.0)

@@ -1,0 +1,187 @@
+"""From what the planner heard to what it plans on: a SceneState, a latent history, a goal in the fixed frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from geometry_msgs.msg import Pose, PoseStamped, Quaternion
+from rclpy.serialization import deserialize_message
+from torch import Tensor, as_tensor
+
+from jepa_ros.memory import LatentMemory
+from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.planning.rehearsal import Rehearsal
+from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
+from jepa_ros.ros import readers
+from jepa_ros.ros.planner.inputs import Came, Heard, PlannerInputs
+from jepa_ros.sensing.frames.transforms import TransformError
+from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, PedestrianForecast, SceneState, TrackedPeople, gravity_aligned
+
+MAX_SKEW_S = 0.3  # between the occupancy and the pedestrian forecast that are planned on together
+NO_LATENT = np.zeros((0, 0))
+
+
+class StaleSensors(Exception):
+    """There is no forecast to plan on, or it is too old; the text gives the age."""
+
+
+class UnknownGoal(Exception):
+    """The goal cannot be brought into the fixed frame; the text says why."""
+
+
+class Mismatch(Exception):
+    """Latents of another model, or of none."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Names of the frames that the forecasts are expressed in."""
+
+    fixed: str
+    base: str
+
+
+class SceneReader:
+    """Reads the newest of what was heard; belongs to the planning thread. Raises StaleSensors where it is missing, old or unreadable."""
+
+    def __init__(self, inputs: PlannerInputs, device: str, surprise: bool) -> None:
+        """device: of the model that imagines. surprise: whether scenes are to say how surprising they are; it takes reading a latent."""
+        self._reads_surprise = surprise
+        self._inputs = inputs
+        self._device = device
+        self._people: tuple[Came, int, tuple[TrackedPeople, PedestrianForecast]] | None = None
+
+    def scene(self, max_age_s: float) -> tuple[SceneState, Frames]:
+        heard = self._inputs.heard()
+        if heard.occupancy is None:
+            raise StaleSensors("no occupancy forecast has come yet: is the world_model node active?")
+        message: OccupancyForecast = heard.occupancy.content
+        received = readers.received_of(message)
+        self._check_age("forecast", received.stamp_ns, heard.occupancy, max_age_s)
+        try:
+            occupancy = readers.occupancy_of(message)
+            people, pedestrians = self._pedestrians(heard, received.stamp_ns)
+        except ValueError as error:
+            raise StaleSensors(f"the newest forecast cannot be read: {error}") from None
+        ego = self._ego(heard, received, max_age_s)
+        scene = SceneState(
+            stamp_ns=received.stamp_ns,
+            anchor_pose=received.odom_from_anchor,
+            ego=ego,
+            latent=NO_LATENT,
+            predicted=NO_LATENT[None],
+            occupancy=occupancy,
+            people=people,
+            pedestrians=pedestrians,
+            surprise=self._surprise(heard),
+            sensors=tuple(message.sensors),
+        )
+        return scene, Frames(received.fixed_frame.lstrip("/"), message.header.frame_id.lstrip("/"))
+
+    def _surprise(self, heard: Heard) -> float:
+        """Of the newest latent; NaN where none has come or nobody asks."""
+        if not (self._reads_surprise and heard.latents):
+            return math.nan
+        return float(deserialize_message(heard.latents[-1].content, LatentState).surprise)
+
+    def history(self, model: WorldModel, max_age_s: float) -> tuple[Tensor, readers.Received]:
+        """(T, N, D) latents in the newest one's anchor frame, and its stamp and pose. Raises Mismatch for another model's latents."""
+        latents = self._inputs.heard().latents
+        if not latents:
+            raise StaleSensors("no latent has come yet: is the world_model node active, and does it run the same model?")
+        memory = LatentMemory(model)
+        newest: readers.Received | None = None
+        for came in latents:
+            message = deserialize_message(came.content, LatentState)
+            latent_ND = latent_for(message, model.spec).to(self._device)
+            received = readers.received_of(message)
+            if newest is not None and received.stamp_ns <= newest.stamp_ns:
+                memory.clear()  # a jump back in time
+            memory.add(received.stamp_ns, received.odom_from_anchor, latent_ND)
+            newest = received
+        assert newest is not None
+        self._check_age("latent", newest.stamp_ns, latents[-1], max_age_s)
+        return memory.history()[0], newest
+
+    def rehearsal(self, model: WorldModel | None, max_age_s: float) -> Rehearsal | None:
+        """What a second look at the best motions needs; None where the model cannot take one. Raises as `history` does."""
+        if not isinstance(model, WindowedOccupancy):
+            return None
+        history_TND, newest = self.history(model, max_age_s)
+        return Rehearsal(model, history_TND, newest.odom_from_anchor, newest.stamp_ns)
+
+    def goal(self, goal: PoseStamped, scene: SceneState, frames: Frames) -> FloatArray:
+        """(x m, y m, yaw rad) in the fixed frame; a quaternion of zeros leaves the heading free (NaN). Raises UnknownGoal."""
+        pose, turn = goal.pose, goal.pose.orientation
+        free = (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 0.0)
+        try:
+            local = readers.matrix_of(Pose(position=pose.position, orientation=Quaternion(w=1.0)) if free else pose)
+        except ValueError as error:
+            raise UnknownGoal(f"the goal's pose is no pose: {error}") from None
+        fixed_from_goal = self._fixed_from(goal.header.frame_id.lstrip("/"), readers.stamp_ns_of(goal.header.stamp), scene, frames)
+        matrix = fixed_from_goal @ local
+        yaw = math.nan if free else math.atan2(matrix[1, 0], matrix[0, 0])
+        return np.array([matrix[0, 3], matrix[1, 3], yaw])
+
+    def _fixed_from(self, frame: str, stamp_ns: int, scene: SceneState, frames: Frames) -> FloatArray:
+        if frame == frames.fixed:
+            return np.eye(4)
+        if frame == frames.base and stamp_ns == 0:
+            return gravity_aligned(scene.ego.odom_from_base)
+        if frame == frames.base and stamp_ns == scene.stamp_ns:
+            return scene.anchor_pose
+        with self._inputs.lock:
+            if frame == frames.base:
+                then = self._inputs.ego.at(stamp_ns) or self._inputs.anchors.at(stamp_ns)
+                if then is not None:
+                    return gravity_aligned(then.odom_from_base)
+                raise UnknownGoal(f"the goal is in {frame!r} at {stamp_ns / NANOSECONDS:.3f} s, and where that was is not known any more")
+            try:
+                return self._inputs.tree.lookup(frames.fixed, frame, stamp_ns or None)
+            except TransformError as error:
+                raise UnknownGoal(f"the goal's frame {frame!r}: {error}; {frames.fixed!r} and {frames.base!r} need no TF") from None
+
+    def _pedestrians(self, heard: Heard, stamp_ns: int) -> tuple[TrackedPeople, PedestrianForecast]:
+        """The newest people, their forecast's times counted from `stamp_ns`."""
+        if heard.pedestrians is None:
+            raise StaleSensors("no pedestrian forecast has come yet: is the world_model node active?")
+        if self._people is None or self._people[0] is not heard.pedestrians:
+            message = deserialize_message(heard.pedestrians.content, PedestrianForecastArray)
+            self._people = (heard.pedestrians, readers.stamp_ns_of(message.header.stamp), readers.people_of(message))
+        _, people_ns, (people, forecast) = self._people
+        skew_s = (people_ns - stamp_ns) / NANOSECONDS
+        if abs(skew_s) > MAX_SKEW_S:
+            raise StaleSensors(f"the newest pedestrian forecast is {skew_s:+.2f} s off the newest occupancy forecast")
+        return people, replace(forecast, times_s=forecast.times_s + skew_s)
+
+    def _ego(self, heard: Heard, received: readers.Received, max_age_s: float) -> EgoState:
+        with self._inputs.lock:
+            state = self._inputs.anchors.at(received.stamp_ns)
+        if heard.odometry is None:
+            return state or EgoState(received.stamp_ns, received.odom_from_anchor, np.zeros(2))
+        newest = readers.ego_of(heard.odometry.content)
+        self._check_age("odometry", newest.stamp_ns, heard.odometry, max_age_s)
+        frame = heard.odometry.content.header.frame_id.lstrip("/")
+        if frame != received.fixed_frame.lstrip("/"):
+            raise StaleSensors(f"odometry is in {frame!r}, the forecasts in {received.fixed_frame!r}: set inputs.odometry_topic")
+        return newest
+
+    def _check_age(self, what: str, stamp_ns: int, came: Came, max_age_s: float) -> None:
+        age_s = self._inputs.age_s(stamp_ns, came.received_s)
+        if age_s > max_age_s:
+            advice = " (recorded stamps? set use_sim_time)" if age_s > 3600.0 else ""
+            raise StaleSensors(f"the newest {what} is {age_s:.2f} s old, more than {max_age_s:.2f} s{advice}")
+
+
+def latent_for(message: LatentState, spec: ModelSpec) -> Tensor:
+    """(N, D) of a message that must come from this very model. Raises Mismatch."""
+    if (message.model_name, message.model_version) != (spec.name, spec.version):
+        raise Mismatch(
+            f"the latent is of {message.model_name!r} version {message.model_version!r}, the planner runs {spec.name!r} {spec.version!r}"
+        )
+    latent = readers.latents_of(message)
+    if latent.shape != tuple(spec.latent_shape):
+        raise Mismatch(f"the latent has shape {latent.shape}, {spec.name} has {tuple(spec.latent_shape)}")
+    return as_tensor(latent)

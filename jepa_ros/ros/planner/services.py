@@ -1,0 +1,279 @@
+"""The three services: a request in, an answer with a status out. Everything here runs in the planning thread."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from geometry_msgs.msg import PoseStamped, Twist, Vector3
+from nav_msgs.msg import Path
+
+from jepa_ros.msg import PlanningStatus
+from jepa_ros.planning import Planner
+from jepa_ros.planning.imagination import imagine, plan_actions
+from jepa_ros.planning.people import people_future
+from jepa_ros.planning.rehearsal import Rehearsal
+from jepa_ros.protocols import ActionPlan, ActionPlanner, WorldModel
+from jepa_ros.ros import conversions, readers
+from jepa_ros.ros.planner.config import PlannerNodeConfig
+from jepa_ros.ros.planner.controller import Planned
+from jepa_ros.ros.planner.scene import Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
+from jepa_ros.sensing.decode.image import decode_image
+from jepa_ros.srv import Imagine, PlanActions, PlanPath
+from jepa_ros.types import CameraImage, CameraModel, EgoState, FloatArray, Observation, Plan, PlanStatus
+
+MAX_CANDIDATES = 4096
+
+
+class Refused(Exception):
+    """A request that gets a status and nothing else."""
+
+    def __init__(self, status: PlanStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def refused(kind: Any, status: PlanStatus, message: str) -> Any:
+    """A response of a service with a status and nothing else."""
+    return kind.Response(status=PlanningStatus(code=int(status), message=message))
+
+
+class PlannerServices:
+    """Answers requests; counts the statuses and keeps the latest durations for diagnostics."""
+
+    def __init__(
+        self,
+        config: Callable[[], PlannerNodeConfig],
+        reader: SceneReader,
+        planner: Planner,
+        model: WorldModel | None,
+        publish_path: Callable[[Path], None],
+        report: Callable[[str], None],
+    ) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.times_s: deque[float] = deque(maxlen=500)
+        self._config = config
+        self._reader = reader
+        self._planner = planner
+        self._model = model
+        self._publish_path = publish_path
+        self._report = report
+        self._own_goal: tuple[PoseStamped, FloatArray] | None = None
+        self._handlers: dict[Any, Callable[[Any, float], Any]] = {
+            PlanPath: self._plan_path,
+            Imagine: self._imagine,
+            PlanActions: self._plan_actions,
+        }
+
+    def answer(self, kind: Any, request: Any, left_s: float) -> Any:
+        """The response of a service to a request, in `left_s` seconds if it can. Never raises."""
+        started_s = time.perf_counter()
+        try:
+            response = self._handlers[kind](request, left_s)
+        except Refused as error:
+            response = refused(kind, error.status, str(error))
+        except StaleSensors as error:
+            response = refused(kind, PlanStatus.STALE_SENSORS, str(error))
+        except UnknownGoal as error:
+            response = refused(kind, PlanStatus.INVALID_GOAL, str(error))
+        except Mismatch as error:
+            response = refused(kind, PlanStatus.UNSUPPORTED, str(error))
+        except TimeoutError as error:
+            response = refused(kind, PlanStatus.TIMEOUT, str(error))
+        except Exception as error:  # a fault of ours must not take the node down
+            self._report(f"{kind.__name__}: {type(error).__name__}: {error}")
+            response = refused(kind, PlanStatus.INTERNAL_ERROR, f"{type(error).__name__} in {kind.__name__}: {error}")
+        self.times_s.append(time.perf_counter() - started_s)
+        self.statuses[PlanStatus(response.status.code).name] += 1
+        return response
+
+    def drive(self, goal: PoseStamped, left_s: float, max_age_s: float) -> Planned:
+        """A plan for the controller; the path is published. Raises what `SceneReader` raises."""
+        started_s = time.perf_counter()
+        scene, frames = self._reader.scene(max_age_s)
+        if self._own_goal is not None and self._own_goal[0] is goal:
+            goal_odom = self._own_goal[1]
+        else:
+            goal_odom = self._reader.goal(goal, scene, frames)
+            # A goal in the robot's own frame stays where it was when it came; one on a map follows the map's transform.
+            self._own_goal = (goal, goal_odom) if goal.header.frame_id.lstrip("/") == frames.base else None
+        rehearsal = self._rehearsal(max_age_s)
+        left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
+        plan = self._planner.plan(scene, goal_odom, left_s, rehearsal=rehearsal)
+        if len(plan.path):
+            self._publish_path(conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed))
+        return Planned(plan, goal_odom, scene)
+
+    def _rehearsal(self, max_age_s: float) -> Rehearsal | None:
+        """What the second look needs, where it is asked for."""
+        return self._reader.rehearsal(self._model, max_age_s) if self._config().planner.rehearsed else None
+
+    def _plan_path(self, request: PlanPath.Request, left_s: float) -> PlanPath.Response:
+        started_s, config = time.perf_counter(), self._config()
+        scene, frames = self._reader.scene(config.inputs.max_age_s)
+        goal = self._reader.goal(request.goal, scene, frames)
+        rehearsal = self._rehearsal(config.inputs.max_age_s)
+        left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
+        plan = self._planner.plan(scene, goal, left_s, request.max_speed or None, request.goal_tolerance or None, rehearsal)
+        path = conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed)
+        if len(plan.path):
+            self._publish_path(path)
+        return PlanPath.Response(
+            status=PlanningStatus(code=int(plan.status), message=plan.message),
+            path=path,
+            commands=twists(plan),
+            dt=plan.dt_s,
+            cost=plan.cost,
+            collision_probability=plan.collision_probability,
+            planning_time=time.perf_counter() - started_s,
+            fallback=plan.fallback,
+            forecast_stamp=conversions.time_message(scene.stamp_ns),
+        )
+
+    def _imagine(self, request: Imagine.Request, left_s: float) -> Imagine.Response:
+        started_s, config, model = time.perf_counter(), self._config(), self._pose_model("imagine")
+        poses_SL3 = checked_candidates(request, model.spec.horizon)
+        history_TND, newest = self._reader.history(model, config.inputs.max_age_s)
+        scene, frames = self._reader.scene(config.inputs.max_age_s)
+        goal = self._reader.goal(request.goal, scene, frames) if request.goal.header.frame_id else None
+        scene = replace(scene, anchor_pose=newest.odom_from_anchor)
+        result = imagine(
+            model,
+            history_TND,
+            poses_SL3,
+            people_future(scene, config.planner.robot_radius_m),
+            config.planner.robot_radius_m,
+            config.planner.weights,
+            None if goal is None else in_anchor(goal, newest.odom_from_anchor),
+            request.return_latents,
+            left_s - (time.perf_counter() - started_s),
+        )
+        response = Imagine.Response(
+            status=PlanningStatus(code=PlanningStatus.OK, message=f"imagined with {model.spec.name} {model.spec.version}"),
+            cost=result.cost_S.tolist(),
+            collision_probability=result.collision_probability_S.tolist(),
+            forecast_stamp=conversions.time_message(newest.stamp_ns),
+        )
+        if result.latents_SLND is not None:
+            response.latent_shape = list(result.latents_SLND.shape)
+            response.latents = conversions.byte_array(result.latents_SLND.numpy().astype(conversions.LATENT_DTYPE))
+        return response
+
+    def _plan_actions(self, request: PlanActions.Request, left_s: float) -> PlanActions.Response:
+        started_s = time.perf_counter()
+        config = self._config()
+        if self._model is None:
+            raise Refused(PlanStatus.UNSUPPORTED, "plan_actions needs a world model: set the parameter `model` and configure again")
+        spec = self._model.spec
+        if spec.action_dim == 0:
+            raise Refused(PlanStatus.UNSUPPORTED, f"{spec.name} takes no actions, so there are none to plan")
+        if request.horizon > spec.horizon:
+            raise Refused(
+                PlanStatus.INVALID_REQUEST, f"horizon = {request.horizon}: {spec.name} predicts at most {spec.horizon} steps (0 = its own)"
+            )
+        history_TND, newest = self._reader.history(self._model, config.inputs.max_age_s)
+        goal_ND = self._goal_latent(request, newest, history_TND.device)
+        due_s = started_s + left_s
+        search = self._own_search if isinstance(self._model, ActionPlanner) else self._pose_search
+        plan = search(request, history_TND, goal_ND, due_s)
+        return PlanActions.Response(
+            status=PlanningStatus(code=PlanningStatus.OK, message=plan.message),
+            shape=list(plan.actions_LA.shape),
+            actions=plan.actions_LA.flatten().tolist(),
+            energy=plan.energy,
+            planning_time=time.perf_counter() - started_s,
+        )
+
+    def _own_search(self, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float) -> ActionPlan:
+        """By a model that plans itself, from the robot's state in the request."""
+        assert isinstance(self._model, ActionPlanner)
+        states_TX = np.array(request.state, dtype=np.float32)[None]
+        try:
+            return self._model.plan_actions(history_TND, states_TX, goal_ND, request.horizon, due_s - time.perf_counter())
+        except ValueError as error:
+            raise Refused(PlanStatus.INVALID_REQUEST, f"state: {error}") from None
+
+    def _pose_search(self, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float) -> ActionPlan:
+        """By the package's search through the model's predictions, from the motion that odometry tells."""
+        assert self._model is not None
+        config = self._config()
+        scene, _ = self._reader.scene(config.inputs.max_age_s)
+        init_X = torch.tensor([0.0, 0.0, 0.0, *scene.ego.velocity_mps], dtype=torch.float32)
+        steps, left_s = request.horizon or self._model.spec.horizon, due_s - time.perf_counter()
+        actions_LA, solution = plan_actions(self._model, history_TND, goal_ND, steps, init_X, config.planner.limits, config.actions, left_s)
+        message = f"{solution.iterations} iterations of CEM through {self._model.spec.name}"
+        return ActionPlan(actions_LA.numpy(), solution.cost, message)
+
+    def _pose_model(self, service: str) -> WorldModel:
+        if self._model is None:
+            raise Refused(PlanStatus.UNSUPPORTED, f"{service} needs a world model: set the parameter `model` and configure again")
+        spec = self._model.spec
+        if spec.action_dim != 3:
+            raise Refused(PlanStatus.UNSUPPORTED, f"{service} takes poses, and {spec.name} acts in {spec.action_dim} dimensions of its own")
+        return self._model
+
+    def _goal_latent(self, request: PlanActions.Request, newest: readers.Received, device: torch.device) -> torch.Tensor:
+        """(N, D) in the newest anchor frame."""
+        assert self._model is not None
+        spec = self._model.spec
+        if len(request.goal_image.data):
+            if spec.inputs != ("camera",):
+                inputs = " and ".join(spec.inputs)
+                raise Refused(PlanStatus.UNSUPPORTED, f"{spec.name} encodes {inputs}: an image alone is no goal for it, give goal_latent")
+            return self._model.encode(image_observation(request, newest.stamp_ns))[0]
+        if not len(request.goal_latent.data):
+            raise Refused(PlanStatus.INVALID_REQUEST, "goal_image.data and goal_latent.data are both empty: give one of them")
+        try:
+            goal_ND = latent_for(request.goal_latent, spec).to(device)
+            turn = request.goal_latent.anchor_pose.orientation
+            if (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 0.0):
+                return goal_ND  # no pose given: it is in the present anchor frame
+            new_from_old = np.linalg.inv(newest.odom_from_anchor) @ readers.matrix_of(request.goal_latent.anchor_pose)
+        except (Mismatch, ValueError) as error:
+            raise Refused(PlanStatus.INVALID_REQUEST, f"goal_latent: {error}") from None
+        return self._model.align(goal_ND[None], new_from_old[None])[0]
+
+
+def twists(plan: Plan) -> list[Twist]:
+    """One for each step; a holonomic plan also moves to the left."""
+    if plan.commands.shape[1] == 2:
+        return conversions.command_messages(plan)
+    return [Twist(linear=Vector3(x=vx, y=vy), angular=Vector3(z=turn)) for vx, vy, turn in plan.commands.tolist()]
+
+
+def checked_candidates(request: Imagine.Request, horizon: int) -> torch.Tensor:
+    """(S, L, 3) of an Imagine request."""
+    if not 1 <= request.candidates <= MAX_CANDIDATES:
+        raise Refused(PlanStatus.INVALID_REQUEST, f"candidates = {request.candidates}: give 1 to {MAX_CANDIDATES}")
+    if not 1 <= request.steps <= horizon:
+        raise Refused(PlanStatus.INVALID_REQUEST, f"steps = {request.steps}: the model predicts 1 to {horizon}")
+    expected = request.candidates * request.steps * 3
+    if len(request.poses) != expected:
+        raise Refused(PlanStatus.INVALID_REQUEST, f"poses has {len(request.poses)} values, candidates x steps x 3 is {expected}")
+    poses = np.array(request.poses, dtype=np.float32)
+    if not np.isfinite(poses).all():
+        raise Refused(PlanStatus.INVALID_REQUEST, "poses holds values that are not finite")
+    return torch.from_numpy(poses).view(request.candidates, request.steps, 3)
+
+
+def in_anchor(goal: FloatArray, odom_from_anchor: FloatArray) -> tuple[float, float, float]:
+    x, y = (np.linalg.inv(odom_from_anchor) @ np.array([goal[0], goal[1], 0.0, 1.0]))[:2]
+    return float(x), float(y), float(goal[2] - math.atan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0]))
+
+
+def image_observation(request: PlanActions.Request, stamp_ns: int) -> Observation:
+    """A goal image as an observation of a camera at the base; back-ends that see images only do not use its calibration."""
+    try:
+        rgb = decode_image(request.goal_image)
+    except ValueError as error:
+        raise Refused(PlanStatus.INVALID_REQUEST, f"goal_image: {error}") from None
+    height, width = rgb.shape[:2]
+    intrinsics = np.array([[width, 0.0, 0.5 * width], [0.0, width, 0.5 * height], [0.0, 0.0, 1.0]])
+    camera = CameraImage(stamp_ns, "goal", rgb, CameraModel(width, height, intrinsics, np.zeros(0)), np.eye(4))
+    return Observation(stamp_ns, EgoState(stamp_ns, np.eye(4), np.zeros(2)), cameras=(camera,))

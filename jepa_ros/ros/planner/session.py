@@ -1,0 +1,136 @@
+"""One configured spell of the planner: from configure to cleanup. It listens, offers the services and plans in a thread of its own."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from nav_msgs.msg import Path
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+
+from jepa_ros.backends import load_world_model, resolve_device
+from jepa_ros.planning import CostWeights, Planner
+from jepa_ros.planning.example_scene import crowd_scene
+from jepa_ros.planning.imagination import imagine
+from jepa_ros.planning.people import people_future
+from jepa_ros.protocols import WorldModel
+from jepa_ros.ros.planner.config import PlannerNodeConfig
+from jepa_ros.ros.planner.controller import Controller
+from jepa_ros.ros.planner.inputs import PlannerInputs
+from jepa_ros.ros.planner.nav2 import offer_to_nav2
+from jepa_ros.ros.planner.scene import SceneReader
+from jepa_ros.ros.planner.services import PlannerServices, refused
+from jepa_ros.ros.planner.worker import ANSWER_S, DeadlineWorker, Lateness
+from jepa_ros.srv import Imagine, PlanActions, PlanPath
+from jepa_ros.types import PlanStatus
+
+SWITCH_S = 0.0005  # Python's own 5 ms, several times over, is what an answer would wait while the planning thread computes
+REQUESTS = QoSProfile(depth=100)  # the default of 10 loses requests when the machine stalls for a second; reliable
+SERVICES = {"plan_path": PlanPath, "plan_actions": PlanActions, "imagine": Imagine}
+
+
+class PlannerSession:
+    """Runs from the moment it is made until `close()`. Requests are answered NOT_ACTIVE until `active` is set."""
+
+    def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], publish_path: Callable[[Path], None]) -> None:
+        """Loads the model and warms the planner up. Raises whatever a back-end raises."""
+        self.active = False
+        self.lateness = Lateness()
+        self._node = node
+        self._config = config
+        sys.setswitchinterval(SWITCH_S)
+        prefer_this_process(config().nice)
+        torch.set_num_threads(config().threads)
+        options = {"weights": config().weights} if config().weights else {}
+        model = load_world_model(config().model, device=config().device, **options) if config().model else None
+        planner = Planner(config().planner)
+        planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
+        planner.reset()
+        if model is not None and model.spec.action_dim == 3:
+            imagine_something(model, resolve_device(config().device))
+        self.inputs = PlannerInputs(node, config().inputs, model.spec if model else None)
+        if model is None and config().planner.weights.surprise > 0.0:
+            node.get_logger().warning("planner.weights.surprise needs latents, which are listened to where `model` is set: it is not set")
+        reader = SceneReader(self.inputs, resolve_device(config().device), surprise=config().planner.weights.surprise > 0.0)
+        self.services = PlannerServices(config, reader, planner, model, publish_path, self._report)
+        self._worker = DeadlineWorker(self._wake)
+        self.controller: Controller | None = None
+        if config().controller.enabled:
+            self.controller = Controller(
+                node,
+                lambda: config().controller,
+                lambda: self.active,
+                self._worker,
+                self.services.drive,
+                config().planner.goal_tolerance_m,
+            )
+        group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
+        self._offered = [
+            node.create_service(kind, f"~/{name}", self._server(kind), qos_profile=REQUESTS, callback_group=group)
+            for name, kind in SERVICES.items()
+        ]
+        serve_path = self._server(PlanPath)
+        self._action = offer_to_nav2(node, lambda request: serve_path(request, None))
+
+    def close(self) -> None:
+        """Answer what is open, listen no more, end the threads. Raises RuntimeError where the planning does not end."""
+        self.active = False
+        if self.controller is not None:
+            self.controller.close()
+        self.inputs.close()
+        self._worker.close()
+        for service in self._offered:
+            self._node.destroy_service(service)
+        if self._action is not None:
+            self._action.destroy()
+
+    def _server(self, kind: Any) -> Any:
+        async def serve(request: Any, response: Any) -> Any:
+            received_s = time.monotonic()
+            deadline_s = request.deadline or self._config().default_deadline_s
+            if not self.active:
+                return refused(kind, PlanStatus.NOT_ACTIVE, "the planner node is not active: activate it")
+            if not (math.isfinite(deadline_s) and deadline_s > ANSWER_S):
+                return refused(
+                    kind, PlanStatus.INVALID_REQUEST, f"deadline = {deadline_s}: give more than {ANSWER_S} s, or 0 for the default"
+                )
+            answer = await self._worker.ask(
+                lambda left_s: self.services.answer(kind, request, left_s),
+                lambda: refused(kind, PlanStatus.TIMEOUT, f"no answer was ready within {deadline_s:.3f} s"),
+                deadline_s,
+            )
+            self.lateness.add(time.monotonic() - received_s - deadline_s)
+            return answer
+
+        return serve
+
+    def _wake(self) -> None:
+        executor = self._node.executor
+        if executor is not None:
+            executor.wake()
+
+    def _report(self, text: str) -> None:
+        self._node.get_logger().error(f"a request failed: {text}", throttle_duration_sec=5.0)
+
+
+def imagine_something(model: WorldModel, device: str) -> None:
+    """The first request must not pay for lazy set-up."""
+    spec = model.spec
+    history_TND = torch.zeros(spec.history, *spec.latent_shape, device=device)
+    imagine(model, history_TND, torch.zeros(1, spec.horizon, 3), people_future(crowd_scene(), 0.5), 0.5, CostWeights())
+
+
+def prefer_this_process(nice: int) -> None:
+    """Where the system allows it (CAP_SYS_NICE or RLIMIT_NICE; Linux gives each thread its own): answers must not wait for others' work."""
+    with suppress(PermissionError, FileNotFoundError):
+        for thread in os.listdir("/proc/self/task"):
+            os.setpriority(os.PRIO_PROCESS, int(thread), nice)

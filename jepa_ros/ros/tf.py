@@ -1,0 +1,89 @@
+"""Transforms by tf2, where it is installed: it keeps the graph and interpolates.
+
+Our own subscriptions feed it. Its TransformListener would read messages with the generated code, where bytes that are no message can
+end the process; so, too, everything that is refused on the way in is counted for the diagnostics.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+from rclpy.duration import Duration
+from rclpy.time import Time
+
+from jepa_ros.ros.stamps import header_message
+from jepa_ros.sensing import TransformError
+from jepa_ros.sensing.frames.transforms import HOLD_S, Transforms, message_pose, quaternion_of
+from jepa_ros.types import NANOSECONDS, FloatArray
+
+try:
+    import tf2_ros
+except ImportError:  # no wheels carry it
+    tf2_ros = None
+
+AUTHORITY = "jepa_ros"
+
+
+def installed_transforms(buffer_s: float) -> Transforms | None:
+    """tf2's, keeping moving edges for `buffer_s`; None where tf2_ros is not installed."""
+    return Tf2Transforms(buffer_s) if tf2_ros else None
+
+
+class Tf2Transforms:
+    """A tf2_ros.Buffer as a `Transforms`. Not thread-safe: its owner holds the lock."""
+
+    def __init__(self, buffer_s: float, hold_s: float = HOLD_S) -> None:
+        """`buffer_s`: how far back moving edges are kept; `hold_s`: how far beyond the newest pose that is taken for a later one."""
+        self._buffer = tf2_ros.Buffer(Duration(seconds=buffer_s))
+        self._buffer_ns = round(buffer_s * NANOSECONDS)
+        self._hold_ns = round(hold_s * NANOSECONDS)
+        self._newest_ns: dict[str, int] = {}  # of each moving child
+
+    def add(self, parent: str, child: str, parent_from_child: FloatArray, stamp_ns: int | None) -> None:
+        """Add a pose of `child` in `parent`; `stamp_ns` None = it holds always.
+
+        An edge whose time falls back beyond the buffer clears all moving ones: tf2 would ignore it until its time is reached again.
+        Raises ValueError where the pose is not finite, a name is missing or an edge leads to its own parent; longer loops are tf2's.
+        """
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        if not np.isfinite(parent_from_child).all():
+            raise ValueError(f"transform {parent} -> {child} is not finite")
+        if child == parent or not child or not parent:
+            raise ValueError(f"transform {parent!r} -> {child!r} leads to itself or has no name")
+        stamped = TransformStamped(
+            header=header_message(stamp_ns or 0, parent), child_frame_id=child, transform=_message(parent_from_child)
+        )
+        if stamp_ns is None:
+            self._buffer.set_transform_static(stamped, AUTHORITY)
+            return
+        newest_ns = self._newest_ns.get(child, stamp_ns)
+        if stamp_ns < newest_ns - self._buffer_ns:
+            self.clear()
+            newest_ns = stamp_ns
+        self._newest_ns[child] = max(newest_ns, stamp_ns)
+        self._buffer.set_transform(stamped, AUTHORITY)
+
+    def clear(self) -> None:
+        """Forget all moving edges (after a jump in time); tf2 keeps the static ones."""
+        self._buffer.clear()
+        self._newest_ns.clear()
+
+    def lookup(self, target: str, source: str, stamp_ns: int | None) -> FloatArray:
+        """(4, 4) target_from_source at `stamp_ns`; None = the newest that all edges between them have. Raises TransformError."""
+        target, source = target.lstrip("/"), source.lstrip("/")
+        if target == source:  # also where tf2 has never heard of it
+            return np.eye(4)
+        if stamp_ns is not None and stamp_ns <= 0:  # tf2 takes 0 for the newest
+            raise TransformError(f"no transform from {source!r} to {target!r} at {stamp_ns} ns: stamps are above 0")
+        try:
+            newest_ns = self._buffer.get_latest_common_time(target, source).nanoseconds
+            if stamp_ns is None or 0 <= stamp_ns - newest_ns <= self._hold_ns:
+                stamp_ns = newest_ns
+            return message_pose(self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns)).transform)
+        except (tf2_ros.TransformException, ValueError) as error:
+            raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
+
+
+def _message(pose: FloatArray) -> Transform:
+    x, y, z, w = quaternion_of(pose[:3, :3]).tolist()
+    return Transform(translation=Vector3(**dict(zip("xyz", pose[:3, 3].tolist(), strict=True))), rotation=Quaternion(x=x, y=y, z=z, w=w))

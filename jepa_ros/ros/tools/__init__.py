@@ -1,0 +1,1 @@
+"""Around the nodes: bag player, recorder, simulator, demo."""

@@ -1,0 +1,155 @@
+"""`make demo`: plays a bag into the running nodes over DDS, asks for plans, and leaves a recording, a picture and a summary.
+
+    python -m jepa_ros.ros.tools.demo [--bag PATH] [--model NAME] [--weights PATH] [--out demo_out]
+
+Nothing is simulated away: world_model, planner and bag_player run as processes of their own, this one only watches, asks and records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import rclpy
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from tqdm import tqdm
+
+from jepa_ros.ros.tools.demo_report import DemoLog, draw_picture, write_summary
+from jepa_ros.ros.tools.lifecycle_client import LifecycleClient
+from jepa_ros.ros.tools.node_process import NodeProcess
+from jepa_ros.ros.tools.recorder import Recorder
+from jepa_ros.sensing import BagInfo, bag_info
+from jepa_ros.sensing.bag import choose_topics
+from jepa_ros.sim.bag import BagSpec, write_bag
+
+DEFAULT_BAG = Path(".ros/demo_bag")
+DEFAULT_SPEC = BagSpec(seed=20028, scenario="crossing", duration_s=8.0)  # a seed that no training has seen
+LINGER_S = 1.5  # the last diagnostics come once a second
+ANSWER_S = 10.0
+LOAD_S = 300.0  # a large model from a slow disk
+WITHOUT_WEIGHTS = ("vjepa2", "vjepa2_ac", "ijepa")
+WEIGHTS_PARAMETER = {"world_model": "pipeline.weights", "planner": "weights"}
+# Not the latent forecasts: 4 MB each would make up most of the recording, and no viewer shows them.
+OUTPUTS = {
+    "/world_model/latent": "jepa_ros/msg/LatentState",
+    "/world_model/occupancy": "jepa_ros/msg/OccupancyForecast",
+    "/world_model/occupancy_grid": "nav_msgs/msg/OccupancyGrid",
+    "/world_model/pedestrians": "jepa_ros/msg/PedestrianForecastArray",
+    "/world_model/markers": "visualization_msgs/msg/MarkerArray",
+    "/planner/path": "nav_msgs/msg/Path",
+    "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    bag = arguments.bag or default_bag()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    rclpy.init()
+    node = Node("demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
+    try:
+        log = run(node, bag, arguments)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    summary = write_summary(log, bag, arguments.model, out / "summary.json")
+    draw_picture(log, bag, out / "scene.png")
+    print((out / "summary.json").read_text())
+    print(f"{out}/output.mcap  {out}/scene.png  {out}/summary.json")
+    return 0 if summary["frames_processed"] and summary["plan"]["answered"] else 1
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description="Play a bag into the nodes; leave a recording, a picture and a summary.")
+    parser.add_argument("--bag", type=Path, help="MCAP or SQLite3 bag (default: a small simulated one, generated on the first run)")
+    parser.add_argument("--model", default="scene_jepa", help="back-end (default: %(default)s)")
+    parser.add_argument("--weights", default="", help="its weights (default: the shipped ones, or random ones where none ship)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=1.0, help="speed of the playback (default: %(default)s, real time)")
+    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def default_bag() -> Path:
+    """The simulated crossing, generated once."""
+    if not DEFAULT_BAG.exists():
+        frames = round(DEFAULT_SPEC.duration_s * DEFAULT_SPEC.rate_hz)
+        with tqdm(total=frames, desc=f"generating {DEFAULT_BAG}", unit="frame") as bar:
+            write_bag(DEFAULT_BAG, DEFAULT_SPEC, lambda done: bar.update(done - bar.n))
+    return DEFAULT_BAG
+
+
+def stand_in_weights(model: str) -> Path | str:
+    """For back-ends that ship no weights: tiny random ones, made once, which show that everything runs and have learned nothing."""
+    if model not in WITHOUT_WEIGHTS:
+        return ""
+    from jepa_ros.backends.random_checkpoint import random_checkpoint  # it needs transformers, which the other back-ends do not
+
+    folder = Path(f".ros/random_{model}")
+    print(f"{model} ships no weights: random ones, which have learned nothing, stand in ({folder}); name yours with WEIGHTS=", flush=True)
+    return folder if (folder / "config.json").exists() else random_checkpoint(model, folder)
+
+
+def run(node: Node, bag: Path, arguments: argparse.Namespace) -> DemoLog:
+    """Start the nodes, play the bag once through, record all that is said. Every process is ended on the way out."""
+    out: Path = arguments.out
+    info = bag_info(bag)
+    with ExitStack() as stack:
+        common = {"use_sim_time": True, "model": arguments.model, "device": arguments.device}
+        weights = str(arguments.weights or stand_in_weights(arguments.model))
+        nodes = [
+            stack.enter_context(NodeProcess(name, common | ({parameter: weights} if weights else {}), out))
+            for name, parameter in WEIGHTS_PARAMETER.items()
+        ]
+        log = DemoLog(node, frame_topic(info))
+        recorder = Recorder(node, out / "output.mcap", on_message=log.on_message)
+        stack.callback(recorder.close)
+        for topic, type_name in {**{topic.name: topic.type_name for topic in info.topics}, **OUTPUTS}.items():
+            with suppress(ModuleNotFoundError, AttributeError):  # a type that is not installed here can be neither played nor recorded
+                recorder.add(topic, type_name)
+        for name in WEIGHTS_PARAMETER:
+            lifecycle = LifecycleClient(node, name)
+            lifecycle.transition("configure", LOAD_S)
+            lifecycle.transition("activate")
+        player = stack.enter_context(NodeProcess("bag_player", {"bag": str(bag), "rate": arguments.rate}, out))
+        watch(node, log, player, nodes, info.duration_s)
+    return log
+
+
+def frame_topic(info: BagInfo) -> str:
+    """The topic whose messages count as frames: the lidar, else a camera."""
+    choice = choose_topics(info)
+    return choice.lidar or next(iter(choice.cameras))
+
+
+def watch(node: Node, log: DemoLog, player: NodeProcess, nodes: list[NodeProcess], duration_s: float) -> None:
+    """Spin until the bag is over and the last frame has come through; show progress; fail as soon as a process does."""
+    with tqdm(
+        total=round(duration_s, 1), desc="playing", bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s{postfix}"
+    ) as bar:
+        while player.running():
+            rclpy.spin_once(node, timeout_sec=0.05)
+            bar.n = round(min(log.played_s, duration_s), 1)
+            bar.set_postfix_str(f"{log.frames_processed} of {log.frames_in} frames, {len(log.plans)} plans", refresh=False)
+            bar.update(0)
+            for process in (player, *nodes):
+                process.check()
+        player.check()
+        linger(node, log)
+
+
+def linger(node: Node, log: DemoLog) -> None:
+    """Let the last diagnostics come, and the first answer of the planner where the bag was shorter than its deadline."""
+    log.stop_asking()
+    begin_s = time.monotonic()
+    while (elapsed_s := time.monotonic() - begin_s) < LINGER_S or (log.frames_processed and not log.plans and elapsed_s < ANSWER_S):
+        rclpy.spin_once(node, timeout_sec=0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

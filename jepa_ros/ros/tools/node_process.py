@@ -1,0 +1,56 @@
+"""Runs a node of this package as a process of its own and takes it down again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+STOP_TIMEOUT_S = 10.0
+NODES = {  # executable -> module; CMakeLists.txt installs the same
+    "world_model": "jepa_ros.ros.world_model.node",
+    "planner": "jepa_ros.ros.planner.node",
+    "simulator": "jepa_ros.ros.tools.simulator",
+    "bag_player": "jepa_ros.ros.tools.bag_player",
+}
+
+
+class NodeProcess:
+    """A context manager: the node runs inside the block; what it prints goes to `log_folder/NAME.log`."""
+
+    def __init__(self, name: str, parameters: dict[str, Any], log_folder: Path) -> None:
+        self._name = name
+        self._log = log_folder / f"{name}.log"
+        self._command = [sys.executable, "-m", NODES[name], "--ros-args"]
+        for key, value in parameters.items():
+            self._command += ["-p", f"{key}:={str(value).lower() if isinstance(value, bool) else value}"]
+
+    def __enter__(self) -> NodeProcess:
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.running():
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def check(self) -> None:
+        """Raises RuntimeError with the end of the log where the process has ended on an error."""
+        if self._process.poll():
+            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+            raise RuntimeError(f"{self._name} ended with exit code {self._process.returncode}; the end of {self._log}:\n{tail}")

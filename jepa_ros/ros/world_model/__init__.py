@@ -1,0 +1,1 @@
+"""The `world_model` node: sensor topics in, latents and forecasts out."""

@@ -1,0 +1,145 @@
+"""What the node says of itself on /diagnostics, once a second. Plain functions from facts to DiagnosticStatus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.ros.world_model.stream import Stream
+from jepa_ros.sensing import InputStatus
+from jepa_ros.types import FloatArray, SceneState
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+COLLAPSED_RANK = 0.05  # effective rank below this share of the latent's width: the model has stopped telling things apart
+
+
+class Reporter:
+    """Puts the statuses together; remembers its last report, so that a warning ends when its cause does."""
+
+    def __init__(self) -> None:
+        self._inputs: Mapping[str, InputStatus] = {}
+        self._errors = 0
+
+    def report(self, lifecycle: str, pipeline: WorldModelPipeline | None, device: str, stream: Stream | None) -> list[DiagnosticStatus]:
+        """`lifecycle`: label of the node's state; `stream` is there while it is active."""
+        statuses = [node_status(lifecycle, pipeline, device, stream.inputs.topics if stream else [])]
+        if stream is None:
+            self._inputs, self._errors = {}, 0
+            return statuses
+        inputs, worker = stream.hub.status(), stream.worker
+        statuses += [
+            sensors_status(worker.last, inputs),
+            latency_status(stream.latency.percentiles()),
+            worker_status(worker.steps, worker.resets, worker.errors, self._errors),
+            latent_status(worker.last),
+            forecast_status(worker.last, stream.forecast_scores()),
+            *input_statuses(inputs, self._inputs),
+        ]
+        self._inputs, self._errors = inputs, worker.errors.total()
+        return statuses
+
+
+def node_status(lifecycle: str, pipeline: WorldModelPipeline | None, device: str, topics: list[str]) -> DiagnosticStatus:
+    values: dict[str, Any] = {"lifecycle": lifecycle, "topics": ", ".join(topics)}
+    if pipeline is not None:
+        values |= {"model": pipeline.spec.name, "version": pipeline.spec.version, "device": device}
+    return status("node", OK if lifecycle == "active" else WARN, lifecycle, values)
+
+
+def status(name: str, level: bytes, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
+    pairs = [KeyValue(key=key, value=f"{value:.4g}" if isinstance(value, float) else str(value)) for key, value in values.items()]
+    return DiagnosticStatus(name=f"world_model: {name}", hardware_id="jepa_ros", level=level, message=message, values=pairs)
+
+
+def latency_status(percentiles: Mapping[str, tuple[float, float]]) -> DiagnosticStatus:
+    values: dict[str, float] = {}
+    for stage, (p50, p99) in percentiles.items():
+        values[f"latency.{stage}.p50_ms"] = p50
+        values[f"latency.{stage}.p99_ms"] = p99
+    message = f"end to end p99 {percentiles['end_to_end'][1]:.0f} ms" if "end_to_end" in percentiles else "nothing processed yet"
+    return status("latency", OK, message, values)
+
+
+def input_statuses(inputs: Mapping[str, InputStatus], before: Mapping[str, InputStatus]) -> list[DiagnosticStatus]:
+    """One for each input. `before`: the last report, so that a warning ends when its cause does."""
+    return [_input_status(name, now, before.get(name)) for name, now in sorted(inputs.items())]
+
+
+def _input_status(name: str, now: InputStatus, before: InputStatus | None) -> DiagnosticStatus:
+    earlier = before.malformed if before else {}
+    fresh = {reason: count for reason, count in now.malformed.items() if count > earlier.get(reason, 0)}
+    values = {
+        "kind": now.kind,
+        "received": now.received,
+        "used": now.used,
+        "dropped_newest_wins": now.dropped_newest_wins,
+        "stale": now.stale,
+        "malformed": sum(now.malformed.values()),
+        **{f"malformed.{reason}": count for reason, count in sorted(now.malformed.items())},
+    }
+    if now.lost:
+        return status(f"input {name}", ERROR, "lost: silent, or nothing usable, while other sensors go on", values)
+    if fresh:
+        return status(f"input {name}", WARN, f"malformed: {', '.join(sorted(fresh))}", values)
+    return status(f"input {name}", OK, "receiving", values)
+
+
+def sensors_status(state: SceneState | None, inputs: Mapping[str, InputStatus]) -> DiagnosticStatus:
+    """Which sensors the newest output came from, and which are missing in it."""
+    used = state.sensors if state else ()
+    present = {kind for kind in ("lidar", "camera") if any(entry.kind == kind for entry in inputs.values())}
+    lost = sorted({entry.kind for entry in inputs.values() if entry.lost and entry.kind in present})
+    values = {"in_use": ", ".join(used) or "none", "lost": ", ".join(lost) or "none"}
+    if not present:
+        return status("sensors", WARN, "no image or cloud has come yet", values)
+    if lost == sorted(present):
+        return status("sensors", ERROR, "all sensors lost", values)
+    if lost:
+        return status("sensors", WARN, f"{' and '.join(sorted(present - set(lost)))} only: {', '.join(lost)} lost", values)
+    return status("sensors", OK, " + ".join(used) or "waiting", values)
+
+
+def worker_status(steps: int, resets: int, errors: Counter[str], errors_before: int) -> DiagnosticStatus:
+    values: dict[str, Any] = {"steps": steps, "history_cleared": resets, "errors": errors.total()}
+    values |= {f"error.{number}": f"{count} x {text}" for number, (text, count) in enumerate(errors.most_common(5))}
+    if errors.total() > errors_before:
+        return status("worker", ERROR, f"the last steps failed: {next(reversed(errors))}", values)
+    return status("worker", OK, "running" if steps else "no step yet", values)
+
+
+def latent_status(state: SceneState | None) -> DiagnosticStatus:
+    """Surprise, and whether the latents still tell things apart."""
+    if state is None:
+        return status("latent", OK, "no latent yet", {})
+    rank, deviation = latent_health(state.latent)
+    width = state.latent.shape[-1]
+    values = {"surprise": float(state.surprise), "effective_rank": rank, "width": width, "mean_std": deviation}
+    if not np.isfinite(state.latent).all():
+        return status("latent", ERROR, "latents are not finite", values)
+    if rank < COLLAPSED_RANK * width:
+        return status("latent", WARN, f"latents have collapsed: effective rank {rank:.1f} of {width}", values)
+    return status("latent", OK, f"surprise {state.surprise:.2f}", values)
+
+
+def forecast_status(state: SceneState | None, scores: Mapping[str, float]) -> DiagnosticStatus:
+    """People now, and how earlier forecasts compare with what people then did."""
+    count = len(state.people.ids) if state else 0
+    return status("pedestrians", OK, f"{count} people", {"people": count, **scores})
+
+
+def latent_health(latent_ND: FloatArray) -> tuple[float, float]:
+    """Effective rank (Roy & Vetterli 2007: exponential of the spectrum's entropy) and mean per-dimension deviation of (N, D) latents."""
+    if not np.isfinite(latent_ND).all() or len(latent_ND) < 2:
+        return 0.0, 0.0
+    covariance = np.atleast_2d(np.cov(latent_ND.astype(np.float64), rowvar=False))
+    spectrum = np.sqrt(np.clip(np.linalg.eigvalsh(covariance), 0.0, None))
+    deviation = float(np.sqrt(np.diag(covariance)).mean())
+    if spectrum.sum() <= 0:
+        return 0.0, deviation
+    share = spectrum[spectrum > 0] / spectrum.sum()
+    return float(np.exp(-(share * np.log(share)).sum())), deviation

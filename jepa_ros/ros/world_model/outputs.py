@@ -1,0 +1,86 @@
+"""What the world model says, as topics. A message is built only while somebody listens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nav_msgs.msg import OccupancyGrid
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from visualization_msgs.msg import MarkerArray
+
+from jepa_ros.config import param, validate
+from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.protocols import ModelSpec
+from jepa_ros.ros import conversions
+from jepa_ros.ros.conversions import Frames
+from jepa_ros.ros.world_model.markers import marker_array
+from jepa_ros.types import NANOSECONDS, SceneState
+
+RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """How much of it is told. A running node takes changes."""
+
+    top_modes: int = param(6, "forecast modes published for each person, likeliest first", at_least=1, at_most=100, read_only=False)
+    markers_period_s: float = param(
+        0.2,
+        "least time between two ~/markers, which are dear to build, s; 0 = with every output",
+        at_least=0.0,
+        at_most=60.0,
+        read_only=False,
+    )
+    grid_horizon_s: float = param(
+        1.2, "which step ~/occupancy_grid shows, s after the stamp; 0 = now", at_least=0.0, at_most=60.0, read_only=False
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Outputs:
+    """The publishers of one configured model."""
+
+    def __init__(self, node: LifecycleNode, spec: ModelSpec, forecaster: str, config: Callable[[], OutputConfig]) -> None:
+        def pedestrians(state: SceneState, frames: Frames) -> PedestrianForecastArray:
+            return conversions.pedestrians_message(state, forecaster, frames, config().top_modes)
+
+        builders: dict[str, tuple[type, Callable[[SceneState, Frames], Any]]] = {
+            "latent": (LatentState, lambda state, frames: conversions.latent_state_message(state, spec, frames)),
+            "latent_forecast": (LatentForecast, lambda state, frames: conversions.latent_forecast_message(state, spec, frames)),
+            "occupancy": (OccupancyForecast, conversions.occupancy_message),
+            "pedestrians": (PedestrianForecastArray, pedestrians),
+            "occupancy_grid": (
+                OccupancyGrid,
+                lambda state, frames: conversions.occupancy_grid_message(state, config().grid_horizon_s, frames),
+            ),
+            "markers": (MarkerArray, lambda state, frames: marker_array(state, frames, config().top_modes)),
+        }
+        self._node = node
+        self._config = config
+        self._publishers = {
+            topic: (node.create_lifecycle_publisher(kind, f"~/{topic}", RELIABLE), build) for topic, (kind, build) in builders.items()
+        }
+        self._marked_ns: int | None = None
+
+    def publish(self, state: SceneState, frames: Frames) -> None:
+        for topic, (publisher, build) in self._publishers.items():
+            if publisher.get_subscription_count() and (topic != "markers" or self._markers_are_due(state.stamp_ns)):
+                publisher.publish(build(state, frames))
+
+    def destroy(self) -> None:
+        for publisher, _ in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers.clear()
+
+    def _markers_are_due(self, stamp_ns: int) -> bool:
+        period_ns = self._config().markers_period_s * NANOSECONDS
+        # A tenth of a period early is in time; a stamp before the last one begins anew.
+        if self._marked_ns is not None and 0 <= stamp_ns - self._marked_ns < 0.9 * period_ns:
+            return False
+        self._marked_ns = stamp_ns
+        return True

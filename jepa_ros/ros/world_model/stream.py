@@ -1,0 +1,82 @@
+"""One active spell of the world model: from activate to deactivate. Subscriptions fill the hub, the worker empties it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from rclpy.lifecycle import LifecycleNode
+
+from jepa_ros.config import param, validate
+from jepa_ros.forecast.scoring import OnlineScore
+from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
+from jepa_ros.ros.conversions import Frames
+from jepa_ros.ros.latency import LatencyBook
+from jepa_ros.ros.tf import installed_transforms
+from jepa_ros.ros.world_model.outputs import OutputConfig, Outputs
+from jepa_ros.ros.world_model.subscriptions import InputConfig, Inputs
+from jepa_ros.ros.world_model.worker import PipelineWorker
+from jepa_ros.sensing import SensingConfig, SensorHub
+from jepa_ros.types import SceneState
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Everything that can be set on the world_model node."""
+
+    model: str = param("scene_jepa", "back-end, a name in jepa_ros.backends.registry.BACKENDS; used at configure", read_only=False)
+    device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
+    threads: int = param(0, "torch threads of this process; 0 = half of the cores, the rest for other nodes", at_least=0, at_most=256)
+    autostart: bool = param(False, "configure and activate without being told to")
+    inputs: InputConfig = field(default_factory=InputConfig)
+    outputs: OutputConfig = field(default_factory=OutputConfig)
+    sensing: SensingConfig = field(default_factory=SensingConfig)
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Stream:
+    """Runs from the moment it is made until `close()`."""
+
+    def __init__(self, node: LifecycleNode, config: WorldModelConfig, pipeline: WorldModelPipeline, outputs: Outputs) -> None:
+        self._logger = node.get_logger()
+        self._context = node.context
+        self._outputs = outputs
+        self._score = OnlineScore()
+        self._score_lock = threading.Lock()  # the worker writes, the diagnostics read
+        pipeline.reset()
+        self.latency = LatencyBook()
+        transforms = installed_transforms(config.sensing.buffer_s)
+        self._logger.info(f"transforms are kept by {'tf2_ros' if transforms else 'jepa_ros (tf2_ros is not installed)'}")
+        self.hub = SensorHub(config.sensing, transforms=transforms)
+        self.worker = PipelineWorker(pipeline, self.hub, self._publish, self._keep_score, self._report, self.latency, self._transport_ms)
+        cameras = "camera" in pipeline.spec.inputs
+        self.inputs = Inputs(node, config.inputs, self.hub, cameras, self.worker.wake, self.latency)
+        self.worker.start()
+
+    def forecast_scores(self) -> dict[str, float]:
+        """How the published forecasts compare with what people then did."""
+        with self._score_lock:
+            return self._score.summary()
+
+    def close(self) -> None:
+        """Listen no more, finish the step in progress. Raises RuntimeError where that does not end."""
+        self.inputs.close()
+        self.worker.stop()
+
+    def _publish(self, state: SceneState) -> None:
+        self._outputs.publish(state, Frames(self.hub.base_frame, self.hub.odom_frame))
+
+    def _keep_score(self, state: SceneState) -> None:
+        with self._score_lock:
+            self._score.update(state.stamp_ns, state.people, state.pedestrians)
+
+    def _report(self, text: str) -> None:
+        if not self._context.ok():  # Ctrl-C in the middle of a step: its result can no longer be published
+            return
+        self._logger.error(f"a step failed, history cleared: {text}", throttle_duration_sec=5.0)
+
+    def _transport_ms(self, stamp_ns: int) -> float:
+        return self.inputs.transport_ms(stamp_ns)

@@ -1,0 +1,1 @@
+"""Messages to arrays: clouds, images, camera calibrations."""

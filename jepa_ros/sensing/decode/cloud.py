@@ -1,0 +1,129 @@
+"""sensor_msgs/PointCloud2 of any layout -> plain arrays, vectorised.
+
+Axes: N point, in the order of the message (row by row for organised clouds).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
+from jepa_ros.types import NANOSECONDS
+
+# sensor_msgs/PointField: datatype -> numpy type without its byte order
+DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+INTENSITY_NAMES = ("intensity", "intensities", "i", "reflectivity")
+RING_NAMES = ("ring", "channel", "line", "laser_id")
+TIME_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "time_offset")
+MAX_TIME_OFFSET_S = 10.0
+FARTHEST_M = 1e5  # numbers beyond are garbage, and overflow in later arithmetic
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points in the frame of the message's header; those non-finite or beyond any sensor's range are left out and counted in `dropped`."""
+
+    points_m: NDArray[np.float32]  # (N, 3)
+    intensity: NDArray[np.float32] | None  # (N,) sensor units
+    ring: NDArray[np.int32] | None  # (N,)
+    time_offset_s: NDArray[np.float32] | None  # (N,) relative to the header's stamp
+    dropped: int
+
+
+def decode_cloud(message: Any) -> Cloud:
+    """Read x, y, z and, where present, intensity, ring and time of each point.
+
+    Any offsets, padding, byte order and numeric type. Times: integers are nanoseconds after the stamp; floats are seconds after the
+    stamp, or absolute seconds or nanoseconds where they are that large. A time in a unit that fits none of these is left out.
+    Raises MalformedMessage: "wrong_step", "truncated_data", "bad_fields".
+    """
+    points = _structured(message)
+    names = points.dtype.names or ()
+    if not {"x", "y", "z"} <= set(names):
+        raise MalformedMessage("bad_fields", f"a cloud needs x, y and z, got {[field.name for field in message.fields]}")
+
+    xyz = _coordinates(points)
+    real = np.abs(xyz) <= FARTHEST_M  # False for NaN and infinity too
+    keep = slice(None) if real.all() else np.flatnonzero(real.all(axis=1))
+    total = len(xyz)
+    xyz = xyz[keep]
+
+    def column(candidates: tuple[str, ...]) -> NDArray[Any] | None:
+        name = next((name for name in candidates if name in names), None)
+        return None if name is None else _first(points[name])[keep]
+
+    intensity, ring, times = column(INTENSITY_NAMES), column(RING_NAMES), column(TIME_NAMES)
+    return Cloud(
+        points_m=xyz,
+        intensity=None if intensity is None else np.nan_to_num(intensity.astype(np.float32)),
+        ring=None if ring is None else np.nan_to_num(ring).astype(np.int32),
+        time_offset_s=None if times is None else _time_offsets_s(times, message.header),
+        dropped=total - len(xyz),
+    )
+
+
+def _structured(message: Any) -> NDArray[Any]:
+    """(N,) structured view of the message's bytes; a copy only where rows are padded."""
+    width, height, step, row_step = int(message.width), int(message.height), int(message.point_step), int(message.row_step)
+    count = width * height
+    # Some drivers leave row_step of an unorganised cloud at zero; it carries no information there.
+    row_step = row_step if height > 1 else width * step
+    if count and (step <= 0 or row_step < width * step):
+        raise MalformedMessage("wrong_step", f"point_step {step}, row_step {message.row_step} for {width} x {height} points")
+    dtype = _dtype(message.fields, max(step, 1), bool(message.is_bigendian))
+    data = byte_view(message.data)
+    needed = row_step * (height - 1) + width * step if count else 0
+    if len(data) < needed:
+        raise MalformedMessage("truncated_data", f"{len(data)} bytes for {width} x {height} points that need {needed}")
+    rows: NDArray[Any] = np.ndarray((height if count else 0, width), dtype, buffer=data if count else None, strides=(row_step, step))
+    return rows.reshape(-1)
+
+
+def _dtype(fields: Any, step: int, bigendian: bool) -> np.dtype[Any]:
+    names, formats, offsets = [], [], []
+    for field in fields:
+        kind, offset, count = DATATYPES.get(int(field.datatype)), int(field.offset), max(int(field.count), 1)
+        if field.name in names or not field.name:  # some drivers name padding "" or "_"
+            continue
+        if kind is None:
+            raise MalformedMessage("bad_fields", f"field {field.name!r} has unknown datatype {field.datatype}")
+        if offset + int(kind[1]) * count > step:
+            raise MalformedMessage("wrong_step", f"field {field.name!r} at offset {offset} reaches beyond point_step {step}")
+        names.append(field.name)
+        formats.append((">" if bigendian else "<") + kind if count == 1 else f"({count},){'>' if bigendian else '<'}{kind}")
+        offsets.append(offset)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": step})
+
+
+def _coordinates(points: NDArray[Any]) -> NDArray[np.float32]:
+    xyz = np.empty((len(points), 3), np.float32)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is dropped as such
+        for axis, name in enumerate("xyz"):
+            xyz[:, axis] = _first(points[name])
+    return xyz
+
+
+def _first(values: NDArray[Any]) -> NDArray[Any]:
+    """Of a field with several elements a point, the first."""
+    return values if values.ndim == 1 else values[:, 0]
+
+
+def _time_offsets_s(times: NDArray[Any], header: Any) -> NDArray[np.float32] | None:
+    if not len(times):
+        return np.empty(0, np.float32)
+    stamp_s = header.stamp.sec + header.stamp.nanosec / NANOSECONDS
+    if times.dtype.kind in "iu":
+        offsets = times.astype(np.float64) / NANOSECONDS
+    else:
+        offsets = times.astype(np.float64)
+        largest = np.abs(offsets).max()
+        if largest > 1e15:  # absolute nanoseconds
+            offsets = offsets / NANOSECONDS - stamp_s
+        elif largest > 1e8:  # absolute seconds
+            offsets = offsets - stamp_s
+    usable = np.abs(offsets).max() <= MAX_TIME_OFFSET_S  # False for NaN too
+    return offsets.astype(np.float32) if usable else None

@@ -1,0 +1,1 @@
+"""Where sensors are mounted and how the robot moves."""

@@ -1,0 +1,34 @@
+"""The vehicle's pose at any stamp, from whatever tells it: odometry first, else transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jepa_ros.sensing.frames.ego import finite_difference
+from jepa_ros.sensing.frames.transforms import TransformError, invert
+from jepa_ros.sensing.hub.inbox import Inbox
+from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
+
+TWIST_BASELINE_NS = 100_000_000  # of the finite difference where transforms give the motion
+
+
+def ego_at(inbox: Inbox, stamp: int) -> EgoState | None:
+    """Ego state interpolated to a stamp, or None where neither odometry nor odom -> base transforms reach it."""
+    state = inbox.ego.at(stamp)
+    if state is not None:
+        return state
+    try:
+        now = inbox.tree.lookup(inbox.odom_frame, inbox.base_frame, stamp)
+    except TransformError:
+        return None
+    try:
+        earlier = inbox.tree.lookup(inbox.odom_frame, inbox.base_frame, stamp - TWIST_BASELINE_NS)
+    except TransformError:
+        return EgoState(stamp, now, np.zeros(2))
+    return finite_difference(earlier, now, TWIST_BASELINE_NS / NANOSECONDS, stamp)
+
+
+def seen_from(inbox: Inbox, now: EgoState, stamp: int) -> FloatArray:
+    """(4, 4) base now from base at another stamp; the identity where that pose is not known."""
+    then = ego_at(inbox, stamp)
+    return np.eye(4) if then is None else invert(now.odom_from_base) @ then.odom_from_base

@@ -1,0 +1,1 @@
+"""Messages of many sensors to one Observation."""

@@ -1,0 +1,234 @@
+"""What has arrived and is believed: undecoded images and the newest sweep; odometry, transforms and camera models, already read.
+
+Not thread-safe: the SensorHub that owns it holds the lock. Nothing here raises for a bad message; it is counted by its reason.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jepa_ros.sensing.config import SensingConfig
+from jepa_ros.sensing.decode.camera_info import camera_model
+from jepa_ros.sensing.decode.cloud import decode_cloud
+from jepa_ros.sensing.decode.errors import MalformedMessage, stamp_ns
+from jepa_ros.sensing.frames.ego import EgoHistory, read_odometry
+from jepa_ros.sensing.frames.transforms import TransformError, Transforms, TransformTree, message_pose, static_transform
+from jepa_ros.sensing.hub.status import Counters
+from jepa_ros.sensing.time.stamps import COHERENT_NS, StampGate, Verdict
+from jepa_ros.types import NANOSECONDS, CameraModel, EgoState
+
+# What a message that is not even shaped like its type can raise when it is read.
+UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
+MAX_IMAGES = 32  # of a camera; time bounds them first
+MAX_HELD = 64
+
+
+@dataclass(eq=False)  # found by identity: comparing messages would compare arrays
+class Pending:
+    """A message that waits, undecoded."""
+
+    name: str
+    stamp_ns: int
+    arrival_ns: int
+    frame: str
+    message: Any
+    decode: Callable[[Any], Any]
+    decoded: Any = None
+    used: bool = False
+
+    def value(self) -> Any:
+        """Decode once: an image may serve two sweeps. Raises what the decoder raises."""
+        if self.decoded is None:
+            self.decoded = self.decode(self.message)
+        return self.decoded
+
+
+class Inbox:
+    """Sorts messages by input name, screens their stamps and keeps what may be needed."""
+
+    def __init__(self, config: SensingConfig, clock_ns: Callable[[], int], transforms: Transforms | None = None) -> None:
+        self.config = config
+        self.epoch = 0
+        self.counters: dict[str, Counters] = {}
+        self.images: dict[str, deque[Pending]] = defaultdict(deque)  # by stamp, oldest first
+        self.models: dict[str, CameraModel] = {}
+        self.sweep: Pending | None = None
+        self.ego = EgoHistory(config.buffer_s, config.ego_extrapolation_s)
+        self.tree = transforms or TransformTree(config.buffer_s)
+        self.odom_frame = config.odom_frame or "odom"
+        self.base_frame = config.base_frame or "base_link"
+        self.jump_back_ns = round(config.jump_back_s * NANOSECONDS)
+        self._image_span_ns = round((2 * config.match_tolerance_s + config.match_wait_s) * NANOSECONDS)
+        self._clock_ns = clock_ns
+        self._gate = StampGate(config.jump_back_s, clock_ns)
+        self._held: deque[tuple[str, int, Callable[[int], None]]] = deque(maxlen=MAX_HELD)
+        for text in config.static_transforms:
+            self.tree.add(*static_transform(text), None)
+
+    def put_image(self, name: str, message: Any, decode: Callable[[Any], Any]) -> None:
+        self._put(name, "camera", message, lambda stamp: self._store_image(name, stamp, message, decode))
+
+    def put_cloud(self, name: str, message: Any) -> None:
+        self._put(name, "lidar", message, lambda stamp: self._store_cloud(name, stamp, message))
+
+    def put_odometry(self, name: str, message: Any) -> None:
+        self._put(name, "odometry", message, lambda _: self._store_odometry(name, message))
+
+    def put_camera_info(self, name: str, message: Any) -> None:
+        counters = self.count(f"{name}/camera_info", "camera_info")
+        try:
+            self.models[name] = camera_model(message)
+            counters.used += 1
+        except UNREADABLE as error:
+            counters.malformed[reason_of(error)] += 1
+
+    def put_transforms(self, message: Any, static: bool) -> None:
+        counters = self.count("tf_static" if static else "tf", "transforms")
+        try:
+            transforms = list(message.transforms)
+        except UNREADABLE as error:
+            counters.malformed[reason_of(error)] += 1
+            return
+        failures = [reason for transform in transforms if (reason := self._store_transform(transform, static))]
+        counters.malformed.update(failures)
+        counters.used += not failures
+
+    def count(self, name: str, kind: str) -> Counters:
+        """One more message of an input."""
+        counters = self.counters.setdefault(name, Counters(kind))
+        counters.received += 1
+        return counters
+
+    def drop(self, pending: Pending) -> None:
+        """A message goes unused because of a newer one."""
+        if not pending.used:
+            self.counters[pending.name].dropped += 1
+
+    def settle(self, pending: Pending, error: Exception | None) -> None:
+        """Say how the decoding of a message went."""
+        counters = self.counters[pending.name]
+        if error is None:
+            pending.used = True
+            counters.used += 1
+            counters.good_stamp_ns = max(counters.good_stamp_ns or 0, pending.stamp_ns)
+            return
+        counters.malformed[reason_of(error)] += 1
+        if pending in self.images[pending.name]:
+            self.images[pending.name].remove(pending)
+
+    def _put(self, name: str, kind: str, message: Any, store: Callable[[int], None]) -> None:
+        counters = self.count(name, kind)
+        try:
+            stamp = stamp_ns(message.header)
+        except UNREADABLE as error:
+            counters.malformed[reason_of(error)] += 1
+            return
+        verdict = self._gate.judge(name, stamp)
+        if verdict is Verdict.SUSPECT:
+            counters.malformed["absurd_stamp"] += 1
+            self._held.append((name, stamp, store))
+            return
+        if verdict is Verdict.JUMP:
+            self._restart(stamp)
+        self._held.clear()
+        self._store(name, stamp, store)
+
+    def _restart(self, stamp: int) -> None:
+        """Time has jumped: forget everything that has a stamp, then use the messages that told of it."""
+        self.epoch += 1
+        self.images.clear()
+        self.sweep = None
+        self.ego.clear()
+        self.tree.clear()
+        for counters in self.counters.values():
+            counters.forget_time()
+        for name, held_stamp, store in self._held:
+            if abs(held_stamp - stamp) <= COHERENT_NS:
+                self.counters[name].malformed["absurd_stamp"] -= 1
+                self._store(name, held_stamp, store)
+
+    def _store(self, name: str, stamp: int, store: Callable[[int], None]) -> None:
+        counters = self.counters[name]
+        if counters.last_stamp_ns is not None and stamp < counters.last_stamp_ns - self.jump_back_ns:
+            self._forget_input(name, counters)
+        counters.saw(stamp)
+        try:
+            store(stamp)
+        except UNREADABLE as error:
+            counters.malformed[reason_of(error)] += 1
+
+    def _forget_input(self, name: str, counters: Counters) -> None:
+        """This input alone fell back: its earlier stamps were wrong, and so are the observations that it led."""
+        self.epoch += counters.kind in ("camera", "lidar") and counters.good_stamp_ns is not None
+        counters.forget_time()
+        if counters.kind == "camera":
+            self.images[name].clear()
+        elif counters.kind == "odometry":
+            self.ego.clear()
+        elif self.sweep and self.sweep.name == name:
+            self.sweep = None
+
+    def _store_image(self, name: str, stamp: int, message: Any, decode: Callable[[Any], Any]) -> None:
+        waiting = self.images[name]
+        if waiting and stamp <= waiting[-1].stamp_ns:
+            self.counters[name].stale += 1
+            return
+        waiting.append(Pending(name, stamp, self._clock_ns(), str(message.header.frame_id), message, decode))
+        # Kept long enough to find the nearest to a sweep that arrives late or waits.
+        while waiting[0].stamp_ns < stamp - self._image_span_ns or len(waiting) > MAX_IMAGES:
+            self.drop(waiting.popleft())
+
+    def _store_cloud(self, name: str, stamp: int, message: Any) -> None:
+        newest = self.sweep.stamp_ns if self.sweep else self.counters[name].good_stamp_ns
+        if newest is not None and stamp <= newest:
+            self.counters[name].stale += 1
+            return
+        if self.sweep:
+            self.drop(self.sweep)
+        self.sweep = Pending(name, stamp, self._clock_ns(), str(message.header.frame_id), message, decode_cloud)
+
+    def _store_odometry(self, name: str, message: Any) -> None:
+        sample = read_odometry(message)
+        if not self.config.odom_frame and sample.odom_frame:
+            self.odom_frame = sample.odom_frame
+        if not self.config.base_frame and sample.child_frame:
+            self.base_frame = sample.child_frame
+        state = sample.state
+        if sample.child_frame and sample.child_frame != self.base_frame:
+            child_from_base = self.tree.lookup(sample.child_frame, self.base_frame, None)
+            # Rigidly joined: same yaw rate; the velocity of the base's origin and axes.
+            x, y = child_from_base[:2, 3]
+            velocity = state.velocity_mps + state.yaw_rate_radps * np.array([-y, x])
+            rotation = child_from_base[:2, :2]
+            state = EgoState(state.stamp_ns, state.odom_from_base @ child_from_base, rotation.T @ velocity, state.yaw_rate_radps)
+        self.ego.add(state)
+        counters = self.counters[name]
+        counters.used += 1
+        counters.good_stamp_ns = max(counters.good_stamp_ns or 0, state.stamp_ns)
+
+    def _store_transform(self, transform: Any, static: bool) -> str | None:
+        """The reason why it cannot be used, or None."""
+        try:
+            stamp = None if static else stamp_ns(transform.header)
+            if stamp is not None and not self._gate.plausible(stamp):
+                raise MalformedMessage("absurd_stamp", f"{stamp} ns is far from the stamps of the sensors")
+            self.tree.add(str(transform.header.frame_id), str(transform.child_frame_id), message_pose(transform.transform), stamp)
+        except MalformedMessage as error:
+            return error.reason
+        except ValueError:
+            return "non_finite_pose"
+        except UNREADABLE:
+            return "unreadable"
+        return None
+
+
+def reason_of(error: Exception) -> str:
+    """The short name under which an error is counted."""
+    if isinstance(error, TransformError):
+        return "missing_transform"
+    return error.reason if isinstance(error, MalformedMessage) else "unreadable"

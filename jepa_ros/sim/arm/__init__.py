@@ -1,0 +1,1 @@
+"""A robot arm with a gripper, its camera and its episodes."""

@@ -1,0 +1,1 @@
+"""Who moves: crowds, recorded crowds, vehicles, traffic lights."""

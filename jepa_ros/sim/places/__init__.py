@@ -1,0 +1,1 @@
+"""Layouts from a seed: streets, crossings, squares, halls, corridors, doorways."""

@@ -1,0 +1,1 @@
+"""What the ego measures: lidar, camera, odometry."""

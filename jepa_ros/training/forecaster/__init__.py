@@ -1,0 +1,1 @@
+"""Trains the pedestrian forecaster and its scene adapter."""

@@ -1,0 +1,1 @@
+"""Trains a predictor and probes on a frozen encoder's latents."""

@@ -1,0 +1,1 @@
+"""Trains scene_jepa: bags to shards, shards to windows, windows to weights."""
