@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,12 +22,14 @@ NODES = {  # executable -> module; CMakeLists.txt installs the same
 class NodeProcess:
     """A context manager: the node runs inside the block; what it prints goes to `log_folder/NAME.log`."""
 
-    def __init__(self, name: str, parameters: dict[str, Any], log_folder: Path) -> None:
+    def __init__(self, name: str, parameters: dict[str, Any], log_folder: Path, remappings: Mapping[str, str] | None = None) -> None:
         self._name = name
         self._log = log_folder / f"{name}.log"
         self._command = [sys.executable, "-m", NODES[name], "--ros-args"]
         for key, value in parameters.items():
             self._command += ["-p", f"{key}:={str(value).lower() if isinstance(value, bool) else value}"]
+        for old, new in (remappings or {}).items():
+            self._command += ["-r", f"{old}:={new}"]
 
     def __enter__(self) -> NodeProcess:
         with self._log.open("w") as log:
@@ -48,6 +51,10 @@ class NodeProcess:
 
     def running(self) -> bool:
         return self._process.poll() is None
+
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """The exit code, once it has ended. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(timeout_s)
 
     def check(self) -> None:
         """Raises RuntimeError with the end of the log where the process has ended on an error."""

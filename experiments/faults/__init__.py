@@ -1,0 +1,1 @@
+"""What running nodes do when everything around them fails: `make bench-faults`."""
