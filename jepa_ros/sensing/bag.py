@@ -232,14 +232,14 @@ class _Opened:
             self._reader = Reader(self._path)
             self._reader.open()
         except Exception as error:
-            raise BagError(f"{self._path}: not a readable rosbag2 bag: {error or type(error).__name__}") from error
+            raise BagError(f"{self._path}: not a readable rosbag2 bag: {str(error) or type(error).__name__}") from error
         return self._reader
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._reader.close()
         # GeneratorExit and the like are not the bag's fault; storage back-ends raise errors of many libraries.
         if isinstance(error, Exception) and not isinstance(error, BagError):
-            raise BagError(f"{self._path}: truncated or corrupt: {error or type(error).__name__}") from error
+            raise BagError(f"{self._path}: truncated or corrupt: {str(error) or type(error).__name__}") from error
 
 
 def _roles_of(info: BagInfo, topics: Iterable[str] | Mapping[str, str]) -> set[tuple[str, str]]:
