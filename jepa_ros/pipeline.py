@@ -16,10 +16,10 @@ from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.memory import LatentMemory, steady_motion
-from jepa_ros.objects.detection import DetectionConfig, PersonDetector
+from jepa_ros.objects.detection import DetectionConfig
+from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.protocols import Forecaster, ModelSpec, SceneLatents, WorldModel
-from jepa_ros.sensing import anchor_lidar, anchor_points
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -40,8 +40,11 @@ class PipelineConfig:
 
     weights: str = param("", "weights of the world model: a path; empty = the shipped ones; used at configure", read_only=False)
     forecaster: str = param(
-        "", "pedestrian forecaster: empty = the shipped default, 'scene', 'constant_velocity', or a .safetensors file", read_only=False
+        "",
+        "pedestrian forecaster: empty = the shipped default, 'scene', 'constant_velocity', a .safetensors file, or one of your own",
+        read_only=False,
     )
+    detector: str = param("lidar_columns", "what finds people: 'lidar_columns', or one of your own; used at configure", read_only=False)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -56,7 +59,7 @@ class WorldModelPipeline:
         config = config or PipelineConfig()
         self.model = model
         self.forecaster = forecaster
-        self._detector = PersonDetector(config.detection)
+        self._detector = load_detector(config.detector, config.detection)
         self._tracker = PeopleTracker(config.tracking)
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
@@ -163,7 +166,7 @@ class WorldModelPipeline:
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
 
     def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:
-        detections = self._detector.detect(anchor_points(observation), observation.ground_height_m, anchor_lidar(observation))
+        detections = self._detector.detect_in(observation)
         positions_odom = detections.positions_m @ anchor_pose[:2, :2].T + anchor_pose[:2, 3]
         return self._tracker.update(observation.stamp_ns, positions_odom, detections.radii_m, detections.scores)
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from jepa_ros.types import FloatArray, GridSpec, Observation, PedestrianForecast, Tracks
+from jepa_ros.types import Detections, FloatArray, GridSpec, Observation, PedestrianForecast, Tracks
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,14 @@ class SceneLatents:
         if self.latents_ND.ndim != 2 or self.tracks_from_scene.shape != (4, 4):
             shapes = f"{tuple(self.latents_ND.shape)} and {self.tracks_from_scene.shape}"
             raise ValueError(f"SceneLatents takes latents (N, D) and a pose (4, 4), got {shapes}")
+
+
+class Detector(Protocol):
+    """Finds people in what the sensors see."""
+
+    def detect_in(self, observation: Observation) -> Detections:
+        """People in one observation, each once, in its anchor frame."""
+        ...
 
 
 class Forecaster(Protocol):

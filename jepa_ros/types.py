@@ -138,6 +138,17 @@ class Tracks:
 
 
 @dataclass(frozen=True)
+class Detections:
+    """People seen in one sweep, in the frame of the points, in no particular order."""
+
+    positions_m: FloatArray  # (M, 2) centre of the body
+    radii_m: FloatArray  # (M,) of the footprint
+    scores: FloatArray  # (M,) 0-1: how much the column looks like a person
+    heights_m: FloatArray  # (M,) top above the local ground
+    ground_m: FloatArray  # (M,) height of the local ground in the frame of the points
+
+
+@dataclass(frozen=True)
 class TrackedPeople:
     """What the tracker believes at one stamp, in odom. Row i here is row i of the forecast made from `history`."""
 

@@ -1,18 +1,23 @@
-"""The order of imports is the order of the data, and everything but jepa_ros/ros works without ROS 2."""
+"""The order of imports is the order of the data, everything but jepa_ros/ros works without ROS 2, and rooms stay small."""
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jepa_ros"
+EXPERIMENTS = ROOT / "experiments"
+SHARED_BY_EXPERIMENTS = {"experiments.common"}
+MOST_MODULES, MOST_LINES = 15, 300  # in a folder, beside its __init__; in a module
 # A layer may import from its own and from earlier layers; parts of one layer only from themselves, where they are listed apart.
 LAYERS = (
-    {"types", "config", "protocols", "weights"},
+    {"types", "config", "protocols", "weights", "extensions"},
     {"sensing"},
     {"backends"},
     {"memory"},
@@ -68,6 +73,47 @@ def violations(path: Path) -> list[str]:
     return problems
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def import_graph(paths: list[Path]) -> dict[str, set[str]]:
+    """Module -> the modules of `paths` that it names in an import, those for type checkers and inside functions among them."""
+    names = {module_name(path): path for path in paths}
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                parents = ".".join(path.relative_to(ROOT).parts[: -node.level])
+                base = ".".join(filter(None, (parents, node.module))) if node.level else node.module or ""
+                # `from package import module` names the module, `from module import name` the module before it.
+                found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in names else base for alias in node.names}
+        graph[name] = {module for module in found if module in names and module != name}
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a ring; empty where there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def foreign_imports(graph: dict[str, set[str]]) -> list[str]:
+    """Imports of one experiment from another."""
+    return [
+        f"{name} imports {module}"
+        for name, modules in graph.items()
+        for module in sorted(modules)
+        if module.startswith("experiments.") and module not in SHARED_BY_EXPERIMENTS and module.split(".")[1] != name.split(".")[1]
+    ]
+
+
 def sources() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -102,6 +148,47 @@ def test_the_rule_bites(tmp_path, monkeypatch, place, source, complaint):
     path.write_text(source)
     problems = violations(path)
     assert [complaint in problem for problem in problems] == ([True] if complaint else [])
+
+
+def test_no_circle_of_imports():
+    graph = import_graph([*PACKAGE.rglob("*.py"), *EXPERIMENTS.rglob("*.py")])
+    assert graph["jepa_ros.pipeline"] >= {"jepa_ros.memory", "jepa_ros.backends"}, "the graph sees both kinds of import"
+    assert circle(graph) == []
+
+
+def test_no_experiment_needs_another():
+    assert foreign_imports(import_graph(list(EXPERIMENTS.rglob("*.py")))) == []
+
+
+def test_rooms_and_modules_stay_small():
+    paths = [*PACKAGE.rglob("*.py"), *EXPERIMENTS.rglob("*.py")]
+    long = {module_name(path): lines for path in paths if (lines := len(path.read_text().splitlines())) > MOST_LINES}
+    assert long == {}, f"more than {MOST_LINES} lines: ask what two things it is"
+    rooms = Counter(path.parent for path in paths if path.name != "__init__.py")
+    full = {str(room.relative_to(ROOT)): count for room, count in rooms.items() if count > MOST_MODULES}
+    assert full == {}, f"more than {MOST_MODULES} modules: it asks for folders"
+
+
+def test_the_rules_of_rooms_bite(tmp_path, monkeypatch):
+    """Guards the guard: a ring through a function and a package's front, and an experiment that leans on another."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    files = {
+        "jepa_ros/a/__init__.py": "from jepa_ros.a.one import x",
+        "jepa_ros/a/one.py": "def f():\n    from jepa_ros.b import two",
+        "jepa_ros/b/two.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from jepa_ros.a import x",
+        "experiments/driving/report.py": "from experiments.common import x\nfrom experiments.driving import table",
+        "experiments/driving/table.py": "from experiments.grip import scores",
+        "experiments/grip/scores.py": "",
+        "experiments/common.py": "",
+    }
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    graph = import_graph([tmp_path / name for name in files])
+    assert set(circle(graph)) == {"jepa_ros.a", "jepa_ros.a.one", "jepa_ros.b.two"}
+    assert foreign_imports(graph) == ["experiments.driving.table imports experiments.grip.scores"]
+    del graph["jepa_ros.b.two"]
+    assert circle(graph) == []
 
 
 WITHOUT_ROS = """

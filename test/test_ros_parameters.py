@@ -110,7 +110,7 @@ def test_changes_are_validated_as_a_whole(make_node):
 
 def test_the_shipped_parameter_file_fits_the_node(make_node):
     pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
-    from jepa_ros.ros.world_model.stream import WorldModelConfig
+    from jepa_ros.ros.world_model.config import WorldModelConfig
 
     shipped = Path(__file__).parents[1] / "config" / "jepa_ros.yaml"
     # What is commented out is an example and must fit, too; prose begins with a capital letter.
@@ -124,7 +124,7 @@ def test_the_shipped_parameter_file_fits_the_node(make_node):
 def test_every_parameter_of_the_nodes_is_described():
     pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
     from jepa_ros.ros.tools.bag_player import BagPlayerConfig
-    from jepa_ros.ros.world_model.stream import WorldModelConfig
+    from jepa_ros.ros.world_model.config import WorldModelConfig
 
     fields = [*walk_fields(WorldModelConfig), *walk_fields(BagPlayerConfig)]
     assert [name for name, (_, field) in fields if not field.metadata.get("description")] == []

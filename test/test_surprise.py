@@ -185,12 +185,12 @@ def test_a_critic_of_other_weights_is_not_used_and_that_is_said(tmp_path, caplog
     torch.manual_seed(0)
     mine, other = SceneJepa(SMALL).eval(), SceneJepa(SMALL).eval()
     save_critic(CriticNetwork(CriticConfig()), mine, tmp_path / "critic.safetensors", {})
-    assert isinstance(load_critic(mine, tmp_path / "critic.safetensors"), SceneCritic)
+    assert isinstance(load_critic(mine, tmp_path / "critic.safetensors", 0.4), SceneCritic)
     with caplog.at_level(logging.WARNING):
-        assert load_critic(other, tmp_path / "critic.safetensors") is None
-        assert load_critic(mine, tmp_path / "missing.safetensors") is None
+        assert load_critic(other, tmp_path / "critic.safetensors", 0.4) is None
+        assert load_critic(mine, tmp_path / "missing.safetensors", 0.4) is None
         save_file({"layers.0.bias": torch.zeros(16)}, tmp_path / "old.safetensors", _metadata(tmp_path / "critic.safetensors"))
-        assert load_critic(mine, tmp_path / "old.safetensors") is None
+        assert load_critic(mine, tmp_path / "old.safetensors", 0.4) is None
     assert "another kind of network" in caplog.text
     assert "fitted to other" in caplog.text
     assert "training surprise" in caplog.text

@@ -1,14 +1,15 @@
-"""The back-ends by name. A new one is a file and a line here; nothing is imported until its name is asked for."""
+"""The back-ends by name: our own, and those of installed packages (entry points `jepa_ros.backends`; docs/add_a_backend.md).
+
+Nothing is imported until its name is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from jepa_ros.extensions import Loader, Registry
 from jepa_ros.protocols import WorldModel
-
-Loader = Callable[..., WorldModel]  # loader(device, **options) -> WorldModel
 
 
 def _lazy(module: str, extra: str | None = None) -> Loader:
@@ -25,11 +26,15 @@ def _lazy(module: str, extra: str | None = None) -> Loader:
     return load
 
 
-BACKENDS: dict[str, Loader] = {
-    "scene_jepa": _lazy("jepa_ros.backends.scene_jepa.model"),
-    "persistence": _lazy("jepa_ros.backends.persistence"),
-    "vjepa2": _lazy("jepa_ros.backends.vjepa2", extra="hub"),
-    "vjepa2_ac": _lazy("jepa_ros.backends.vjepa2_ac.model", extra="hub"),
-    "ijepa": _lazy("jepa_ros.backends.ijepa", extra="hub"),
-    "frozen": _lazy("jepa_ros.backends.frozen.model"),
-}
+# Each is loader(device, **options) -> WorldModel.
+BACKENDS = Registry(
+    "jepa_ros.backends",
+    {
+        "scene_jepa": _lazy("jepa_ros.backends.scene_jepa.model"),
+        "persistence": _lazy("jepa_ros.backends.persistence"),
+        "vjepa2": _lazy("jepa_ros.backends.vjepa2", extra="hub"),
+        "vjepa2_ac": _lazy("jepa_ros.backends.vjepa2_ac.model", extra="hub"),
+        "ijepa": _lazy("jepa_ros.backends.ijepa", extra="hub"),
+        "frozen": _lazy("jepa_ros.backends.frozen.model"),
+    },
+)

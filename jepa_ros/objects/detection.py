@@ -15,7 +15,8 @@ from scipy import ndimage
 from jepa_ros.config import param, validate
 from jepa_ros.objects.columns import FEATURES, Columns, View, describe
 from jepa_ros.objects.ground import GroundGrid
-from jepa_ros.types import FloatArray
+from jepa_ros.sensing import anchor_lidar, anchor_points
+from jepa_ros.types import Detections, FloatArray, Observation
 
 # Log-odds lost per unit of each deviation in `columns.FEATURES`, and the log-odds of a column that deviates in nothing. Logistic
 # regression on eight simulated bags (`python -m jepa_ros.sim`, streets, crossings, corridors, halls, 16 to 64 rings, 9,300 columns, of
@@ -67,17 +68,6 @@ class DetectionConfig:
 
 
 @dataclass(frozen=True)
-class Detections:
-    """People seen in one sweep, in the frame of the points, in no particular order."""
-
-    positions_m: FloatArray  # (M, 2) centre of the body
-    radii_m: FloatArray  # (M,) of the footprint
-    scores: FloatArray  # (M,) 0-1: how much the column looks like a person
-    heights_m: FloatArray  # (M,) top above the local ground
-    ground_m: FloatArray  # (M,) height of the local ground in the frame of the points
-
-
-@dataclass(frozen=True)
 class _Look:
     """Columns are told apart on cells of this size between two distances from the base."""
 
@@ -97,6 +87,10 @@ class PersonDetector:
 
     def __init__(self, config: DetectionConfig | None = None) -> None:
         self.config = config or DetectionConfig()
+
+    def detect_in(self, observation: Observation) -> Detections:
+        """`protocols.Detector`: people in the sweep of an observation, in its anchor frame; none where there is no sweep."""
+        return self.detect(anchor_points(observation), observation.ground_height_m, anchor_lidar(observation))
 
     def detect(self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None) -> Detections:
         """People among (N, 3) points in a gravity-aligned frame with its origin at the robot.

@@ -24,7 +24,7 @@ LATENT_DTYPE = np.dtype("<f2")  # "float16", little-endian, as the messages say
 
 @dataclass(frozen=True)
 class Frames:
-    """Names of the frames that outputs are expressed in."""
+    """Names of the frames that a scene is expressed in."""
 
     base: str = "base_link"  # names the anchor: this frame at the message's stamp, roll and pitch removed
     fixed: str = "odom"

@@ -14,7 +14,6 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,9 +28,6 @@ from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.types import NANOSECONDS, FloatArray
-
-if TYPE_CHECKING:
-    from jepa_ros.backends.scene_jepa.model import SceneJepa
 
 GROUND = 0  # height band
 VIEWS = 3  # steps of the past that the critic sees
@@ -184,7 +180,7 @@ def visible(stated_ZYX: Tensor) -> Tensor:
     return torch.from_numpy(((reach_m[_BIN_YX] >= _RANGE_YX) & ~body_YX).astype(np.float32))
 
 
-def fingerprint(model: SceneJepa) -> str:
+def fingerprint(model: nn.Module) -> str:
     """Tells one set of scene_jepa weights from another."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -199,14 +195,14 @@ def critic_path(weights: Path) -> Path:
     return weights.with_name(f"{weights.stem}_critic.safetensors")
 
 
-def save_critic(network: CriticNetwork, model: SceneJepa, path: Path, about: dict[str, object]) -> None:
+def save_critic(network: CriticNetwork, model: nn.Module, path: Path, about: dict[str, object]) -> None:
     """Write a critic with the fingerprint of the weights that it was fitted to."""
     metadata = {"config": json.dumps(dataclasses.asdict(network.config)), "fitted_to": fingerprint(model), "about": json.dumps(about)}
     save_file({name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}, str(path), metadata)
 
 
-def load_critic(model: SceneJepa, path: Path) -> SceneCritic | None:
-    """The critic for a model; None, with a warning in the log, where there is none or it was fitted to other weights."""
+def load_critic(model: nn.Module, path: Path, dt_s: float) -> SceneCritic | None:
+    """The critic for a model whose steps are `dt_s` apart; None, with a warning, where there is none or it was fitted to other weights."""
     instead = "surprise is judged by the plain prediction error; fit one: python -m jepa_ros.training surprise"
     if not path.is_file():
         log.warning("%s does not exist: %s", path, instead)
@@ -228,4 +224,4 @@ def load_critic(model: SceneJepa, path: Path) -> SceneCritic | None:
     except RuntimeError:
         log.warning("%s holds another kind of network, of another version: %s", path, instead)
         return None
-    return SceneCritic(network.eval().requires_grad_(False), model.spec.dt_s)
+    return SceneCritic(network.eval().requires_grad_(False), dt_s)

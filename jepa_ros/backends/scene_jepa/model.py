@@ -91,7 +91,7 @@ class SceneJepa(nn.Module):
 
     def critic(self) -> Critic | None:
         """Judges how surprising latents are; None where none was fitted to these weights, which the log then says."""
-        return load_critic(self, critic_path(self.weights)) if self.weights else None
+        return load_critic(self, critic_path(self.weights), self.spec.dt_s) if self.weights else None
 
     @torch.inference_mode()
     def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from geometry_msgs.msg import Pose, PoseStamped, Quaternion
@@ -15,6 +15,7 @@ from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.planning.rehearsal import Rehearsal
 from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
 from jepa_ros.ros import readers
+from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.inputs import Came, Heard, PlannerInputs
 from jepa_ros.sensing.frames.transforms import TransformError
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, PedestrianForecast, SceneState, TrackedPeople, gravity_aligned
@@ -33,14 +34,6 @@ class UnknownGoal(Exception):
 
 class Mismatch(Exception):
     """Latents of another model, or of none."""
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Names of the frames that the forecasts are expressed in."""
-
-    fixed: str
-    base: str
 
 
 class SceneReader:
@@ -78,7 +71,7 @@ class SceneReader:
             surprise=self._surprise(heard),
             sensors=tuple(message.sensors),
         )
-        return scene, Frames(received.fixed_frame.lstrip("/"), message.header.frame_id.lstrip("/"))
+        return scene, Frames(base=message.header.frame_id.lstrip("/"), fixed=received.fixed_frame.lstrip("/"))
 
     def _surprise(self, heard: Heard) -> float:
         """Of the newest latent; NaN where none has come or nobody asks."""

@@ -18,9 +18,10 @@ from jepa_ros.backends import resolve_device
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
+from jepa_ros.ros.world_model.config import WorldModelConfig
 from jepa_ros.ros.world_model.diagnostics import Reporter
 from jepa_ros.ros.world_model.outputs import Outputs
-from jepa_ros.ros.world_model.stream import Stream, WorldModelConfig
+from jepa_ros.ros.world_model.stream import Stream
 
 DIAGNOSTICS_PERIOD_S = 1.0
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 
 from rclpy.lifecycle import LifecycleNode
 
-from jepa_ros.config import param, validate
 from jepa_ros.forecast.scoring import OnlineScore
-from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
+from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.tf import installed_transforms
-from jepa_ros.ros.world_model.outputs import OutputConfig, Outputs
-from jepa_ros.ros.world_model.subscriptions import InputConfig, Inputs
+from jepa_ros.ros.world_model.config import WorldModelConfig
+from jepa_ros.ros.world_model.outputs import Outputs
+from jepa_ros.ros.world_model.subscriptions import Inputs
 from jepa_ros.ros.world_model.worker import PipelineWorker
-from jepa_ros.sensing import SensingConfig, SensorHub
+from jepa_ros.sensing import SensorHub
 from jepa_ros.types import SceneState
-
-
-@dataclass(frozen=True)
-class WorldModelConfig:
-    """Everything that can be set on the world_model node."""
-
-    model: str = param("scene_jepa", "back-end, a name in jepa_ros.backends.registry.BACKENDS; used at configure", read_only=False)
-    device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
-    threads: int = param(0, "torch threads of this process; 0 = half of the cores, the rest for other nodes", at_least=0, at_most=256)
-    autostart: bool = param(False, "configure and activate without being told to")
-    inputs: InputConfig = field(default_factory=InputConfig)
-    outputs: OutputConfig = field(default_factory=OutputConfig)
-    sensing: SensingConfig = field(default_factory=SensingConfig)
-    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 class Stream:
