@@ -18,6 +18,8 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
+from jepa_ros.ros.stamps import time_message  # noqa: E402
+
 NO_TIME = QosTime(0, 0)
 LATCHED = Qos(
     QosHistory.KEEP_LAST,
@@ -81,6 +83,32 @@ def test_a_bag_comes_out_as_it_was_recorded(robot, bag):
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     robot.node.create_subscription(TFMessage, "/tf_static", static.append, latched)
     assert robot.spin_until(lambda: bool(static))
+
+
+def test_a_bag_without_quality_of_service_latches_its_static_transforms_and_a_recorded_clock_is_played(robot, tmp_path):
+    """Bags of other writers say nothing of durability; a simulation's bag has receive times of the wall and a clock of its own."""
+    types = get_typestore(Stores.ROS2_KILTED)
+    simulated_ns = 12_000_000_000
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        static = writer.add_connection("/tf_static", "tf2_msgs/msg/TFMessage", typestore=types)
+        clock = writer.add_connection("/clock", "rosgraph_msgs/msg/Clock", typestore=types)
+        lidar = writer.add_connection("/points", "sensor_msgs/msg/PointCloud2", typestore=types)
+        for child in ("lidar", "camera"):
+            writer.write(static, START_NS, serialize_message(TFMessage(transforms=[transform("base_link", child)])))
+        for step in range(COUNT):
+            now_ns = simulated_ns + step * STEP_NS
+            writer.write(clock, START_NS + step * STEP_NS, serialize_message(Clock(clock=time_message(now_ns))))
+            writer.write(lidar, START_NS + step * STEP_NS, serialize_message(cloud(now_ns)))
+    clouds, clocks, static = [], [], []
+    robot.node.create_subscription(PointCloud2, "/points", clouds.append, 50)
+    robot.node.create_subscription(Clock, "/clock", lambda message: clocks.append(message.clock.sec * 10**9 + message.clock.nanosec), 50)
+    robot.start_node("bag_player", bag=tmp_path / "bag", wait_for="robot", loop="true")
+    assert robot.spin_until(lambda: len(clouds) >= COUNT, 60)
+    assert set(clocks) <= {simulated_ns + step * STEP_NS for step in range(COUNT)}, "the recorded clock, and no other"
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.node.create_subscription(TFMessage, "/tf_static", static.append, latched)
+    assert robot.spin_until(lambda: len(static) >= 2), "both messages, for whoever comes late"
+    assert {edge.child_frame_id for message in static for edge in message.transforms} == {"lidar", "camera"}
 
 
 def test_a_missing_bag_is_named(robot):

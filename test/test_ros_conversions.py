@@ -137,14 +137,37 @@ def test_occupancy_and_the_grid_for_viewing():
 
     grid = over_the_wire(conversions.occupancy_grid_message(state, 1.3, FRAMES))
     assert grid.header.frame_id == "odom"
+    assert (grid.info.origin.orientation.w, grid.info.origin.orientation.z) == (1.0, 0.0), "a static layer reads no rotation"
     cells = np.array(grid.data).reshape(grid.info.height, grid.info.width)
-    np.testing.assert_allclose(cells, 100 * state.occupancy.probability[3], atol=0.51)  # 1.2 s is the step nearest to 1.3 s
-    corner = state.anchor_pose @ np.array([-2.0, -1.6, 0.0, 1.0])
-    assert (grid.info.origin.position.x, grid.info.origin.position.y) == pytest.approx(tuple(corner[:2]))
+    percent = 100 * state.occupancy.probability[3]  # 1.2 s is the step nearest to 1.3 s
+    corner = np.array([grid.info.origin.position.x, grid.info.origin.position.y])
+    row, column = np.indices(percent.shape)
+    in_anchor = np.stack([0.4 * (column + 0.5) - 2.0, 0.4 * (row + 0.5) - 1.6, 0 * row, 1 + 0 * row], axis=-1)
+    x, y = np.floor(((in_anchor @ state.anchor_pose.T)[..., :2] - corner) / 0.4).astype(int).transpose(2, 0, 1)
+    assert (cells[y, x] >= np.rint(percent) - 0.51).all(), "what is occupied stays occupied in its place"
+    assert cells[y, x].mean() < percent.mean() + 20, "and does not grow"
+    assert cells[0, 0] == cells[-1, -1] == -1, "what is outside of the forecast is unknown, not free"
 
     message.rows += 1
     with pytest.raises(ValueError, match="bytes"):
         readers.occupancy_of(message)
+
+
+def test_the_grid_keeps_its_size_and_unknown_cells_at_every_heading():
+    state = scene()
+    probability = state.occupancy.probability.copy()
+    probability[:, 2:5, 3:6] = np.nan
+    state = replace(state, occupancy=replace(state.occupancy, probability=probability))
+    sizes = set()
+    for yaw in np.linspace(-3.0, 3.0, 13):
+        turned = replace(state, anchor_pose=pose(yaw, 3.03, -2.07))
+        grid = over_the_wire(conversions.occupancy_grid_message(turned, 0.0, FRAMES))
+        sizes.add((grid.info.width, grid.info.height))
+        middle = turned.anchor_pose @ np.array([-2.0 + 0.4 * 4.5, -1.6 + 0.4 * 3.5, 0.0, 1.0])
+        column, row = np.floor((middle[:2] - [grid.info.origin.position.x, grid.info.origin.position.y]) / 0.4).astype(int)
+        assert np.array(grid.data).reshape(grid.info.height, -1)[row, column] == -1
+        assert grid.info.origin.position.x / 0.4 == pytest.approx(round(grid.info.origin.position.x / 0.4)), "cells stay where they are"
+    assert len(sizes) == 1, "a costmap would be made anew at each turn"
 
 
 def test_pedestrians_keep_the_likeliest_modes():
@@ -182,6 +205,7 @@ def test_markers_show_every_person_once():
     assert markers[0].action == markers[0].DELETEALL
     assert (spaces.count("people"), spaces.count("modes"), spaces.count("spread")) == (3, 18, 9)
     assert len({marker.id for marker in markers}) == len(markers)
+    assert {marker.lifetime.sec for marker in markers} == {1}, "nobody stays in the picture when the node has ended"
     modes = [marker for marker in markers if marker.ns == "modes"][:6]
     assert modes[0].scale.x > modes[5].scale.x
     assert modes[0].color.a > modes[5].color.a

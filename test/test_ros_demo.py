@@ -13,6 +13,8 @@ pytest.importorskip("jepa_ros.msg", reason="the interfaces are not built: make b
 
 from rosbags.highlevel import AnyReader
 
+from jepa_ros.sensing import bag_info
+
 ROOT = Path(__file__).parents[1]
 TINY_BAG = ROOT / "test" / "resources" / "tiny_bag"
 
@@ -39,6 +41,12 @@ def test_demo_leaves_recording_picture_and_summary(tmp_path):
             for topic in ("/lidar/points", "/world_model/latent", "/world_model/occupancy", "/world_model/pedestrians")
             for messages in [[reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages() if c.topic == topic]]
         }
+        seconds = reader.duration / 1e9
+    assert seconds == pytest.approx(bag_info(TINY_BAG).duration_s, abs=1.0), "no message at time 0"
+    assert {topic.name for topic in bag_info(tmp_path).topics if topic.latched} >= {"/tf_static", "/world_model/occupancy_grid"}
+    assert summary["run"]["frames_dropped"] == summary["frames_in"] - summary["frames_processed"]
+    assert summary["run"]["slowest_stage"] in summary["latency_ms"]
+    assert summary["run"]["advice"] in done.stdout
     assert recorded["/lidar/points"] == summary["frames_in"]
     for topic, seen in stamps.items():
         assert seen <= stamps["/lidar/points"], f"{topic} carries stamps that no sensor sample had"
@@ -53,6 +61,13 @@ def test_a_back_end_without_shipped_weights_runs_the_whole_way(tmp_path):
     assert summary["frames_processed"] > 0
     assert set(summary["plan"]["by_status"]) <= {"UNSUPPORTED", "STALE_SENSORS"}, "no occupancy is not free space"
     assert (tmp_path / "scene.png").stat().st_size > 50_000
+
+
+def test_a_demo_without_one_plan_that_can_be_followed_fails_and_says_what_was_asked(tmp_path):
+    done = run_demo(TINY_BAG, tmp_path, "--goal-ahead", "inf")
+    assert done.returncode == 1
+    assert "inf m straight ahead" in done.stderr
+    assert "INVALID_GOAL" in done.stderr
 
 
 def test_a_bag_that_is_not_there_is_named(tmp_path):

@@ -153,7 +153,9 @@ class _Counting:
         self.asked_ns.clear()
 
 
-@pytest.mark.parametrize(("every_ns", "most"), [(50_000_000, 0.2), (100_000_000, 0.2), (143_000_000, 0.29), (400_000_000, 0.4)])
+@pytest.mark.parametrize(
+    ("every_ns", "most"), [(50_000_000, 0.2), (100_000_000, 0.2), (143_000_000, 0.29), (333_000_000, 0.34), (400_000_000, 0.4)]
+)
 def test_the_scene_is_judged_half_a_step_apart_against_one_step_before_at_any_rate(every_ns: int, most: float) -> None:
     rng, critic = np.random.default_rng(0), _Counting()
     watch, judged_ns, before = SurpriseWatch(SceneJepa(SMALL).eval(), critic), [], math.nan

@@ -19,6 +19,7 @@ MEMORY = 300  # errors remembered
 WORST_SHARE = 0.005  # of all tokens: a person who steps out covers a few tokens of thousands, and drowns in their mean
 SCENE_EVERY = 0.5  # model steps between two judgements of the scene: what happens is told 0.2 s later at most, for half the work at 10 Hz
 EARLY = 0.125  # model steps by which an observation may come too early
+OFF_STEP = 0.5  # model steps by which a judged prediction may be due earlier or later: enough for frames of 1.7 Hz
 MAD_TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 LEAST_SIGMA = 0.05  # 5 % more than usual is never a surprise
 LEAST_SIGMA_CRITIC = 0.4  # the same of a critic's nats: where robot and street have long stood still, the first who walks is no alarm
@@ -136,10 +137,16 @@ class SurpriseWatch:
         return self._histories[by_critic].judge(error), error, by_critic
 
     def _one_step_before(self, stamp_ns: int) -> _Moment | None:
-        """The newest moment whose prediction has come due, unless that was long ago."""
-        due_ns = stamp_ns - (1 - EARLY) * self._step_ns
-        due = [moment for moment in self._moments if moment.stamp_ns <= due_ns]
-        return due[-1] if due and stamp_ns - due[-1].stamp_ns <= 1.25 * self._step_ns else None
+        """The moment nearest to one step before: what it predicted is due, within half a step. None where frames come too seldom.
+
+        At 3 Hz, or where frames were dropped, none lies on the step itself; how much worse a prediction looks for that is in the history.
+        """
+        due_ns = stamp_ns - self._step_ns
+        nearest = min(self._moments, key=lambda moment: abs(moment.stamp_ns - due_ns), default=None)
+        if nearest is None or abs(nearest.stamp_ns - due_ns) > OFF_STEP * self._step_ns:
+            return None
+        # A younger one stands in only where frames are too far apart for a better one: not at the beginning, when it is still to come.
+        return nearest if min(nearest.stamp_ns, self._moments[0].stamp_ns) <= due_ns + EARLY * self._step_ns else None
 
 
 def encode(model: WorldModel, observation: Observation) -> Encoded:

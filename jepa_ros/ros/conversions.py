@@ -101,14 +101,16 @@ def occupancy_message(state: SceneState, frames: Frames) -> OccupancyForecast:
 
 
 def occupancy_grid_message(state: SceneState, horizon_s: float, frames: Frames) -> OccupancyGrid:
-    """The step nearest to `horizon_s`, in the fixed frame (the origin carries the heading), for RViz and costmaps."""
+    """The step nearest to `horizon_s`, for RViz and costmaps: percent, -1 = unknown, axes along the fixed frame's.
+
+    The origin carries no rotation, because a Nav2 static layer reads position and size only; the size is the same at every heading.
+    """
     occupancy = state.occupancy
     step = int(np.abs(np.asarray(occupancy.times_s) - horizon_s).argmin())
-    corner = np.eye(4)
-    corner[:2, 3] = occupancy.origin_m
+    cells_YX, corner_m = axis_aligned(occupancy.probability[step], state.anchor_pose, occupancy.origin_m, occupancy.resolution_m)
     cells = array.array("b")
-    cells.frombytes(np.rint(100 * occupancy.probability[step]).astype(np.int8).tobytes())
-    _, rows, columns = occupancy.probability.shape
+    cells.frombytes(np.where(np.isfinite(cells_YX), np.rint(100 * cells_YX), -1).astype(np.int8).tobytes())
+    rows, columns = cells_YX.shape
     return OccupancyGrid(
         header=header_message(state.stamp_ns, frames.fixed),
         info=MapMetaData(
@@ -116,10 +118,42 @@ def occupancy_grid_message(state: SceneState, horizon_s: float, frames: Frames) 
             resolution=float(occupancy.resolution_m),
             width=columns,
             height=rows,
-            origin=pose_message(state.anchor_pose @ corner),
+            origin=Pose(position=Point(x=corner_m[0], y=corner_m[1], z=float(state.anchor_pose[2, 3]))),
         ),
         data=cells,
     )
+
+
+def axis_aligned(
+    cells_YX: FloatArray, fixed_from_anchor: FloatArray, origin_m: tuple[float, float], resolution_m: float
+) -> tuple[FloatArray, tuple[float, float]]:
+    """A grid of the anchor frame as a square one along the fixed frame's axes, and the outer corner of its cell [0, 0]. NaN = unknown.
+
+    Its corner lies on whole cells of the fixed frame, so that what stands keeps its cell from one message to the next. A cell takes the
+    value at its centre, or a higher one of those that have their centre in it: nothing occupied is lost between the two rasters.
+    """
+    rows, columns = cells_YX.shape
+    if cells_YX.size == 0:
+        return np.zeros((0, 0)), (float(fixed_from_anchor[0, 3]), float(fixed_from_anchor[1, 3]))
+    rotation, shift = fixed_from_anchor[:2, :2], fixed_from_anchor[:2, 3]
+    side = int(np.ceil(np.hypot(rows, columns))) + 1
+    middle_m = rotation @ (np.array(origin_m) + 0.5 * resolution_m * np.array([columns, rows])) + shift
+    first = np.floor(middle_m / resolution_m - 0.5 * side).astype(int)  # cell [0, 0], counted from the fixed frame's origin
+    aligned = np.full((side, side), np.nan)
+    # Rotations of a raster are sums of what a row and what a column adds.
+    columns_YX, rows_YX = _whole_cells(first + 0.5 - shift / resolution_m, rotation.T, np.array(origin_m) / resolution_m, side, side)
+    inside = (columns_YX >= 0) & (columns_YX < columns) & (rows_YX >= 0) & (rows_YX < rows)
+    aligned[inside] = cells_YX[rows_YX[inside], columns_YX[inside]]
+    x_YX, y_YX = _whole_cells(np.array(origin_m) / resolution_m + 0.5, rotation, first - shift / resolution_m, rows, columns)
+    np.fmax.at(aligned, (y_YX, x_YX), cells_YX)
+    return aligned, (float(first[0] * resolution_m), float(first[1] * resolution_m))
+
+
+def _whole_cells(start: FloatArray, rotation: FloatArray, origin: FloatArray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """(Y, X) column and row, in cells from `origin`, of each place start + (x, y) of a raster after the rotation. All in cells."""
+    x_X, y_Y = start[0] + np.arange(columns), start[1] + np.arange(rows)
+    turned = [rotation[axis, 0] * x_X[None] + rotation[axis, 1] * y_Y[:, None] - origin[axis] for axis in (0, 1)]
+    return np.floor(turned[0]).astype(np.int32), np.floor(turned[1]).astype(np.int32)
 
 
 def pedestrians_message(state: SceneState, forecaster: str, frames: Frames, top_modes: int = 6) -> PedestrianForecastArray:

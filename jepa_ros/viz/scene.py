@@ -27,11 +27,13 @@ TOP, BOTTOM = 0.875, 0.135  # of the camera's view and the moments, in figure un
 HEADROOM = 0.085  # above the moments, for their titles
 
 
-def draw_scene(observation: Observation, state: SceneState, plan: Plan | None, path: str | Path, robot_radius_m: float = 0.4) -> None:
+def draw_scene(
+    observation: Observation, state: SceneState, plan: Plan | None, path: str | Path, robot_radius_m: float = 0.4, note: str = ""
+) -> None:
     """Write the picture of one moment to `path` (PNG, 1920 x 1080).
 
     `state` belongs to `observation`; a plan, a camera, a lidar sweep and people may each be missing.
-    `robot_radius_m`: of the footprint that the plan was made for.
+    `robot_radius_m`: of the footprint that the plan was made for. `note`: said in the head, such as how many frames were dropped.
     """
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     FigureCanvasAgg(figure)
@@ -50,8 +52,9 @@ def draw_scene(observation: Observation, state: SceneState, plan: Plan | None, p
     draw_camera(camera, observation, points_m, ground, state, plan, robot_radius_m)
     ceiling = _fit(camera, width)
     _moments(figure, state, width, ceiling)
-    draw_timings(figure.add_axes((LEFT, 0.03, width, 0.08)), state)
-    _headline(figure, state, plan)
+    if state.timings_ms:
+        draw_timings(figure.add_axes((LEFT, 0.03, width, 0.08)), state)
+    _headline(figure, state, plan, note)
     figure.savefig(path, dpi=DPI, facecolor=theme.PAPER)
 
 
@@ -77,10 +80,11 @@ def _moments(figure: Figure, state: SceneState, width: float, ceiling: float) ->
     figure.text(LEFT, bottom + height + 0.035, "Predicted occupancy", fontsize=10, fontweight="bold", color=theme.INK, va="bottom")
 
 
-def _headline(figure: Figure, state: SceneState, plan: Plan | None) -> None:
+def _headline(figure: Figure, state: SceneState, plan: Plan | None, note: str) -> None:
     moment = datetime.fromtimestamp(state.stamp_s, tz=timezone.utc)
     figure.text(LEFT, 0.965, "jepa_ros", fontsize=17, fontweight="bold", color=theme.INK, va="center")
     words = f"{' + '.join(state.sensors)}     {moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 100000} UTC"
+    words += f"     {note}" if note else ""
     figure.text(LEFT + 0.085, 0.963, words, fontsize=9.5, color=theme.MUTED, va="center")
     for line, height in zip(summary(state, plan), (0.928, 0.9), strict=True):
         figure.text(LEFT, height, line, fontsize=9.5, color=theme.INK, va="center")

@@ -90,7 +90,7 @@ def summary(state: SceneState, plan: Plan | None) -> tuple[str, str]:
     surprise = "surprise: no prediction came due" if np.isnan(state.surprise) else f"surprise {state.surprise:.2f}"
     scene = f"{len(state.people.ids)} people tracked, {walking} of them moving   ·   {surprise}"
     if plan is None:
-        return scene, "no plan asked for"
+        return scene, "no plan for this moment"
     kind = "braking" if plan.fallback else "plan"
     words = f"{kind}: {PlanStatus(plan.status).name}, planned in {1e3 * plan.planning_time_s:.0f} ms"
     return scene, f"{words}   ·   collision probability {plan.collision_probability:.3f}"

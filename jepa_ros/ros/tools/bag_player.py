@@ -1,6 +1,7 @@
 """Plays a bag over DDS: the recorded bytes on the recorded topics with the recorded quality of service, and /clock.
 
-For homes without `ros2 bag`. MCAP or SQLite3, a folder or a file.
+For homes without `ros2 bag`. MCAP or SQLite3, a folder or a file. A bag with a /clock of its own plays that one; where stamps and log
+times are of different clocks, /clock follows the stamps. What is latched by its nature (/tf_static) is latched whatever the bag says.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from rosgraph_msgs.msg import Clock
 from jepa_ros.config import param, validate
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.stamps import time_message
+from jepa_ros.ros.tools.bag_clock import CLOCK, bag_clock, recorded_clock_topic
+from jepa_ros.ros.tools.output_bag import is_latched
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE
 from jepa_ros.sensing import BagInfo, bag_info, read_raw
@@ -28,7 +31,10 @@ from jepa_ros.types import NANOSECONDS
 CLOCK_PERIOD_S = 0.04  # every listener wakes for each tick
 SETTLE_S = 1.0  # a node that has found its first topic finds the others within this
 REPORT_PERIOD_S = 5.0
-OWN_TOPICS = ("/clock", "/rosout", "/parameter_events")
+# Bag time that passes in one turn at most: where the machine stalls, playing is late rather than a burst of all that was missed, of which
+# listeners would keep the newest and drop the rest.
+MOST_STEP_S = 0.1
+OWN_TOPICS = ("/rosout", "/parameter_events")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,10 @@ class BagPlayer(Node):
         super().__init__("bag_player")
         self._settings = Parameters(self, BagPlayerConfig)
         self._info = bag_info(self._config.bag)
-        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
+        self._clock = None if recorded_clock_topic(self._info) else bag_clock(self._info)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1)) if self._clock else None
+        source = self._clock.source if self._clock else "the recorded clock"
+        self.get_logger().info(f"/clock follows {source}")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self._spin(SETTLE_S)  # let the graph come in, to see what is published already
@@ -76,7 +85,7 @@ class BagPlayer(Node):
     def _create_publishers(self, info: BagInfo) -> dict[str, Publisher]:
         publishers = {}
         for topic in info.topics:
-            if topic.name in OWN_TOPICS or self.count_publishers(topic.name):
+            if topic.name in OWN_TOPICS or (topic.type_name == CLOCK and not topic.count) or self.count_publishers(topic.name):
                 self.get_logger().info(f"{topic.name} is published by a running node; the recorded one is left out")
                 continue
             try:
@@ -84,7 +93,9 @@ class BagPlayer(Node):
             except (ModuleNotFoundError, AttributeError):
                 self.get_logger().warning(f"{topic.name} is left out: {topic.type_name} is not installed here")
                 continue
-            durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE
+            # A single message is for everybody, or for nobody who comes a moment late. Volatile listeners hear a latched topic as well.
+            latched = topic.latched or is_latched(topic.name) or topic.count == 1
+            durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
             publishers[topic.name] = self.create_publisher(message_type, topic.name, QoSProfile(depth=100, durability=durability))
         return publishers
 
@@ -111,6 +122,7 @@ class BagPlayer(Node):
 
     def _play_once(self) -> None:
         """Bag time advances by steps of wall time times the rate, so that rate and pause can change under way."""
+        self._publish_clock(0.0)  # nodes on simulated time have none before
         last_s, played_s, said_s, clock_s = time.monotonic(), 0.0, 0.0, 0.0
         for message in read_raw(self._config.bag, self._bag_publishers):
             due_s = (message.log_time_ns - self._info.start_ns) / NANOSECONDS
@@ -118,7 +130,7 @@ class BagPlayer(Node):
                 self._spin(min(CLOCK_PERIOD_S, max(0.0, due_s - played_s) / self._config.rate))
                 now_s = time.monotonic()
                 if not self._config.paused:
-                    played_s += (now_s - last_s) * self._config.rate
+                    played_s += min(now_s - last_s, MOST_STEP_S) * self._config.rate
                 last_s = now_s
                 if now_s - clock_s >= CLOCK_PERIOD_S:
                     clock_s = now_s
@@ -134,7 +146,9 @@ class BagPlayer(Node):
             self._executor.spin_once(timeout_sec=left_s)
 
     def _publish_clock(self, played_s: float) -> None:
-        self._clock_publisher.publish(Clock(clock=time_message(self._info.start_ns + round(played_s * NANOSECONDS))))
+        if self._clock is not None and self._clock_publisher is not None:
+            clock_ns = self._clock.at(self._info.start_ns + round(played_s * NANOSECONDS))
+            self._clock_publisher.publish(Clock(clock=time_message(clock_ns)))
 
 
 def main() -> int:

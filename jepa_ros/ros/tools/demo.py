@@ -18,11 +18,13 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from tqdm import tqdm
 
-from jepa_ros.ros.tools.demo_report import DemoLog, draw_picture, write_summary
+from jepa_ros.ros.tools.demo_report import draw_picture, failure, write_summary
 from jepa_ros.ros.tools.lifecycle_client import LifecycleClient
 from jepa_ros.ros.tools.node_process import NodeProcess
+from jepa_ros.ros.tools.output_log import OUTPUTS, OutputLog
+from jepa_ros.ros.tools.plan_asker import GOAL_AHEAD_M, PlanAsker
 from jepa_ros.ros.tools.recorder import Recorder
-from jepa_ros.sensing import BagInfo, bag_info
+from jepa_ros.sensing import BagError, BagInfo, bag_info
 from jepa_ros.sensing.bag import choose_topics
 from jepa_ros.sim.bag import BagSpec, write_bag
 
@@ -33,16 +35,6 @@ ANSWER_S = 10.0
 LOAD_S = 300.0  # a large model from a slow disk
 WITHOUT_WEIGHTS = ("vjepa2", "vjepa2_ac", "ijepa")
 WEIGHTS_PARAMETER = {"world_model": "pipeline.weights", "planner": "weights"}
-# Not the latent forecasts: 4 MB each would make up most of the recording, and no viewer shows them.
-OUTPUTS = {
-    "/world_model/latent": "jepa_ros/msg/LatentState",
-    "/world_model/occupancy": "jepa_ros/msg/OccupancyForecast",
-    "/world_model/occupancy_grid": "nav_msgs/msg/OccupancyGrid",
-    "/world_model/pedestrians": "jepa_ros/msg/PedestrianForecastArray",
-    "/world_model/markers": "visualization_msgs/msg/MarkerArray",
-    "/planner/path": "nav_msgs/msg/Path",
-    "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,6 +42,11 @@ def main(argv: list[str] | None = None) -> int:
     bag = arguments.bag or default_bag()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
+    try:
+        frame_topic(bag_info(bag))
+    except BagError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
     rclpy.init()
     node = Node("demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
     try:
@@ -58,10 +55,14 @@ def main(argv: list[str] | None = None) -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     summary = write_summary(log, bag, arguments.model, out / "summary.json")
-    draw_picture(log, bag, out / "scene.png")
+    pictures = [f"{out}/scene.png"] if draw_picture(log, bag, out / "scene.png") else []
     print((out / "summary.json").read_text())
-    print(f"{out}/output.mcap  {out}/scene.png  {out}/summary.json")
-    return 0 if summary["frames_processed"] and summary["plan"]["answered"] else 1
+    print("  ".join([f"{out}/output.mcap", *pictures, f"{out}/summary.json"]))
+    print(summary["run"]["advice"])
+    wrong = failure(log, arguments.goal_ahead)
+    if wrong:
+        print(f"demo failed: {wrong}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -71,6 +72,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", default="", help="its weights (default: the shipped ones, or random ones where none ship)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of the playback (default: %(default)s, real time)")
+    parser.add_argument("--goal-ahead", type=float, default=GOAL_AHEAD_M, help="plans are asked for so far ahead, m (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -95,7 +97,7 @@ def stand_in_weights(model: str) -> Path | str:
     return folder if (folder / "config.json").exists() else random_checkpoint(model, folder)
 
 
-def run(node: Node, bag: Path, arguments: argparse.Namespace) -> DemoLog:
+def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
     """Start the nodes, play the bag once through, record all that is said. Every process is ended on the way out."""
     out: Path = arguments.out
     info = bag_info(bag)
@@ -106,18 +108,23 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> DemoLog:
             stack.enter_context(NodeProcess(name, common | ({parameter: weights} if weights else {}), out))
             for name, parameter in WEIGHTS_PARAMETER.items()
         ]
-        log = DemoLog(node, frame_topic(info))
-        recorder = Recorder(node, out / "output.mcap", on_message=log.on_message)
+        log = OutputLog(frame_topic(info))
+        asker = PlanAsker(node, log, arguments.goal_ahead)
+        recorder = Recorder(node, out / "output.mcap", on_message=asker.on_message)
         stack.callback(recorder.close)
+        latched = {topic.name for topic in info.topics if topic.latched}
         for topic, type_name in {**{topic.name: topic.type_name for topic in info.topics}, **OUTPUTS}.items():
             with suppress(ModuleNotFoundError, AttributeError):  # a type that is not installed here can be neither played nor recorded
-                recorder.add(topic, type_name)
+                recorder.add(topic, type_name, topic in latched)
         for name in WEIGHTS_PARAMETER:
             lifecycle = LifecycleClient(node, name)
             lifecycle.transition("configure", LOAD_S)
             lifecycle.transition("activate")
         player = stack.enter_context(NodeProcess("bag_player", {"bag": str(bag), "rate": arguments.rate}, out))
         watch(node, log, player, nodes, info.duration_s)
+        asker.stop()
+        log.over()
+        linger(node, log)
     return log
 
 
@@ -127,7 +134,7 @@ def frame_topic(info: BagInfo) -> str:
     return choice.lidar or next(iter(choice.cameras))
 
 
-def watch(node: Node, log: DemoLog, player: NodeProcess, nodes: list[NodeProcess], duration_s: float) -> None:
+def watch(node: Node, log: OutputLog, player: NodeProcess, nodes: list[NodeProcess], duration_s: float) -> None:
     """Spin until the bag is over and the last frame has come through; show progress; fail as soon as a process does."""
     with tqdm(
         total=round(duration_s, 1), desc="playing", bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s{postfix}"
@@ -140,12 +147,10 @@ def watch(node: Node, log: DemoLog, player: NodeProcess, nodes: list[NodeProcess
             for process in (player, *nodes):
                 process.check()
         player.check()
-        linger(node, log)
 
 
-def linger(node: Node, log: DemoLog) -> None:
+def linger(node: Node, log: OutputLog) -> None:
     """Let the last diagnostics come, and the first answer of the planner where the bag was shorter than its deadline."""
-    log.stop_asking()
     begin_s = time.monotonic()
     while (elapsed_s := time.monotonic() - begin_s) < LINGER_S or (log.frames_processed and not log.plans and elapsed_s < ANSWER_S):
         rclpy.spin_once(node, timeout_sec=0.05)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ament_index_python.packages import get_package_share_directory
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-LATCHED_TOPICS = ("/tf_static",)
+from jepa_ros.ros.tools.output_bag import OutputBag, header_stamp_ns, is_latched
+
+HELD = 10_000  # messages kept until time begins
+QUEUE = 20
 
 
 def message_class(type_name: str) -> Any:
@@ -24,60 +23,56 @@ def message_class(type_name: str) -> Any:
 
 
 class Recorder:
-    """Subscribes to topics as they appear and writes every message as it came. `close()` leaves the finished file."""
+    """Subscribes to topics as they appear and writes every message as it came. `close()` leaves the finished file.
+
+    Under use_sim_time there is no time until the first /clock. What comes before it is written at that moment, if it is meant for all
+    times (/tf_static) or has a stamp of its own; what was stamped 0 was said before time began and has no place in a recording.
+    """
 
     def __init__(self, node: Node, path: Path, on_message: Callable[[str, bytes], None] | None = None) -> None:
         self._node = node
-        self._path = path
-        self._folder = path.with_suffix(".recording")
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._writer = Writer(self._folder, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
-        self._typestore = _typestore()
+        self._bag = OutputBag(path)
         self._on_message = on_message
-        self._topics: set[str] = set()
-        self.counts: dict[str, int] = {}
+        self._held: list[tuple[str, bytes]] = []
+        self.before_time = 0  # messages left out because they were stamped before time began
 
-    def add(self, topic: str, type_name: str) -> None:
-        """Record one more topic; one that is recorded already is left alone."""
-        if topic in self._topics:
+    @property
+    def counts(self) -> dict[str, int]:
+        """Topic -> messages written."""
+        return self._bag.counts
+
+    def add(self, topic: str, type_name: str, latched: bool = False) -> None:
+        """Record one more topic; one that is recorded already is left alone. `latched`: published for whoever comes late, too."""
+        if topic in self._bag.counts:
             return
-        self._topics.add(topic)
-        self.counts[topic] = 0
-        connection = self._writer.add_connection(topic, type_name, typestore=self._typestore)
+        kind = message_class(type_name)
+        latched = latched or is_latched(topic)
+        self._bag.add(topic, type_name, latched)
         # Best effort accepts every publisher; with the shared-memory transport nothing is lost on one machine.
-        latched = topic in LATCHED_TOPICS
         qos = QoSProfile(
-            depth=100 if latched else 20,
+            depth=100 if latched else QUEUE,
             reliability=ReliabilityPolicy.RELIABLE if latched else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
+        self._node.create_subscription(kind, topic, lambda data: self._take(topic, data), qos, raw=True)
 
-        def write(data: bytes) -> None:
-            self.counts[topic] += 1
-            self._writer.write(connection, self._node.get_clock().now().nanoseconds, data)
-            if self._on_message:
-                self._on_message(topic, data)
+    def _take(self, topic: str, data: bytes) -> None:
+        now_ns = self._node.get_clock().now().nanoseconds
+        if now_ns > 0:
+            self._write_held(now_ns)
+            self._bag.write(topic, now_ns, data)
+        elif len(self._held) < HELD:
+            self._held.append((topic, data))
+        if self._on_message:
+            self._on_message(topic, data)
 
-        self._node.create_subscription(message_class(type_name), topic, write, qos, raw=True)
+    def _write_held(self, now_ns: int) -> None:
+        held, self._held = self._held, []
+        for topic, data in held:
+            if is_latched(topic) or header_stamp_ns(data) > 0:
+                self._bag.write(topic, now_ns, data)
+            else:
+                self.before_time += 1
 
     def close(self) -> None:
-        self._writer.close()
-        (recorded,) = self._folder.glob("*.mcap")
-        shutil.move(recorded, self._path)
-        shutil.rmtree(self._folder)
-
-
-def _typestore() -> Any:
-    """Standard messages and ours, so that the file carries the definition of every type in it."""
-    typestore = get_typestore(Stores.ROS2_KILTED)
-    own = {}
-    for definition in sorted(Path(get_package_share_directory("jepa_ros"), "msg").glob("*.msg")):
-        own.update(get_types_from_msg(definition.read_text(), f"jepa_ros/msg/{definition.stem}"))
-    typestore.register(own)
-    return typestore
-
-
-def header_stamp_ns(data: bytes) -> int:
-    """Stamp of a serialized message whose first field is a std_msgs/Header (CDR: 4 bytes of encapsulation, then sec, nanosec)."""
-    return int.from_bytes(data[4:8], "little", signed=True) * 1_000_000_000 + int.from_bytes(data[8:12], "little")
+        self._bag.close()

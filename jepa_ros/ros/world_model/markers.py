@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Iterator
 
 import numpy as np
+from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
@@ -15,6 +16,7 @@ from jepa_ros.ros.stamps import header_message
 from jepa_ros.types import FloatArray, SceneState
 
 PERSON_HEIGHT_M = 1.7
+LIFETIME = Duration(sec=1)  # people must not stay in the picture when the node has ended
 ELLIPSE_TIMES_S = (1.2, 2.4, 4.8)
 GOLDEN_RATIO = 0.618034  # steps of hue by it keep neighbouring ids apart
 
@@ -27,7 +29,7 @@ def marker_array(state: SceneState, frames: Frames, top_modes: int = 6) -> Marke
     for row in range(len(state.people.ids)):
         markers += [marker for marker in _person_markers(state, row, ground_z_m, top_modes)]
     for number, marker in enumerate(markers):
-        marker.header, marker.id = header, number
+        marker.header, marker.id, marker.lifetime = header, number, LIFETIME
     return MarkerArray(markers=markers)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nav_msgs.msg import OccupancyGrid
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.config import param, validate
@@ -20,6 +20,7 @@ from jepa_ros.ros.world_model.markers import marker_array
 from jepa_ros.types import NANOSECONDS, SceneState
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+MAP = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # as Nav2 listens to maps
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Outputs:
         self._node = node
         self._config = config
         self._publishers = {
-            topic: (node.create_lifecycle_publisher(kind, f"~/{topic}", RELIABLE), build) for topic, (kind, build) in builders.items()
+            topic: (node.create_lifecycle_publisher(kind, f"~/{topic}", MAP if topic == "occupancy_grid" else RELIABLE), build)
+            for topic, (kind, build) in builders.items()
         }
         self._marked_ns: int | None = None
 

@@ -1,0 +1,76 @@
+"""How a demo ran: whether this machine kept up, which stage took the longest, and what to do about it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from jepa_ros.backends.surprise import OFF_STEP, WARM_UP
+from jepa_ros.ros.tools.output_log import OutputLog
+
+BESIDE = ("transport", "receive", "end_to_end")  # waiting, or the sum of all: no work of the node's
+PUBLISHING = ("publish", "score")  # done in a thread of its own, beside the next step
+KEPT_UP = 0.02  # share of frames whose loss is no reason for advice
+MODEL_STEP_S = 0.4
+
+
+def run_report(log: OutputLog) -> dict[str, Any]:
+    """For summary.json. `real_time_factor`: seconds of the bag per second of the wall, 1 where the player kept its pace."""
+    work_ms = {stage: ms for stage, ms in log.stage_latencies_ms("p50").items() if stage not in BESIDE}
+    stepping_ms = sum(ms for stage, ms in work_ms.items() if stage not in PUBLISHING)
+    publishing_ms = sum(ms for stage, ms in work_ms.items() if stage in PUBLISHING)
+    busy_ms = max(stepping_ms, publishing_ms)
+    slowest = max(work_ms, key=lambda stage: work_ms[stage], default=None)
+    gaps_s = [(later - earlier) / 1e9 for earlier, later in pairwise(sorted(log.latent))]
+    report = {
+        "real_time_factor": round(log.played_s / log.took_s, 3) if log.took_s else None,
+        "frames_dropped": log.frames_in - log.frames_processed,
+        "frames_per_second_in": round((log.frames_in - 1) / log.played_s, 2) if log.played_s else None,
+        "frames_per_second_possible": round(1e3 / busy_ms, 2) if busy_ms else None,
+        "gap_between_frames_s": {"p50": round(float(np.median(gaps_s)), 3), "longest": round(max(gaps_s), 3)} if gaps_s else None,
+        "slowest_stage": slowest,
+        "slowest_stage_ms": round(work_ms[slowest], 1) if slowest else None,
+    }
+    return report | {"advice": advice(log, report, busy_ms)}
+
+
+def advice(log: OutputLog, report: dict[str, Any], busy_ms: float) -> str:
+    """One line for people: kept up, or what was dropped, why, and what to do."""
+    if not log.frames_processed:
+        return "no frame came through: see `complaints`, world_model.log and planner.log"
+    dropped, told = report["frames_dropped"], f"{log.frames_processed} of {log.frames_in} frames processed"
+    if dropped <= KEPT_UP * log.frames_in:
+        return f"{told}: this machine keeps up"
+    text = f"{told}, {dropped} dropped, the newest first served: a frame takes {busy_ms:.0f} ms of one thread"
+    if report["frames_per_second_in"]:
+        text += f" and one comes every {1e3 / report['frames_per_second_in']:.0f} ms"
+    return (
+        f"{text}; slowest is {report['slowest_stage']} ({report['slowest_stage_ms']} ms). "
+        "Close what else runs, set the parameter `threads` of world_model, use a GPU (`device`), play slower (--rate 0.5), "
+        "or let `make replay` process every frame at the machine's own pace"
+    )
+
+
+def surprise_note(log: OutputLog) -> str | None:
+    """Why no surprise was scored, where none was."""
+    if np.isfinite(log.surprises()).any() or not log.latent:
+        return None
+    stamps = sorted(log.latent)
+    apart_s = float(np.median(np.diff(stamps))) / 1e9 if len(stamps) > 1 else 0.0
+    longest_s = (1 + OFF_STEP) * MODEL_STEP_S
+    if apart_s > longest_s:
+        return (
+            f"surprise was not scored: frames are {apart_s:.2f} s apart, and predictions are judged {longest_s:.1f} s ahead at most; "
+            f"it takes {1 / longest_s:.1f} Hz or more"
+        )
+    return f"surprise was not scored: it takes {WARM_UP} judged predictions first, and the bag has {len(stamps)} frames"
+
+
+def picture_note(log: OutputLog) -> str:
+    """For the head of the picture: frames, and how the plans were answered."""
+    dropped = log.frames_in - log.frames_processed
+    frames = f"{log.frames_processed} of {log.frames_in} frames" + (f", {dropped} dropped" if dropped > 0 else "")
+    answers = ", ".join(f"{count} {status}" for status, count in sorted(log.by_status().items()))
+    return f"{frames}     plans: {answers or 'none answered'}"
