@@ -19,7 +19,7 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from jepa_ros.ros import tf as transforms  # noqa: E402
 from jepa_ros.sensing import SensingConfig, SensorHub, TransformError, TransformTree  # noqa: E402
-from jepa_ros.sensing.frames.transforms import pose_matrix  # noqa: E402
+from jepa_ros.sensing.frames.poses import pose_matrix  # noqa: E402
 
 needs_tf2 = pytest.mark.skipif(transforms.tf2_ros is None, reason="tf2_ros is not installed; no wheels carry it")
 SECOND = 1_000_000_000

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from jepa_ros.sensing import MalformedMessage, TransformError, TransformTree, camera_model, project
 from jepa_ros.sensing.decode.camera_info import resized
 from jepa_ros.sensing.frames.ego import EgoHistory, read_odometry
-from jepa_ros.sensing.frames.transforms import invert, pose_matrix, static_transform
+from jepa_ros.sensing.frames.poses import invert, pose_matrix, static_transform
 from jepa_ros.types import EgoState
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from jepa_ros.sensing import (
     pillars,
     visible_cells,
 )
-from jepa_ros.sensing.frames.transforms import pose_matrix
+from jepa_ros.sensing.frames.poses import pose_matrix
 from jepa_ros.sensing.ground import ground_height
 from jepa_ros.sensing.hub.own_body import own_body, without_own_body
 from jepa_ros.types import EgoState, GridSpec, LidarSweep, Observation, gravity_aligned

@@ -365,7 +365,7 @@ def mutations(rng):
         ("put_camera_info", "front", changed(messages.camera_info(stamp), k=np.zeros(9)), "bad_camera_info"),
         ("put_odometry", "odom", changed(odometry, pose__pose__position__x=rng.choice(numbers)), "non_finite_pose"),
         ("put_odometry", "odom", messages.odometry(stamp, q=(0.0, 0.0, 0.0, 0.0)), "non_finite_pose"),
-        ("put_odometry", "odom", messages.odometry(stamp, speed=float(rng.choice(numbers))), "non_finite_pose"),
+        ("put_odometry", "odom", messages.odometry(stamp, speed=float(rng.choice([1e5, -1e9]))), "non_finite_pose"),
         (
             "put_cloud",
             "points",

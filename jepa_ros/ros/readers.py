@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Pose
-from nav_msgs.msg import Odometry
 
 from jepa_ros import msg as interfaces
 from jepa_ros.ros.conversions import LATENT_DTYPE
 from jepa_ros.ros.stamps import stamp_ns_of
-from jepa_ros.sensing.frames.ego import read_odometry
-from jepa_ros.sensing.frames.transforms import message_pose
-from jepa_ros.types import EgoState, FloatArray, OccupancyForecast, PedestrianForecast, TrackedPeople, Tracks
+from jepa_ros.sensing.frames.poses import message_pose
+from jepa_ros.types import FloatArray, OccupancyForecast, PedestrianForecast, TrackedPeople, Tracks
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,6 @@ class Received:
 def matrix_of(pose: Pose) -> FloatArray:
     """(4, 4). Raises ValueError for values that are not finite and for a quaternion that is no rotation."""
     return message_pose(pose)
-
-
-def ego_of(message: Odometry) -> EgoState:
-    """Pose in header.frame_id, twist in child_frame_id (REP-105: the base). Raises ValueError for numbers or stamps that cannot be."""
-    return read_odometry(message).state
 
 
 def received_of(message: Any) -> Received:

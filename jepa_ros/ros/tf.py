@@ -13,7 +13,8 @@ from rclpy.time import Time
 
 from jepa_ros.ros.stamps import header_message
 from jepa_ros.sensing import TransformError
-from jepa_ros.sensing.frames.transforms import HOLD_S, Transforms, message_pose, quaternion_of
+from jepa_ros.sensing.frames.poses import message_pose, quaternion_of
+from jepa_ros.sensing.frames.transforms import HOLD_S, SAME_MOUNT, TransformLoop, Transforms
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 try:
@@ -38,18 +39,25 @@ class Tf2Transforms:
         self._buffer_ns = round(buffer_s * NANOSECONDS)
         self._hold_ns = round(hold_s * NANOSECONDS)
         self._newest_ns: dict[str, int] = {}  # of each moving child
+        self._joined: dict[str, tuple[str, FloatArray]] = {}  # child -> its newest parent and pose there
+        self._moved: set[str] = set()  # children on /tf whose pose has changed
+        self.notices: dict[str, str] = {}
 
     def add(self, parent: str, child: str, parent_from_child: FloatArray, stamp_ns: int | None) -> None:
         """Add a pose of `child` in `parent`; `stamp_ns` None = it holds always.
 
         An edge whose time falls back beyond the buffer clears all moving ones: tf2 would ignore it until its time is reached again.
-        Raises ValueError where the pose is not finite, a name is missing or an edge leads to its own parent; longer loops are tf2's.
+        Raises ValueError where the pose is not finite or a name is missing, TransformLoop where an edge leads to itself. Longer loops are
+        tf2's.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not np.isfinite(parent_from_child).all():
             raise ValueError(f"transform {parent} -> {child} is not finite")
-        if child == parent or not child or not parent:
-            raise ValueError(f"transform {parent!r} -> {child!r} leads to itself or has no name")
+        if not child or not parent:
+            raise ValueError(f"transform {parent!r} -> {child!r} has a frame without a name")
+        if child == parent:
+            raise TransformLoop(f"transform {parent!r} -> {child!r} leads to itself")
+        self._watch(parent, child, parent_from_child)
         stamped = TransformStamped(
             header=header_message(stamp_ns or 0, parent), child_frame_id=child, transform=_message(parent_from_child)
         )
@@ -67,9 +75,13 @@ class Tf2Transforms:
         """Forget all moving edges (after a jump in time); tf2 keeps the static ones."""
         self._buffer.clear()
         self._newest_ns.clear()
+        self._moved.clear()
 
-    def lookup(self, target: str, source: str, stamp_ns: int | None) -> FloatArray:
-        """(4, 4) target_from_source at `stamp_ns`; None = the newest that all edges between them have. Raises TransformError."""
+    def lookup(self, target: str, source: str, stamp_ns: int | None, mounted: bool = False) -> FloatArray:
+        """(4, 4) target_from_source at `stamp_ns`; None = the newest that all edges between them have. Raises TransformError.
+
+        `mounted`: the frames are joined by a rig: edges on /tf whose poses have never changed hold at any time.
+        """
         target, source = target.lstrip("/"), source.lstrip("/")
         if target == source:  # also where tf2 has never heard of it
             return np.eye(4)
@@ -77,11 +89,27 @@ class Tf2Transforms:
             raise TransformError(f"no transform from {source!r} to {target!r} at {stamp_ns} ns: stamps are above 0")
         try:
             newest_ns = self._buffer.get_latest_common_time(target, source).nanoseconds
-            if stamp_ns is None or 0 <= stamp_ns - newest_ns <= self._hold_ns:
+            held = mounted and not self._moved & (self._above(target) ^ self._above(source))
+            if stamp_ns is None or held or 0 <= stamp_ns - newest_ns <= self._hold_ns:
                 stamp_ns = newest_ns
             return message_pose(self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns)).transform)
         except (tf2_ros.TransformException, ValueError) as error:
             raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
+
+    def _watch(self, parent: str, child: str, pose: FloatArray) -> None:
+        """What tf2 keeps to itself: frames that change their parent, and mounts that are on /tf and never move."""
+        joined = self._joined.get(child)
+        if joined is not None and joined[0] != parent:
+            self.notices[f"{child} parents"] = f"frame {child} has several parents: {joined[0]} and {parent}; tf2 uses the one told last"
+        elif joined is not None and np.abs(joined[1] - pose).max() > SAME_MOUNT:
+            self._moved.add(child)
+        self._joined[child] = (parent, pose)
+
+    def _above(self, frame: str) -> set[str]:
+        chain = [frame]
+        while chain[-1] in self._joined and (parent := self._joined[chain[-1]][0]) not in chain:
+            chain.append(parent)
+        return set(chain)
 
 
 def _message(pose: FloatArray) -> Transform:

@@ -27,9 +27,11 @@ from jepa_ros.ros import readers
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import ODOMETRY, TF, find_one
 from jepa_ros.ros.world_model.subscriptions import EVERY, LATCHED, NO_MESSAGE, SEARCH_PERIOD_S, TYPES, warm_up_reading
-from jepa_ros.sensing.frames.ego import EgoHistory, finite_difference
-from jepa_ros.sensing.frames.transforms import TransformTree, message_pose
-from jepa_ros.types import NANOSECONDS, FloatArray
+from jepa_ros.sensing.frames.ego import EgoHistory, OdometrySample, finite_difference, read_odometry
+from jepa_ros.sensing.frames.odometry import fixed_from_told, in_base
+from jepa_ros.sensing.frames.poses import message_pose
+from jepa_ros.sensing.frames.transforms import TransformError, TransformTree
+from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SPARE_HISTORY_S = 1.0
@@ -66,7 +68,7 @@ class Heard:
     occupancy: Came | None  # OccupancyForecast
     pedestrians: Came | None  # bytes of a PedestrianForecastArray
     latents: tuple[Came, ...]  # bytes of LatentStates, oldest first
-    odometry: Came | None  # Odometry; None also where none has been found
+    odometry: Came | None  # what it tells is in `PlannerInputs.ego`; None also where none has been found
 
 
 class PlannerInputs:
@@ -75,7 +77,9 @@ class PlannerInputs:
     def __init__(self, node: Node, config: PlannerInputConfig, spec: ModelSpec | None) -> None:
         """spec: of the model that imagines; None = latents are not listened to."""
         self.lock = threading.Lock()
-        self.ego = EgoHistory()  # from odometry
+        self.ego = EgoHistory()  # of the base, from odometry, in the odometry's own frame
+        self._told: OdometrySample | None = None  # its newest message
+        self._base_frame = ""  # of the forecasts; empty until one has come
         self.anchors = EgoHistory()  # from the forecasts' own poses
         self.tree = TransformTree()
         self._node = node
@@ -106,6 +110,15 @@ class PlannerInputs:
     def heard(self) -> Heard:
         with self.lock:
             return Heard(self._occupancy, self._pedestrians, tuple(self._latents), self._odometry)
+
+    def motion(self, fixed_frame: str, stamp_ns: int | None = None) -> EgoState | None:
+        """The base's motion in a fixed frame by odometry, the newest or at a stamp; None where it does not reach. Raises TransformError."""
+        with self.lock:
+            state = self.ego.newest() if stamp_ns is None else self.ego.at(stamp_ns)
+            if state is None or self._told is None or self._told.odom_frame in ("", fixed_frame):
+                return state
+            fixed = fixed_from_told(fixed_frame, self._told.odom_frame, state.stamp_ns, self.tree)
+        return EgoState(state.stamp_ns, fixed @ state.odom_from_base, state.velocity_mps, state.yaw_rate_radps)
 
     def age_s(self, stamp_ns: int, received_s: float) -> float:
         """The larger of the age by stamp and the time since it came: a clock that stands still hides nothing."""
@@ -157,6 +170,7 @@ class PlannerInputs:
             return
         with self.lock:
             self._occupancy = Came(message, time.monotonic())
+            self._use_base(message.header.frame_id.lstrip("/"))
             last, self._last_anchor = self._last_anchor, (received.stamp_ns, received.odom_from_anchor)
             if last is None or received.stamp_ns <= last[0]:
                 self.anchors.clear()
@@ -164,6 +178,18 @@ class PlannerInputs:
                 return
             dt_s = (received.stamp_ns - last[0]) / NANOSECONDS
             self.anchors.add(finite_difference(last[1], received.odom_from_anchor, dt_s, received.stamp_ns))
+
+    def _use_base(self, base_frame: str) -> None:
+        """The lock is held. What odometry told of another frame of the vehicle is told again, of the base."""
+        told, changed = self._told, base_frame != self._base_frame
+        self._base_frame = base_frame
+        if not changed or told is None or told.child_frame in ("", base_frame):
+            return
+        self.ego.clear()
+        try:
+            self.ego.add(in_base(told, base_frame, self.tree), told.has_twist)
+        except TransformError as error:
+            self._node.get_logger().warning(f"odometry left out: {error}", throttle_duration_sec=5.0)
 
     def _take_pedestrians(self, data: bytes) -> None:
         with self.lock:
@@ -177,17 +203,22 @@ class PlannerInputs:
                 self._latents.popleft()
 
     def _take_odometry(self, message: Any) -> None:
-        try:
-            state = readers.ego_of(message)
-        except ValueError as error:
-            self._node.get_logger().warning(f"odometry left out: {error}", throttle_duration_sec=5.0)
-            return
         with self.lock:
+            try:
+                sample = read_odometry(message)
+                state = in_base(sample, self._base_frame or sample.child_frame, self.tree)
+            except ValueError as error:
+                self._node.get_logger().warning(f"odometry left out: {error}", throttle_duration_sec=5.0)
+                return
             if self.ego.newest_ns is not None and state.stamp_ns < self.ego.newest_ns - NANOSECONDS:
                 self.ego.clear()  # a bag that starts again
                 self.tree.clear()
-            self.ego.add(state)
+            believed = self.ego.twist.believed
+            self.ego.add(state, sample.has_twist)
+            self._told = sample
             self._odometry = Came(message, time.monotonic())
+            if believed and not self.ego.twist.believed:
+                self._node.get_logger().warning(f"{self._odometry_topic}: {self.ego.twist.explain()}")
 
     def _take_transforms(self, message: Any, static: bool) -> None:
         for edge in message.transforms:

@@ -118,23 +118,39 @@ class SceneReader:
         yaw = math.nan if free else math.atan2(matrix[1, 0], matrix[0, 0])
         return np.array([matrix[0, 3], matrix[1, 3], yaw])
 
+    def rides(self, frame: str, frames: Frames) -> bool:
+        """Whether a goal in this frame is meant from where the robot was: in its own frame, or in one that it carries with it."""
+        with self._inputs.lock:
+            return frame.lstrip("/") != frames.fixed and self._inputs.tree.carries(frames.base, frame, frames.fixed)
+
     def _fixed_from(self, frame: str, stamp_ns: int, scene: SceneState, frames: Frames) -> FloatArray:
         if frame == frames.fixed:
             return np.eye(4)
-        if frame == frames.base and stamp_ns == 0:
+        try:
+            if self.rides(frame, frames):
+                with self._inputs.lock:
+                    base_from_frame = self._inputs.tree.lookup(frames.base, frame, stamp_ns or None, mounted=True)
+                return self._base_at(stamp_ns, scene, frames) @ base_from_frame
+            with self._inputs.lock:  # a place on a map stays there, wherever localisation puts the map meanwhile
+                return self._inputs.tree.lookup(frames.fixed, frame, None)
+        except TransformError as error:
+            raise UnknownGoal(f"the goal's frame {frame!r}: {error}; {frames.fixed!r} and {frames.base!r} need no TF") from None
+
+    def _base_at(self, stamp_ns: int, scene: SceneState, frames: Frames) -> FloatArray:
+        """The level base at a stamp (0 = now) in the fixed frame."""
+        if stamp_ns == 0:
             return gravity_aligned(scene.ego.odom_from_base)
-        if frame == frames.base and stamp_ns == scene.stamp_ns:
+        if stamp_ns == scene.stamp_ns:
             return scene.anchor_pose
-        with self._inputs.lock:
-            if frame == frames.base:
-                then = self._inputs.ego.at(stamp_ns) or self._inputs.anchors.at(stamp_ns)
-                if then is not None:
-                    return gravity_aligned(then.odom_from_base)
-                raise UnknownGoal(f"the goal is in {frame!r} at {stamp_ns / NANOSECONDS:.3f} s, and where that was is not known any more")
-            try:
-                return self._inputs.tree.lookup(frames.fixed, frame, stamp_ns or None)
-            except TransformError as error:
-                raise UnknownGoal(f"the goal's frame {frame!r}: {error}; {frames.fixed!r} and {frames.base!r} need no TF") from None
+        then = self._inputs.motion(frames.fixed, stamp_ns)
+        if then is None:
+            with self._inputs.lock:
+                then = self._inputs.anchors.at(stamp_ns)
+        if then is None:
+            raise UnknownGoal(
+                f"the goal is in a frame of the robot at {stamp_ns / NANOSECONDS:.3f} s, and where that was is not known any more"
+            )
+        return gravity_aligned(then.odom_from_base)
 
     def _pedestrians(self, heard: Heard, stamp_ns: int) -> tuple[TrackedPeople, PedestrianForecast]:
         """The newest people, their forecast's times counted from `stamp_ns`."""
@@ -154,11 +170,14 @@ class SceneReader:
             state = self._inputs.anchors.at(received.stamp_ns)
         if heard.odometry is None:
             return state or EgoState(received.stamp_ns, received.odom_from_anchor, np.zeros(2))
-        newest = readers.ego_of(heard.odometry.content)
+        fixed_frame = received.fixed_frame.lstrip("/")
+        try:
+            newest = self._inputs.motion(fixed_frame)
+        except TransformError as error:
+            raise StaleSensors(f"odometry cannot be brought into the forecasts' frame {fixed_frame!r}: {error}") from None
+        if newest is None:
+            raise StaleSensors("no odometry has come since the forecasts' base frame is known")
         self._check_age("odometry", newest.stamp_ns, heard.odometry, max_age_s)
-        frame = heard.odometry.content.header.frame_id.lstrip("/")
-        if frame != received.fixed_frame.lstrip("/"):
-            raise StaleSensors(f"odometry is in {frame!r}, the forecasts in {received.fixed_frame!r}: set inputs.odometry_topic")
         return newest
 
     def _check_age(self, what: str, stamp_ns: int, came: Came, max_age_s: float) -> None:

@@ -101,8 +101,8 @@ class PlannerServices:
             goal_odom = self._own_goal[1]
         else:
             goal_odom = self._reader.goal(goal, scene, frames)
-            # A goal in the robot's own frame stays where it was when it came; one on a map follows the map's transform.
-            self._own_goal = (goal, goal_odom) if goal.header.frame_id.lstrip("/") == frames.base else None
+            # A goal in a frame of the robot stays where it was when it came; one on a map follows the map's transform.
+            self._own_goal = (goal, goal_odom) if self._reader.rides(goal.header.frame_id, frames) else None
         rehearsal = self._rehearsal(max_age_s)
         left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
         plan = self._planner.plan(scene, goal_odom, left_s, rehearsal=rehearsal)

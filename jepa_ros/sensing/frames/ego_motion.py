@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from jepa_ros.sensing.frames.ego import finite_difference
-from jepa_ros.sensing.frames.transforms import TransformError, invert
+from jepa_ros.sensing.frames.odometry import fixed_from_told
+from jepa_ros.sensing.frames.poses import invert
+from jepa_ros.sensing.frames.transforms import TransformError
 from jepa_ros.sensing.hub.inbox import Inbox
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
@@ -15,9 +17,12 @@ TWIST_BASELINE_NS = 100_000_000  # of the finite difference where transforms giv
 def ego_at(inbox: Inbox, stamp: int) -> EgoState | None:
     """Ego state interpolated to a stamp, or None where neither odometry nor odom -> base transforms reach it."""
     state = inbox.ego.at(stamp)
-    if state is not None:
+    if state is not None and inbox.told_frame in ("", inbox.odom_frame):
         return state
     try:
+        if state is not None:
+            fixed = fixed_from_told(inbox.odom_frame, inbox.told_frame, stamp, inbox.tree)
+            return EgoState(stamp, fixed @ state.odom_from_base, state.velocity_mps, state.yaw_rate_radps)
         now = inbox.tree.lookup(inbox.odom_frame, inbox.base_frame, stamp)
     except TransformError:
         return None

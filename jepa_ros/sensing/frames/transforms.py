@@ -1,220 +1,242 @@
-"""A tree of coordinate frames that can be asked for any pose at any time in its buffer.
+"""A graph of coordinate frames that can be asked for any pose at any time in its buffer.
 
-Plain numpy: a look-up through two moving edges takes 0.05 ms, where pytransform3d 3.17 takes 0.8 ms.
+Plain Python over a dict of edges: tf2 needs ROS 2, and pytransform3d 3.17 takes 0.8 ms for a look-up through two moving edges.
 """
 
 from __future__ import annotations
 
 import bisect
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from jepa_ros.sensing.frames.poses import interpolate, invert
 from jepa_ros.types import NANOSECONDS, FloatArray
 
-FARTHEST_M = 1e9  # UTM and ECEF coordinates stay below
 HOLD_S = 0.1  # how long the newest pose of an edge stands for later ones
-QUATERNION_TOLERANCE = 0.1  # a norm this far from 1 is rounding or sloppiness; farther is garbage
+SILENT_S = 2.0  # a moving edge this far behind its rival has ended: the rival takes over
+MOST_NOTICES = 32  # frame names come from anybody
+SAME_MOUNT = 1e-6  # m and parts of a rotation matrix: what rounding does to the pose of something that does not move
 
 
 class TransformError(ValueError):
     """No transform between two frames at that time; the text names both and what is known."""
 
 
-def pose_matrix(position: Any, quaternion: Any) -> FloatArray:
-    """(4, 4) of a position (x, y, z) in m and a quaternion (x, y, z, w).
-
-    Slightly non-unit quaternions are normalised. Raises ValueError where a number is not finite or absurd,
-    or the quaternion is far from unit length.
-    """
-    x, y, z, w = (float(value) for value in quaternion)
-    norm = (x * x + y * y + z * z + w * w) ** 0.5
-    matrix = np.eye(4)
-    matrix[:3, 3] = position
-    if not (np.isfinite(norm) and np.all(np.abs(matrix[:3, 3]) < FARTHEST_M)):
-        raise ValueError(f"pose is not finite, or nowhere on Earth: position {tuple(position)}, quaternion {(x, y, z, w)}")
-    if abs(norm - 1.0) > QUATERNION_TOLERANCE:
-        raise ValueError(f"quaternion {(x, y, z, w)} has norm {norm:.3g}; it must be 1")
-    matrix[:3, :3] = _rotation(np.array([x, y, z, w]) / norm)
-    return matrix
-
-
-def message_pose(pose: Any) -> FloatArray:
-    """(4, 4) of a geometry_msgs/Pose or geometry_msgs/Transform. Raises ValueError like `pose_matrix`."""
-    position = pose.position if hasattr(pose, "position") else pose.translation
-    rotation = pose.orientation if hasattr(pose, "orientation") else pose.rotation
-    return pose_matrix((position.x, position.y, position.z), (rotation.x, rotation.y, rotation.z, rotation.w))
-
-
-def invert(pose: FloatArray) -> FloatArray:
-    """The inverse of a rigid (4, 4) pose."""
-    inverse = np.eye(4)
-    inverse[:3, :3] = pose[:3, :3].T
-    inverse[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
-    return inverse
-
-
-def interpolate(first: FloatArray, second: FloatArray, fraction: float) -> FloatArray:
-    """The rigid pose `fraction` of the way: position linear, rotation by slerp (Shoemake 1985)."""
-    start, end = quaternion_of(first[:3, :3]), quaternion_of(second[:3, :3])
-    cosine = float(start @ end)
-    if cosine < 0:  # the same rotation, the short way round
-        end, cosine = -end, -cosine
-    if cosine > 0.9995:
-        blended = start + fraction * (end - start)
-    else:
-        angle = np.arccos(cosine)
-        blended = np.sin((1 - fraction) * angle) * start + np.sin(fraction * angle) * end
-    matrix = np.eye(4)
-    matrix[:3, :3] = _rotation(blended / np.linalg.norm(blended))
-    matrix[:3, 3] = first[:3, 3] + fraction * (second[:3, 3] - first[:3, 3])
-    return matrix
+class TransformLoop(ValueError):
+    """A transform whose child already stands above its parent, or is the parent itself."""
 
 
 class Transforms(Protocol):
-    """What a SensorHub asks of a tree of frames; TransformTree is one, and says what each method does."""
+    """What a SensorHub asks of a graph of frames; TransformTree is one, and says what each method does."""
 
     def add(self, parent: str, child: str, parent_from_child: FloatArray, stamp_ns: int | None) -> None: ...
 
     def clear(self) -> None: ...
 
-    def lookup(self, target: str, source: str, stamp_ns: int | None) -> FloatArray: ...
+    def lookup(self, target: str, source: str, stamp_ns: int | None, mounted: bool = False) -> FloatArray: ...
+
+    @property
+    def notices(self) -> Mapping[str, str]: ...
 
 
 @dataclass
 class _Edge:
     parent: str
+    child: str
     static: FloatArray | None = None
     stamps_ns: list[int] = field(default_factory=list)  # ascending
     poses: list[FloatArray] = field(default_factory=list)
+    constant: bool = True  # every pose so far has been the same
+
+    @property
+    def name(self) -> str:
+        return f"{self.parent} -> {self.child}"
+
+    def add(self, pose: FloatArray, stamp_ns: int, buffer_ns: int) -> None:
+        self.constant &= not self.poses or bool(np.abs(pose - self.poses[-1]).max() <= SAME_MOUNT)
+        if self.stamps_ns and stamp_ns < self.stamps_ns[-1] - buffer_ns:
+            self.stamps_ns, self.poses = [], []
+        at = bisect.bisect_left(self.stamps_ns, stamp_ns)
+        if at < len(self.stamps_ns) and self.stamps_ns[at] == stamp_ns:
+            self.poses[at] = pose
+            return
+        self.stamps_ns.insert(at, stamp_ns)
+        self.poses.insert(at, pose)
+        old = bisect.bisect_left(self.stamps_ns, self.stamps_ns[-1] - buffer_ns)
+        del self.stamps_ns[:old], self.poses[:old]
+
+    def at(self, stamp_ns: int | None, hold_ns: int, mounted: bool) -> FloatArray | None:
+        """parent_from_child, or None where this edge does not reach the stamp."""
+        stamps = self.stamps_ns
+        if not stamps:
+            return self.static
+        if stamp_ns is None or (mounted and self.constant) or stamps[-1] <= stamp_ns <= stamps[-1] + hold_ns:
+            return self.poses[-1]
+        if stamps[0] - hold_ns <= stamp_ns <= stamps[0]:
+            return self.poses[0]
+        if not stamps[0] < stamp_ns < stamps[-1]:
+            return None
+        after = bisect.bisect_right(stamps, stamp_ns)
+        fraction = (stamp_ns - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
+        return interpolate(self.poses[after - 1], self.poses[after], fraction)
+
+    def silent(self, stamp_ns: int | None) -> bool:
+        """Whether nothing has come for long when another tells of `stamp_ns`."""
+        return self.static is None and stamp_ns is not None and self.stamps_ns[-1] < stamp_ns - SILENT_S * NANOSECONDS
 
 
 class TransformTree:
-    """Static and moving edges parent -> child. Not thread-safe: its owner holds the lock."""
+    """Static and moving edges parent -> child. Not thread-safe: its owner holds the lock.
+
+    A frame with two parents keeps the one that came first until that falls silent; the other is used where the first does not lead, and
+    `notices` names them.
+    """
 
     def __init__(self, buffer_s: float = 10.0, tolerance_s: float = HOLD_S) -> None:
         """`buffer_s`: how far back moving edges are kept; `tolerance_s`: how far beyond its samples an edge holds its last pose."""
+        self.notices: dict[str, str] = {}  # what -> what is odd about the transforms
         self._buffer_ns = round(buffer_s * NANOSECONDS)
         self._tolerance_ns = round(tolerance_s * NANOSECONDS)
-        self._edges: dict[str, _Edge] = {}
+        self._edges: dict[str, dict[str, _Edge]] = {}  # child -> parent -> edge; the first parent leads
 
     def add(self, parent: str, child: str, parent_from_child: FloatArray, stamp_ns: int | None) -> None:
         """Add a pose of `child` in `parent`; `stamp_ns` None = it holds always.
 
-        A child that gets a new parent forgets the old one; an edge whose time falls back beyond the buffer starts anew.
-        Raises ValueError where the pose is not finite or the edge would close a loop.
+        A static pose replaces one in another parent; an edge whose time falls back beyond the buffer starts anew.
+        Raises ValueError where the pose is not finite or a name is missing, TransformLoop where the edge would close a loop.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not np.isfinite(parent_from_child).all():
             raise ValueError(f"transform {parent} -> {child} is not finite")
-        if child == parent or not child or not parent or child in self._chain(parent):
-            raise ValueError(f"transform {parent!r} -> {child!r} would close a loop or has no name")
-        edge = self._edges.get(child)
-        if edge is None or edge.parent != parent or (edge.static is None) != (stamp_ns is not None):
-            edge = self._edges[child] = _Edge(parent)
+        if not child or not parent:
+            raise ValueError(f"transform {parent!r} -> {child!r} has a frame without a name")
+        edges = self._edges.get(child, {})
+        edge = edges.get(parent)
+        if edge is None:
+            self._refuse_loop(parent, child, stamp_ns)
+            edge = self._join(parent, child, stamp_ns)
         if stamp_ns is None:
             edge.static = parent_from_child
-            return
-        if edge.stamps_ns and stamp_ns < edge.stamps_ns[-1] - self._buffer_ns:
-            edge.stamps_ns, edge.poses = [], []
-        at = bisect.bisect_left(edge.stamps_ns, stamp_ns)
-        if at < len(edge.stamps_ns) and edge.stamps_ns[at] == stamp_ns:
-            edge.poses[at] = parent_from_child
-            return
-        edge.stamps_ns.insert(at, stamp_ns)
-        edge.poses.insert(at, parent_from_child)
-        old = bisect.bisect_left(edge.stamps_ns, edge.stamps_ns[-1] - self._buffer_ns)
-        del edge.stamps_ns[:old], edge.poses[:old]
+        else:
+            edge.add(parent_from_child, stamp_ns, self._buffer_ns)
+        if edge.static is not None and edge.stamps_ns:
+            self._say(f"{edge.name} twice", f"{edge.name} is on /tf_static and on /tf: the one on /tf is used")
 
     def clear(self) -> None:
         """Forget all moving edges (after a jump in time); static ones stay."""
-        self._edges = {child: edge for child, edge in self._edges.items() if edge.static is not None}
+        for child, edges in list(self._edges.items()):
+            kept = {parent: _Edge(parent, child, edge.static) for parent, edge in edges.items() if edge.static is not None}
+            self._edges[child] = kept
+            if not kept:
+                del self._edges[child]
 
-    def lookup(self, target: str, source: str, stamp_ns: int | None) -> FloatArray:
-        """(4, 4) target_from_source at `stamp_ns`; None = the newest of each edge. Raises TransformError."""
+    def lookup(self, target: str, source: str, stamp_ns: int | None, mounted: bool = False) -> FloatArray:
+        """(4, 4) target_from_source at `stamp_ns`; None = the newest of each edge. Raises TransformError.
+
+        `mounted`: the frames are joined by a rig: an edge on /tf whose pose has never changed holds at any time, however seldom it comes.
+        """
         target, source = target.lstrip("/"), source.lstrip("/")
-        target_chain, source_chain = self._chain(target), self._chain(source)
-        common = next((frame for frame in source_chain if frame in target_chain), None)
-        if common is None:
+        path = self._path(target, source)
+        if path is not None and (pose := self._along(path, stamp_ns, mounted)) is not None:
+            return pose
+        around = self._way_round(target, source, lambda edge: edge.at(stamp_ns, self._tolerance_ns, mounted) is not None)
+        if around is not None and (pose := self._along(around, stamp_ns, mounted)) is not None:
+            return pose
+        if path is None:
             raise TransformError(f"no transform from {source!r} to {target!r}; known: {self._known()}")
-        return invert(self._climb(target_chain, common, stamp_ns)) @ self._climb(source_chain, common, stamp_ns)
+        missing = next(edge for edge, _ in path if edge.at(stamp_ns, self._tolerance_ns, mounted) is None)
+        raise TransformError(
+            f"transform {missing.parent!r} -> {missing.child!r} is known from {missing.stamps_ns[0] / NANOSECONDS:.3f} to "
+            f"{missing.stamps_ns[-1] / NANOSECONDS:.3f} s, asked for {(stamp_ns or 0) / NANOSECONDS:.3f} s"
+        )
+
+    def carries(self, carrier: str, frame: str, fixed: str) -> bool:
+        """Whether a vehicle `carrier` takes `frame` along: the way from it to `fixed` leads through the vehicle, or ends there."""
+        carrier, frame, fixed = carrier.lstrip("/"), frame.lstrip("/"), fixed.lstrip("/")
+        path = self._path(fixed, frame)
+        if path is None:
+            return frame == carrier or self._path(carrier, frame) is not None
+        return any(carrier in (edge.parent, edge.child) for edge, _ in path)
+
+    def _refuse_loop(self, parent: str, child: str, stamp_ns: int | None) -> None:
+        chain = self._chain(parent)
+        if child not in chain:
+            return
+        closing = chain[: chain.index(child)]
+        ended = [frame for frame in closing if self._leading(frame).silent(stamp_ns)]
+        if not ended:
+            around = " -> ".join([*reversed(chain[: chain.index(child) + 1]), child]) if closing else f"{parent} -> {child}"
+            self._say(f"{parent} -> {child} loop", f"transform {parent} -> {child} is left out: it closes the loop {around}")
+            raise TransformLoop(f"transform {parent!r} -> {child!r} would close a loop: {around}")
+        for frame in ended:
+            del self._edges[frame]
+
+    def _join(self, parent: str, child: str, stamp_ns: int | None) -> _Edge:
+        """A new edge: it leads where it is the first, the others have fallen silent, or it is static and so was the other."""
+        edges = self._edges.get(child, {})
+        replaced = [old for old, edge in edges.items() if edge.silent(stamp_ns) or (stamp_ns is None and not edge.stamps_ns)]
+        others = {old: edge for old, edge in edges.items() if old not in replaced}
+        if others:
+            names = ", ".join(others)
+            self._say(f"{child} parents", f"frame {child} has several parents: {names} leads, {parent} is used where that does not reach")
+        elif any(edges[old].static is not None for old in replaced):
+            self._say(f"{child} parents", f"frame {child} was mounted on {', '.join(replaced)} and is now on {parent}")
+        self._edges[child] = {**others, parent: _Edge(parent, child)}
+        return self._edges[child][parent]
+
+    def _leading(self, child: str) -> _Edge:
+        return next(iter(self._edges[child].values()))
 
     def _chain(self, frame: str) -> list[str]:
         chain = [frame]
         while chain[-1] in self._edges:
-            chain.append(self._edges[chain[-1]].parent)
+            chain.append(self._leading(chain[-1]).parent)
         return chain
 
-    def _climb(self, chain: list[str], top: str, stamp_ns: int | None) -> FloatArray:
+    def _path(self, target: str, source: str) -> list[tuple[_Edge, bool]] | None:
+        """Edges from source to target by the leading parents, each with whether it is climbed."""
+        target_chain, source_chain = self._chain(target), self._chain(source)
+        common = next((frame for frame in source_chain if frame in target_chain), None)
+        if common is None:
+            return self._way_round(target, source, lambda _: True)
+        up = [(self._leading(frame), True) for frame in source_chain[: source_chain.index(common)]]
+        down = [(self._leading(frame), False) for frame in target_chain[: target_chain.index(common)]]
+        return up + down[::-1]
+
+    def _way_round(self, target: str, source: str, usable: Callable[[_Edge], bool]) -> list[tuple[_Edge, bool]] | None:
+        """The way of fewest edges over all parents, where the leading ones do not lead; None also where no frame has two."""
+        if all(len(edges) < 2 for edges in self._edges.values()):
+            return None
+        steps: dict[str, list[tuple[str, _Edge, bool]]] = {}
+        for edge in (edge for edges in self._edges.values() for edge in edges.values() if usable(edge)):
+            steps.setdefault(edge.child, []).append((edge.parent, edge, True))
+            steps.setdefault(edge.parent, []).append((edge.child, edge, False))
+        reached: dict[str, list[tuple[_Edge, bool]]] = {source: []}
+        waiting = deque([source])
+        while waiting and target not in reached:
+            frame = waiting.popleft()
+            for following, edge, climbed in steps.get(frame, ()):
+                if following not in reached:
+                    reached[following] = [*reached[frame], (edge, climbed)]
+                    waiting.append(following)
+        return reached.get(target)
+
+    def _along(self, path: list[tuple[_Edge, bool]], stamp_ns: int | None, mounted: bool) -> FloatArray | None:
         pose = np.eye(4)
-        for child in chain[: chain.index(top)]:
-            pose = self._sample(child, stamp_ns) @ pose
+        for edge, climbed in path:
+            step = edge.at(stamp_ns, self._tolerance_ns, mounted)
+            if step is None:
+                return None
+            pose = (step if climbed else invert(step)) @ pose
         return pose
 
-    def _sample(self, child: str, stamp_ns: int | None) -> FloatArray:
-        edge = self._edges[child]
-        if edge.static is not None:
-            return edge.static
-        stamps = edge.stamps_ns
-        if stamp_ns is None or stamps[-1] <= stamp_ns <= stamps[-1] + self._tolerance_ns:
-            return edge.poses[-1]
-        if stamps[0] - self._tolerance_ns <= stamp_ns <= stamps[0]:
-            return edge.poses[0]
-        if not stamps[0] < stamp_ns < stamps[-1]:
-            raise TransformError(
-                f"transform {edge.parent!r} -> {child!r} is known from {stamps[0] / NANOSECONDS:.3f} to {stamps[-1] / NANOSECONDS:.3f} s, "
-                f"asked for {stamp_ns / NANOSECONDS:.3f} s"
-            )
-        after = bisect.bisect_right(stamps, stamp_ns)
-        fraction = (stamp_ns - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
-        return interpolate(edge.poses[after - 1], edge.poses[after], fraction)
+    def _say(self, what: str, notice: str) -> None:
+        if what in self.notices or len(self.notices) < MOST_NOTICES:
+            self.notices[what] = notice
 
     def _known(self) -> str:
-        return ", ".join(f"{edge.parent} -> {child}" for child, edge in sorted(self._edges.items())) or "nothing"
-
-
-def _rotation(quaternion: FloatArray) -> FloatArray:
-    x, y, z, w = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def quaternion_of(rotation: FloatArray) -> FloatArray:
-    """(4,) x, y, z, w of a rotation matrix, by its largest component (Shepperd 1978)."""
-    m = rotation
-    trace = m[0, 0] + m[1, 1] + m[2, 2]
-    largest = int(np.argmax((m[0, 0], m[1, 1], m[2, 2], trace)))
-    if largest == 3:
-        q = np.array([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1 + trace])
-    else:
-        i, j, k = largest, (largest + 1) % 3, (largest + 2) % 3
-        q = np.empty(4)
-        q[i] = 1 + 2 * m[i, i] - trace
-        q[j] = m[j, i] + m[i, j]
-        q[k] = m[k, i] + m[i, k]
-        q[3] = m[k, j] - m[j, k]
-    return q / np.linalg.norm(q)
-
-
-def static_transform(text: str) -> tuple[str, str, FloatArray]:
-    """(parent, child, parent_from_child) of 'parent child x y z roll pitch yaw', m and rad. Raises ValueError naming the text."""
-    parts = text.split()
-    try:
-        x, y, z, roll, pitch, yaw = (float(part) for part in parts[2:])
-    except ValueError:
-        raise ValueError(f"static transform {text!r}: write 'parent child x y z roll pitch yaw', in m and rad") from None
-    half = np.array([roll, pitch, yaw]) / 2
-    (sr, sp, sy), (cr, cp, cy) = np.sin(half), np.cos(half)
-    quaternion = (
-        sr * cp * cy - cr * sp * sy,
-        cr * sp * cy + sr * cp * sy,
-        cr * cp * sy - sr * sp * cy,
-        cr * cp * cy + sr * sp * sy,
-    )
-    return parts[0], parts[1], pose_matrix((x, y, z), quaternion)
+        return ", ".join(edge.name for _, edges in sorted(self._edges.items()) for edge in edges.values()) or "nothing"

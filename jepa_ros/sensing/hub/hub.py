@@ -189,7 +189,7 @@ class SensorHub:
 
     def _base_from(self, pending: Pending) -> FloatArray | None:
         try:
-            return self._inbox.tree.lookup(self._inbox.base_frame, pending.frame, pending.stamp_ns)
+            return self._inbox.tree.lookup(self._inbox.base_frame, pending.frame, pending.stamp_ns, mounted=True)
         except TransformError:
             self._inbox.counters[pending.name].malformed["missing_transform"] += 1
             return None

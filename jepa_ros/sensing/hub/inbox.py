@@ -10,17 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from jepa_ros.sensing.config import SensingConfig
 from jepa_ros.sensing.decode.camera_info import camera_model
 from jepa_ros.sensing.decode.cloud import decode_cloud
 from jepa_ros.sensing.decode.errors import MalformedMessage, stamp_ns
 from jepa_ros.sensing.frames.ego import EgoHistory, read_odometry
-from jepa_ros.sensing.frames.transforms import TransformError, Transforms, TransformTree, message_pose, static_transform
+from jepa_ros.sensing.frames.odometry import in_base
+from jepa_ros.sensing.frames.poses import message_pose, static_transform
+from jepa_ros.sensing.frames.transforms import TransformError, TransformLoop, Transforms, TransformTree
 from jepa_ros.sensing.hub.status import Counters
 from jepa_ros.sensing.time.stamps import COHERENT_NS, StampGate, Verdict
-from jepa_ros.types import NANOSECONDS, CameraModel, EgoState
+from jepa_ros.types import NANOSECONDS, CameraModel
 
 # What a message that is not even shaped like its type can raise when it is read.
 UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
@@ -60,8 +60,9 @@ class Inbox:
         self.sweep: Pending | None = None
         self.ego = EgoHistory(config.buffer_s, config.ego_extrapolation_s)
         self.tree = transforms or TransformTree(config.buffer_s)
-        self.odom_frame = config.odom_frame or "odom"
-        self.base_frame = config.base_frame or "base_link"
+        self.odom_frame = config.odom_frame.lstrip("/") or "odom"
+        self.base_frame = config.base_frame.lstrip("/") or "base_link"
+        self.told_frame = ""  # of the odometry's poses: `ego` is in it
         self.jump_back_ns = round(config.jump_back_s * NANOSECONDS)
         self._image_span_ns = round((2 * config.match_tolerance_s + config.match_wait_s) * NANOSECONDS)
         self._clock_ns = clock_ns
@@ -97,6 +98,7 @@ class Inbox:
         failures = [reason for transform in transforms if (reason := self._store_transform(transform, static))]
         counters.malformed.update(failures)
         counters.used += not failures
+        counters.notices.update(self.tree.notices)
 
     def count(self, name: str, kind: str) -> Counters:
         """One more message of an input."""
@@ -194,20 +196,16 @@ class Inbox:
 
     def _store_odometry(self, name: str, message: Any) -> None:
         sample = read_odometry(message)
+        counters = self.counters[name]
+        self.told_frame = sample.odom_frame
         if not self.config.odom_frame and sample.odom_frame:
             self.odom_frame = sample.odom_frame
         if not self.config.base_frame and sample.child_frame:
             self.base_frame = sample.child_frame
-        state = sample.state
-        if sample.child_frame and sample.child_frame != self.base_frame:
-            child_from_base = self.tree.lookup(sample.child_frame, self.base_frame, None)
-            # Rigidly joined: same yaw rate; the velocity of the base's origin and axes.
-            x, y = child_from_base[:2, 3]
-            velocity = state.velocity_mps + state.yaw_rate_radps * np.array([-y, x])
-            rotation = child_from_base[:2, :2]
-            state = EgoState(state.stamp_ns, state.odom_from_base @ child_from_base, rotation.T @ velocity, state.yaw_rate_radps)
-        self.ego.add(state)
-        counters = self.counters[name]
+        state = in_base(sample, self.base_frame, self.tree)
+        self.ego.add(state, sample.has_twist)
+        if not self.ego.twist.believed:
+            counters.notices["twist"] = self.ego.twist.explain()
         counters.used += 1
         counters.good_stamp_ns = max(counters.good_stamp_ns or 0, state.stamp_ns)
 
@@ -220,6 +218,8 @@ class Inbox:
             self.tree.add(str(transform.header.frame_id), str(transform.child_frame_id), message_pose(transform.transform), stamp)
         except MalformedMessage as error:
             return error.reason
+        except TransformLoop:
+            return "transform_loop"
         except ValueError:
             return "non_finite_pose"
         except UNREADABLE:

@@ -19,6 +19,7 @@ class InputStatus:
     malformed: Mapping[str, int]  # short reason -> count
     last_stamp_ns: int | None
     lost: bool  # silent, or without a usable message, while other sensors went on
+    notices: tuple[str, ...] = ()  # what is odd about it and what is done about that, a sentence each
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Counters:
     dropped: int = 0
     stale: int = 0
     malformed: Counter[str] = field(default_factory=Counter)
+    notices: dict[str, str] = field(default_factory=dict)  # what -> the sentence for the user
     last_stamp_ns: int | None = None  # of the messages believed
     good_stamp_ns: int | None = None  # of the messages that could be used
     first_stamp_ns: int | None = None
@@ -44,4 +46,5 @@ class Counters:
 
     def snapshot(self, lost: bool) -> InputStatus:
         malformed = {reason: count for reason, count in self.malformed.items() if count}
-        return InputStatus(self.kind, self.received, self.used, self.dropped, self.stale, malformed, self.last_stamp_ns, lost)
+        notices = tuple(self.notices.values())
+        return InputStatus(self.kind, self.received, self.used, self.dropped, self.stale, malformed, self.last_stamp_ns, lost, notices)
