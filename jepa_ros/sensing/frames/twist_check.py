@@ -14,7 +14,7 @@ from jepa_ros.sensing.frames.poses import interpolate, invert
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
 SPAN_NS = NANOSECONDS // 10  # a stretch of poses long enough that their noise is small against the way
-STRETCHES = 5  # the median of so many; one jump of the poses is no motion
+STRETCHES, FEWEST = 5, 3  # the median of so many, from so many on; one jump of the poses is no motion
 MOVING = 0.2  # m/s or rad/s; slower than that tells nothing
 # The largest median difference on the odometries of KITTI 0005 and of the two demo bags, over SPAN_NS and STRETCHES, is in docs/log.md
 # (29 November 2026); a twist that is zero, turned by 30 degrees or in another unit is off by half of the speed or more.
@@ -58,7 +58,7 @@ class TwistCheck:
         )
 
     def _judge(self) -> None:
-        if len(self._stretches) < STRETCHES:
+        if len(self._stretches) < FEWEST:
             return
         by_poses, told = np.swapaxes(np.stack(self._stretches), 0, 1)
         off = np.abs(np.median(by_poses - told, axis=0))
