@@ -7,6 +7,7 @@ BAG ?=
 MODEL ?=
 WEIGHTS ?=
 OUT ?= demo_out
+COMPARE ?=
 ARGS ?=
 
 .PHONY: help
@@ -20,6 +21,10 @@ build: ## set up .venv and build the workspace in .ros; repeats only what change
 .PHONY: demo
 demo: build ## play a bag into the running nodes: pictures, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name, WEIGHTS=path)
 	@$(RUN) python -m jepa_ros.ros.tools.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+
+.PHONY: replay
+replay: build ## a bag through pipeline and planner in step, every frame, the same answer twice (BAG=path, OUT=replay_out, COMPARE=DIR of an earlier one, ARGS="--help")
+	@$(RUN) python -m jepa_ros.replay $(if $(BAG),'$(BAG)') --out '$(if $(filter file,$(origin OUT)),replay_out,$(OUT))' $(if $(COMPARE),--compare '$(COMPARE)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(ARGS)
 
 .PHONY: test
 test: lint ## everything that CI checks: lint, types, unit tests, then nodes over DDS
@@ -72,5 +77,5 @@ two-room-packages: build
 
 .PHONY: clean
 clean: ## remove the built workspace, caches and demo output; .venv stays
-	rm -rf .ros demo_out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .ros demo_out replay_out .mypy_cache .ruff_cache .pytest_cache
 	find jepa_ros experiments launch test -name __pycache__ -type d -prune -exec rm -rf {} +

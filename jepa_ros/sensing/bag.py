@@ -78,9 +78,13 @@ def open_bag(
     `topics`: None = found by type; names = only these (CameraInfo and TF are found to fit); a mapping gives roles, such as
     {"lidar": "/points", "camera": "/image", "odometry": "/odom"}. Raises BagError (a ValueError) where the bag or a topic cannot be read.
     """
+    return feed_bag(path, topics, config).observations()
+
+
+def feed_bag(path: str | Path, topics: Iterable[str] | Mapping[str, str] | None = None, config: SensingConfig | None = None) -> _BagFeed:
+    """As `open_bag`, for those who also need the hub that the messages go through (frames, counters) and the log time it has come to."""
     info = bag_info(path)
-    choice = choose_topics(info, topics)
-    return _BagFeed(info, choice, config or SensingConfig()).observations()
+    return _BagFeed(info, choose_topics(info, topics), config or SensingConfig())
 
 
 def bag_info(path: str | Path) -> BagInfo:
@@ -153,6 +157,11 @@ class _BagFeed:
         self._static = {name for name in tf_topics if name.endswith("tf_static")}
         infos = [name for name in choice.cameras.values() if name]
         self._wanted = {*choice.cameras, *infos, *tf_topics, choice.lidar, choice.odometry} - {None}
+
+    @property
+    def now_ns(self) -> int:
+        """Log time of the newest message that has been read."""
+        return self._now_ns
 
     def observations(self) -> Iterator[Observation]:
         for raw in read_raw(self._path, self._static):  # they hold at all times, also before they were logged

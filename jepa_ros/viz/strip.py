@@ -92,5 +92,7 @@ def summary(state: SceneState, plan: Plan | None) -> tuple[str, str]:
     if plan is None:
         return scene, "no plan for this moment"
     kind = "braking" if plan.fallback else "plan"
-    words = f"{kind}: {PlanStatus(plan.status).name}, planned in {1e3 * plan.planning_time_s:.0f} ms"
+    words = f"{kind}: {PlanStatus(plan.status).name}"
+    if np.isfinite(plan.planning_time_s):
+        words += f", planned in {1e3 * plan.planning_time_s:.0f} ms"
     return scene, f"{words}   ·   collision probability {plan.collision_probability:.3f}"

@@ -74,8 +74,9 @@ class Heard:
 class PlannerInputs:
     """Listens from construction to `close()`. Motion and transforms are to be read under `lock`."""
 
-    def __init__(self, node: Node, config: PlannerInputConfig, spec: ModelSpec | None) -> None:
-        """spec: of the model that imagines; None = latents are not listened to."""
+    def __init__(self, node: Node, config: PlannerInputConfig, spec: ModelSpec | None, now_s: Callable[[], float] = time.monotonic) -> None:
+        """spec: of the model that imagines; None = latents are not listened to. now_s: when messages come; in a replay, the bag's time."""
+        self._now_s = now_s
         self.lock = threading.Lock()
         self.ego = EgoHistory()  # of the base, from odometry, in the odometry's own frame
         self._told: OdometrySample | None = None  # its newest message
@@ -122,7 +123,7 @@ class PlannerInputs:
 
     def age_s(self, stamp_ns: int, received_s: float) -> float:
         """The larger of the age by stamp and the time since it came: a clock that stands still hides nothing."""
-        since_s = time.monotonic() - received_s
+        since_s = self._now_s() - received_s
         now_ns = self._node.get_clock().now().nanoseconds
         # Simulated time that has not begun reads 0.
         return since_s if now_ns == 0 else max(since_s, (now_ns - stamp_ns) / NANOSECONDS)
@@ -169,7 +170,7 @@ class PlannerInputs:
             self._node.get_logger().warning(f"forecast left out: {error}", throttle_duration_sec=5.0)
             return
         with self.lock:
-            self._occupancy = Came(message, time.monotonic())
+            self._occupancy = Came(message, self._now_s())
             self._use_base(message.header.frame_id.lstrip("/"))
             last, self._last_anchor = self._last_anchor, (received.stamp_ns, received.odom_from_anchor)
             if last is None or received.stamp_ns <= last[0]:
@@ -193,10 +194,10 @@ class PlannerInputs:
 
     def _take_pedestrians(self, data: bytes) -> None:
         with self.lock:
-            self._pedestrians = Came(data, time.monotonic())
+            self._pedestrians = Came(data, self._now_s())
 
     def _take_latent(self, data: bytes) -> None:
-        now_s = time.monotonic()
+        now_s = self._now_s()
         with self.lock:
             self._latents.append(Came(data, now_s))
             while self._latents[0].received_s < now_s - self._history_s:
@@ -216,7 +217,7 @@ class PlannerInputs:
             believed = self.ego.twist.believed
             self.ego.add(state, sample.has_twist)
             self._told = sample
-            self._odometry = Came(message, time.monotonic())
+            self._odometry = Came(message, self._now_s())
             if believed and not self.ego.twist.believed:
                 self._node.get_logger().warning(f"{self._odometry_topic}: {self.ego.twist.explain()}")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,18 @@ def write_summary(log: OutputLog, bag: Path, model: str, path: Path) -> dict[str
     return summary
 
 
-def draw_picture(log: OutputLog, bag: Path, path: Path) -> bool:
-    """Draw the best moment over the sensor data of the same stamp, read again from the bag; False where nothing came out."""
+def draw_picture(log: OutputLog, bag: Path, path: Path, timed: bool = True) -> bool:
+    """Draw the best moment over the sensor data of the same stamp, read again from the bag; False where nothing came out.
+
+    timed: show what each stage cost, which is another picture each time.
+    """
     moment = log.best_moment()
     if moment is None:
         return False
     state, plan = moment
+    if not timed:
+        state = replace(state, timings_ms={})
+        plan = replace(plan, planning_time_s=math.nan) if plan else None
     observation = next((seen for seen in open_bag(bag) if seen.stamp_ns == state.stamp_ns), None)
     if observation is None:
         return False

@@ -35,6 +35,11 @@ class OutputBag:
         self._connections: dict[str, Connection] = {}
         self.counts: dict[str, int] = {}
 
+    @property
+    def known_types(self) -> set[str]:
+        """Types that can be written: the standard ones and ours."""
+        return set(self._typestore.types)
+
     def add(self, topic: str, type_name: str, latched: bool) -> None:
         qos = offered_qos(latched)
         self._connections[topic] = self._writer.add_connection(topic, type_name, typestore=self._typestore, offered_qos_profiles=[qos])
@@ -43,6 +48,11 @@ class OutputBag:
     def write(self, topic: str, log_time_ns: int, data: bytes) -> None:
         self._writer.write(self._connections[topic], log_time_ns, data)
         self.counts[topic] += 1
+
+    def canonical(self, topic: str, data: bytes) -> bytes:
+        """The same message with zeros where alignment leaves gaps: ROS's own serializer leaves there what the memory held before."""
+        kind = self._connections[topic].msgtype
+        return bytes(self._typestore.serialize_cdr(self._typestore.deserialize_cdr(data, kind), kind))
 
     def close(self) -> None:
         self._writer.close()

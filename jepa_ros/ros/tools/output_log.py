@@ -63,6 +63,7 @@ class OutputLog:
         self._last = (0, 0.0)
         self.plans: list[AnsweredPlan] = []
         self.frames_in = 0
+        self.measured_ms: dict[str, list[float]] = {}  # by stage, where they were timed here and not told on /diagnostics
         self._said_while_playing = 0
 
     @property
@@ -145,7 +146,8 @@ class OutputLog:
 
     def stage_latencies_ms(self, quantile: str) -> dict[str, float]:
         """Per stage, from the node's last word on /diagnostics; keys read "latency.STAGE.p50_ms"."""
-        latencies = {}
+        share = float(quantile[1:])
+        latencies = {stage: float(np.percentile(spent_ms, share)) for stage, spent_ms in self.measured_ms.items()}
         for status in _statuses(self._diagnostics):
             for pair in status.values:
                 if pair.key.startswith("latency.") and pair.key.endswith(f".{quantile}_ms"):

@@ -1,0 +1,28 @@
+"""`python -m jepa_ros.replay BAG --out DIR`: a bag in, everything out, in step, without DDS: the same answer twice.
+
+Only the entry lies here. It stands above all layers because replay builds the messages that the nodes build, which `jepa_ros.ros` does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Entry point of `python -m jepa_ros.replay`."""
+    try:
+        import rclpy.serialization  # noqa: F401
+
+        import jepa_ros.msg  # noqa: F401
+    except ImportError as error:
+        print(
+            f"replay builds ROS 2 messages, and {error.name} is not here: run `make build`, then scripts/env.sh python -m jepa_ros.replay"
+        )
+        return 1
+    from jepa_ros.ros.tools.replay.cli import main as replay_main
+
+    return replay_main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
