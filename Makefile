@@ -75,7 +75,17 @@ two-room-packages: build
 	@.venv/bin/python -m pip install --quiet $(addprefix --constraint=,$(wildcard .venv/constraints.txt)) --requirement requirements/two_room.txt
 	@.venv/bin/python -m pip install --quiet --no-deps stable-worldmodel==0.1.1
 
+.PHONY: docs
+docs: build ## the documentation site in docs/_build/html; fails on a warning, a broken link or an undocumented public name
+	@.venv/bin/python -m pip install --quiet $(addprefix --constraint=,$(wildcard .venv/constraints.txt)) --requirement requirements/docs.txt
+	@$(RUN) python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build/html
+	@echo 'file://$(CURDIR)/docs/_build/html/index.html'
+
+.PHONY: docs-links
+docs-links: docs ## the links of the documentation that lead out into the world
+	@$(RUN) python -m sphinx -b linkcheck --quiet docs docs/_build/links
+
 .PHONY: clean
 clean: ## remove the built workspace, caches and demo output; .venv stays
-	rm -rf .ros demo_out replay_out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .ros demo_out replay_out docs/_build docs/reference .mypy_cache .ruff_cache .pytest_cache
 	find jepa_ros experiments launch test -name __pycache__ -type d -prune -exec rm -rf {} +

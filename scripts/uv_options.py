@@ -41,6 +41,7 @@ def uv_options(settings: str) -> list[str]:
 
 
 def main() -> int:
+    """Entry point of the command line."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     try:
         print("\n".join(uv_options(listed)))

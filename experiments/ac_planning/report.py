@@ -61,6 +61,7 @@ class Row:
 
 
 def timed(name: str, answer: Callable[[], tuple[Tensor, int]], energy: Callable[[Tensor], Tensor]) -> Row:
+    """Runs one method; returns its row with processor time, wall time and energy."""
     processor_s, wall_s = time.process_time(), time.perf_counter()
     action_7, predicted = answer()
     processor_s, wall_s = time.process_time() - processor_s, time.perf_counter() - wall_s
@@ -78,6 +79,7 @@ def make_question(sizes: PredictorConfig, config: SearchConfig, cache: Path, see
 
 
 def ours(question: Question, screened: bool) -> tuple[Tensor, int]:
+    """The first action (7,) found by our search, and how many latents were predicted for it."""
     imagination = Imagination(question.predictor, question.now_PD[None], question.state_7[None])
     score = Scorer(lambda actions_BL7: imagination.energy(actions_BL7, question.goal_PD), batch_size(question.predictor.config, "cpu"))
     found = search(score, Screen(score) if screened else ScoreAll(score), 1, question.config)
@@ -170,12 +172,14 @@ def measure(question: Question, reference: Reference | None) -> tuple[list[Row],
 
 
 def line(row: Row, first: Row) -> str:
+    """One row of the printed table."""
     action = " ".join(f"{value:+.4f}" for value in row.action_7[[0, 1, 2, 6]].tolist())
     share = row.processor_s / first.processor_s
     return f"{row.name:<34} {row.processor_s:>12.2f} {row.wall_s:>8.2f} {row.predicted:>10} {share:>9.3f} {row.energy:>10.6f}  {action}"
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.ac_planning.report", description=__doc__.split("\n")[0])
     parser.add_argument("--reference", type=Path, help="checkout of facebookresearch/vjepa2")
     parser.add_argument("--width", type=int, default=192, help="of the predictor; published: 1024 (default: %(default)s)")

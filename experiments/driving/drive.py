@@ -200,6 +200,7 @@ class Watch:
 
 
 def remember(trace: Trace, simulation: Simulation, observation: Observation, plan: Plan | None) -> None:
+    """Appends what one tick of a drive showed to its trace."""
     world_from_odom = simulation.world_from_base() @ np.linalg.inv(observation.ego.odom_from_base)
     path = plan.path[:, :2] if plan is not None else np.zeros((0, 2))
     trace.robot.append(simulation.ego.pose.copy())

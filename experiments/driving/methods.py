@@ -91,6 +91,7 @@ class StopAndGo:
 
 
 def make_method(name: str) -> Method:
+    """A way to drive, by its name in METHODS."""
     makers: dict[str, Callable[[], Method]] = {
         "stop and go": StopAndGo,
         "current costmap": lambda: Foresight("persistence", "constant_velocity", people=False),
@@ -105,6 +106,7 @@ METHODS = ("stop and go", "current costmap", "constant velocity", "jepa_ros", "t
 
 
 def make_planner() -> Planner:
+    """The planner that all methods share."""
     return Planner(PlannerConfig(robot_radius_m=ROBOT_RADIUS_M, dt_s=TICK_S, steps=HORIZON * round(DT_S / TICK_S)))
 
 
@@ -114,6 +116,7 @@ def follow(plan: Plan) -> tuple[FloatArray, Plan]:
 
 
 def without_people(scene: SceneState) -> SceneState:
+    """The same scene in which nobody is tracked."""
     nobody = TrackedPeople(
         np.zeros(0, np.int64),
         np.zeros((0, 2)),

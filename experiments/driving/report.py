@@ -27,6 +27,7 @@ Job = tuple[Episode, str]
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.driving.report", description=__doc__)
     parser.add_argument("--episodes", type=int, default=200, help="of each density (default: %(default)s)")
     parser.add_argument("--densities", nargs="+", choices=list(DENSITIES), default=list(DENSITIES))
@@ -82,6 +83,7 @@ def load(path: Path) -> dict[tuple[str, str], Outcome]:
 
 
 def run(jobs: list[Job], tracks: Path | None, processes: int) -> Iterator[Outcome]:
+    """Drives all jobs in `processes` processes; yields each outcome as it comes."""
     with ProcessPoolExecutor(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = [pool.submit(drive, episode, method, tracks) for episode, method in jobs]
         for future in tqdm(as_completed(futures), total=len(futures), desc="episodes", unit="drive"):

@@ -35,14 +35,17 @@ Spoiler = Callable[[bytes], Iterable[tuple[float, bytes]]]
 
 
 def pulled(data: bytes) -> Iterable[tuple[float, bytes]]:
+    """A cable that is pulled: nothing gets through."""
     return ()
 
 
 def doubled(data: bytes) -> Iterable[tuple[float, bytes]]:
+    """Every message comes twice."""
     return ((0.0, data), (0.0, data))
 
 
 def delayed(seconds: float) -> Spoiler:
+    """Every message comes `seconds` later."""
     return lambda data: ((seconds, data),)
 
 
@@ -79,6 +82,7 @@ def shifted(data: bytes, by_ns: int) -> bytes:
 
 
 def shifted_transforms(data: bytes, by_ns: int) -> bytes:
+    """A TF message whose stamps are moved by `by_ns`."""
     message: Any = TYPES.deserialize_cdr(data, TRANSFORM_TYPE)
     for edge in message.transforms:
         stamp_ns = max(0, edge.header.stamp.sec * NANOSECONDS + edge.header.stamp.nanosec + by_ns)

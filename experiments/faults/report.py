@@ -26,6 +26,7 @@ PARTS = ("faults", "hostile", "soak")
 
 
 def run_faults(robot: Robot, only: Iterable[str]) -> list[Result]:
+    """Runs the chosen faults one after another; returns what came of each."""
     chosen = {name: fault for name, fault in faults().items() if not only or any(word in name for word in only)}
     results = []
     for name, fault in tqdm(chosen.items(), desc="faults", unit="fault"):
@@ -35,6 +36,7 @@ def run_faults(robot: Robot, only: Iterable[str]) -> list[Result]:
 
 
 def row(result: Result) -> str:
+    """One row of the report's table."""
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
     died = ", ".join(result.died) or "nobody"
     return (
@@ -44,6 +46,7 @@ def row(result: Result) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="make bench-faults", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["faults", "hostile"], help="default: %(default)s")
     parser.add_argument("--only", nargs="+", default=[], help="faults whose name holds one of these words")

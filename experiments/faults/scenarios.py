@@ -35,6 +35,7 @@ Fault = Callable[[Robot], "contextmanager[None]"]
 
 @contextmanager
 def spoiled(robot: Robot, topics: tuple[str, ...], make: Callable[[], Spoiler]) -> Iterator[None]:
+    """While it lasts, messages on these topics go through a spoiler."""
     robot.gate.spoil.update({topic: make() for topic in topics})
     try:
         yield
@@ -68,6 +69,7 @@ def clock_ahead(robot: Robot, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def busy_machine(robot: Robot) -> Iterator[None]:
+    """While it lasts, other processes take the processors."""
     counting = [multiprocessing.Process(target=_count, daemon=True) for _ in range(BUSY)]
     for process in counting:
         process.start()
@@ -147,6 +149,7 @@ def garbage(robot: Robot) -> Iterator[None]:
 
 @contextmanager
 def everything_pulled(robot: Robot) -> Iterator[None]:
+    """While it lasts, no sensor, transform or clock gets through."""
     with spoiled(robot, (LIDAR, CAMERA, INFO, ODOMETRY, TRANSFORMS, STATIC, CLOCK), lambda: gate.pulled):
         yield
 

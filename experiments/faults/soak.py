@@ -29,6 +29,7 @@ class Sample:
 
 
 def sample(pid: int, at_s: float) -> Sample:
+    """Memory in MB, threads and open files of a process."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     return Sample(at_s, int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"]), len(os.listdir(f"/proc/{pid}/fd")))
 

@@ -39,6 +39,8 @@ class GripModelConfig:
 
 
 class Residual(nn.Module):
+    """Two convolutions with a skip."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(_conv(channels, channels), nn.GELU(), _conv(channels, channels))

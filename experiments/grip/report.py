@@ -33,6 +33,7 @@ PARTS = ("generate", "train", "reach", "hold")
 
 
 def main() -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.grip.report", description=__doc__)
     parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--out", type=Path, default=Path("runs/grip"), help="folder for episodes, checkpoint, weights and pictures")

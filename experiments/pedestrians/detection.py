@@ -10,6 +10,7 @@ from jepa_ros.training.detection_score import evaluate, truth_from_markers, trut
 
 
 def main() -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(description="Score detection and tracking of people on a bag.")
     parser.add_argument("bag", type=Path, help="a bag with lidar and odometry")
     parser.add_argument("--ground-truth", type=Path, help="table of labelled tracks; default: the simulator's markers in the bag")

@@ -95,17 +95,20 @@ def client(number: int, requests: int, results: Connection) -> None:
 
 
 def prefer_this_thread() -> None:
+    """Raises this thread's priority where the system allows it: the instrument must not wait for what it measures."""
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INSTRUMENT_NICE)
 
 
 def path_request(generator: random.Random, deadline_s: float) -> PlanPath.Request:
+    """A plan_path request to a random goal within 8 m."""
     pose = Pose(orientation=Quaternion(x=0.0, y=0.0, z=0.0, w=0.0))
     pose.position.x, pose.position.y = generator.uniform(-8.0, 8.0), generator.uniform(-8.0, 8.0)
     return PlanPath.Request(goal=PoseStamped(header=conversions.header_message(0, FRAMES.fixed), pose=pose), deadline=deadline_s)
 
 
 def imagine_request(generator: random.Random, deadline_s: float) -> Imagine.Request:
+    """An imagine request of straight motions at random speeds."""
     speed = np.array([generator.uniform(0.0, 1.5) for _ in range(CANDIDATES)])
     ahead_SL = speed[:, None] * 0.4 * np.arange(1, STEPS + 1)
     poses = np.stack((ahead_SL, 0 * ahead_SL, 0 * ahead_SL), axis=-1)
@@ -222,12 +225,14 @@ def collect(requests: int, clients: int, pid: int) -> tuple[list[Asked], tuple[f
 
 
 def late_ms(asked: list[Asked]) -> dict[str, float]:
+    """How late answers came, in ms: percentiles, maximum, and the share above 10 ms."""
     late = 1e3 * np.array([max(0.0, one.took_s - one.deadline_s) for one in asked if one.status != "UNANSWERED"])
     p50, p99, p999 = np.percentile(late, (50, 99, 99.9)).tolist()
     return {"p50": p50, "p99": p99, "p99.9": p999, "max": float(late.max()), "share_over_10": float((late > 10.0).mean())}
 
 
 def report(asked: list[Asked], memory_mb: tuple[float, float], diagnostics: dict[str, str], arguments: argparse.Namespace) -> None:
+    """Prints the tables of a run and its JSON line."""
     kinds = sorted({one.kind for one in asked})
     rows = {kind: late_ms([one for one in asked if one.kind == kind]) for kind in kinds} | {"all": late_ms(asked)}
     print(f"{'late at the client, ms':<24}{'p50':>8}{'p99':>8}{'p99.9':>8}{'max':>8}{'>10 ms':>9}")
@@ -250,6 +255,7 @@ def report(asked: list[Asked], memory_mb: tuple[float, float], diagnostics: dict
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="make bench-planning-load", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=4)

@@ -119,6 +119,7 @@ def imagining(model: str, candidates: int, people: int, repeats: int) -> dict[st
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.planning_latency.report", description=__doc__)
     parser.add_argument("--people", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=100)

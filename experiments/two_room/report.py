@@ -42,6 +42,7 @@ METHODS = {
 
 
 def main() -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.two_room.report", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/two_room"), help="folder for frames, checkpoints, results and picture")
     parser.add_argument("--seeds", type=int, default=3, help="trainings, each judged on episodes of its own")

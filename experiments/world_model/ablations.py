@@ -161,6 +161,7 @@ def training_bags(folder: Path, count: int) -> list[Path]:
 
 
 def main() -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for bags, data and runs; a later call takes them up")
     parser.add_argument("--steps", type=int, default=120, help="optimiser steps of 2 windows, of each training (default: %(default)s)")

@@ -187,6 +187,7 @@ def run(args: argparse.Namespace, root: Path) -> tuple[list[Section], dict[str, 
 
 
 def main() -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bags", type=Path, nargs="*", default=[], help="recordings; the second half of each is used")
     parser.add_argument("--simulated", type=int, default=8, help="simulated worlds (default: %(default)s)")

@@ -59,6 +59,7 @@ def step_times_ms(model: SceneJepa, repeats: int, clock: Callable[[], float] = t
 
 
 def main() -> None:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="default: the shipped ones")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default: %(default)s)")

@@ -172,6 +172,7 @@ def _renamed(weights: Weights, rules: list[tuple[str, str]], qkv: tuple[str, str
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m jepa_ros.backends.convert", description="Convert a published JEPA checkpoint.")
     parser.add_argument("model", choices=CONVERTERS)
     parser.add_argument("source", type=Path, help="the downloaded .pt, .pth or .pth.tar file")

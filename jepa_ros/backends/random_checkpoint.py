@@ -44,11 +44,13 @@ class TinySizes:
 
 
 def vjepa2_encoder(sizes: TinySizes) -> Shapes:
+    """Names and shapes of a V-JEPA 2 encoder's tensors, as published."""
     patch = {"patch_embed.proj.weight": (sizes.width, 3, 2, sizes.patch, sizes.patch), "patch_embed.proj.bias": (sizes.width,)}
     return patch | _blocks("blocks", sizes.depth, sizes.width) | _norm("norm", sizes.width)
 
 
 def vjepa2_predictor(sizes: TinySizes) -> Shapes:
+    """Names and shapes of a V-JEPA 2 mask predictor's tensors, as published."""
     width = sizes.predictor_width
     masks: Shapes = {f"mask_tokens.{index}": (1, 1, width) for index in range(sizes.mask_tokens)}
     blocks = _blocks("predictor_blocks", sizes.depth, width) | _norm("predictor_norm", width)
@@ -56,6 +58,7 @@ def vjepa2_predictor(sizes: TinySizes) -> Shapes:
 
 
 def ac_predictor(sizes: TinySizes) -> Shapes:
+    """Names and shapes of a V-JEPA 2-AC predictor's tensors, as published."""
     width = sizes.ac_width
     shapes = _linear("predictor_embed", width, sizes.width) | _linear("action_encoder", width, 7) | _linear("state_encoder", width, 7)
     shapes |= _linear("extrinsics_encoder", width, 6) | _blocks("predictor_blocks", sizes.ac_depth, width)
@@ -63,6 +66,7 @@ def ac_predictor(sizes: TinySizes) -> Shapes:
 
 
 def ijepa_encoder(sizes: TinySizes) -> Shapes:
+    """Names and shapes of an I-JEPA encoder's tensors, as published."""
     shapes: Shapes = {"pos_embed": (1, sizes.patches, sizes.width), "patch_embed.proj.bias": (sizes.width,)}
     shapes["patch_embed.proj.weight"] = (sizes.width, 3, sizes.patch, sizes.patch)
     return shapes | _blocks("blocks", sizes.depth, sizes.width) | _norm("norm", sizes.width)
@@ -139,6 +143,7 @@ def _wrapped(weights: Weights, prefix: str) -> Weights:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m jepa_ros.backends.random_checkpoint", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("model", choices=SAVERS)
     parser.add_argument("out", type=Path, help="directory to write")

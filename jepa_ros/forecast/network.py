@@ -94,6 +94,8 @@ class Encoded:
 
 @dataclass
 class Output:
+    """What one pass of the network gives."""
+
     mixture: Mixture
     context: Tensor  # (B, width)
     predicted: Tensor  # (B, C, D) latents of the future, as predicted
@@ -131,6 +133,8 @@ def cosine_basis(terms: int, steps: int) -> Tensor:
 
 
 class Block(nn.Module):
+    """A residual MLP behind a norm."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))

@@ -44,15 +44,18 @@ def pose_message(matrix: FloatArray) -> Pose:
 
 
 def planar_pose_message(x_m: float, y_m: float, yaw_rad: float) -> Pose:
+    """A pose on the ground plane."""
     orientation = Quaternion(z=float(np.sin(yaw_rad / 2)), w=float(np.cos(yaw_rad / 2)))
     return Pose(position=Point(x=float(x_m), y=float(y_m)), orientation=orientation)
 
 
 def point(xyz: FloatArray) -> dict[str, float]:
+    """(3,) coordinates as the keyword arguments of a Point or Vector3."""
     return dict(zip("xyz", map(float, xyz), strict=False))
 
 
 def latent_state_message(state: SceneState, spec: ModelSpec, frames: Frames) -> LatentState:
+    """The latents of now, with the pose of their anchor frame."""
     return LatentState(
         header=header_message(state.stamp_ns, frames.base),
         model_name=spec.name,
@@ -84,6 +87,7 @@ def latent_forecast_message(state: SceneState, spec: ModelSpec, frames: Frames) 
 
 
 def occupancy_message(state: SceneState, frames: Frames) -> OccupancyForecast:
+    """Occupancy now and at each future step, one byte a cell."""
     occupancy = state.occupancy
     _, rows, columns = occupancy.probability.shape
     return OccupancyForecast(
@@ -183,6 +187,7 @@ def likeliest(probabilities: FloatArray, count: int) -> np.ndarray:
 
 
 def mode_message(state: SceneState, row: int, mode: int) -> PedestrianMode:
+    """One mode of one person's forecast."""
     forecast = state.pedestrians
     return PedestrianMode(
         probability=float(forecast.probabilities[row, mode]),
@@ -202,4 +207,5 @@ def path_message(plan: Plan, stamp_ns: int, frame_id: str) -> Path:
 
 
 def command_messages(plan: Plan) -> list[Twist]:
+    """The commands of a plan, one Twist a step."""
     return [Twist(linear=Vector3(x=float(speed)), angular=Vector3(z=float(turn))) for speed, turn in plan.commands]

@@ -88,6 +88,7 @@ def walk_fields(kind: type, prefix: str = "") -> Iterator[tuple[str, tuple[Any, 
 
 
 def declare(node: Node, name: str, hint: Any, field: dataclasses.Field) -> None:
+    """Declares one field as a parameter. Raises ValueError where the value given at start has the wrong type or is out of range."""
     try:
         node.declare_parameter(name, default_value(field, hint), describe(field, hint))
     except ParameterException as error:  # the value came from the command line, a launch file or a parameter file

@@ -45,6 +45,7 @@ def latents_of(message: interfaces.LatentState | interfaces.LatentForecast) -> n
 
 
 def occupancy_of(message: interfaces.OccupancyForecast) -> OccupancyForecast:
+    """The forecast of a message. Raises ValueError where its size and its bytes disagree."""
     shape = (len(message.times_s), message.rows, message.columns)
     if int(np.prod(shape)) != len(message.probability):
         raise ValueError(f"occupancy of {shape} (steps, rows, columns) with {len(message.probability)} bytes: want one byte a cell")

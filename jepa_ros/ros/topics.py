@@ -29,4 +29,5 @@ def find_images(graph: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_calibration(image: str, graph: Mapping[str, str]) -> str | None:
+    """The CameraInfo topic that belongs to an image topic; None where the graph has none."""
     return camera_info_topic(image, [topic for topic, kind in graph.items() if kind == INFO])

@@ -1,0 +1,1 @@
+"""Training from bags: the world model, the pedestrian forecaster, predictors on frozen encoders."""

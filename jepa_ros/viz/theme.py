@@ -29,6 +29,7 @@ def upwards(xy: FloatArray) -> FloatArray:
 
 
 def colour_of(person_id: int) -> str:
+    """The colour of a person in pictures, the same for the same id."""
     return PEOPLE[person_id % len(PEOPLE)]
 
 

@@ -155,6 +155,7 @@ class Probe(nn.Module):
 
 
 def block(config: FrozenConfig) -> nn.Module:
+    """One transformer layer of the configured size."""
     return nn.TransformerEncoderLayer(**layer_options(config))
 
 

@@ -62,6 +62,8 @@ class Context:
 
 
 class Attention(nn.Module):
+    """Multi-head self-attention with rotary positions in three axes, named as in the published files."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -81,6 +83,8 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
+    """Two linear layers with a GELU between them, four times as wide inside."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, 4 * width)
@@ -91,6 +95,8 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention, then MLP, each behind a norm and with a skip."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)

@@ -263,6 +263,7 @@ def checked_candidates(request: Imagine.Request, horizon: int) -> torch.Tensor:
 
 
 def in_anchor(goal: FloatArray, odom_from_anchor: FloatArray) -> tuple[float, float, float]:
+    """A goal (x m, y m, yaw rad) of the fixed frame in the anchor frame."""
     x, y = (np.linalg.inv(odom_from_anchor) @ np.array([goal[0], goal[1], 0.0, 1.0]))[:2]
     return float(x), float(y), float(goal[2] - math.atan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0]))
 

@@ -38,6 +38,7 @@ WEIGHTS_PARAMETER = {"world_model": "pipeline.weights", "planner": "weights"}
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
     arguments = parse_arguments(argv)
     bag = arguments.bag or default_bag()
     out: Path = arguments.out
@@ -66,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The options of `make demo`."""
     parser = argparse.ArgumentParser(prog="make demo", description="Play a bag into the nodes; leave a recording, a picture and a summary.")
     parser.add_argument("--bag", type=Path, help="MCAP or SQLite3 bag (default: a small simulated one, generated on the first run)")
     parser.add_argument("--model", default="scene_jepa", help="back-end (default: %(default)s)")

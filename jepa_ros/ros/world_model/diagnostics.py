@@ -45,6 +45,7 @@ class Reporter:
 
 
 def node_status(lifecycle: str, pipeline: WorldModelPipeline | None, device: str, topics: list[str]) -> DiagnosticStatus:
+    """Lifecycle state, topics, model and device."""
     values: dict[str, Any] = {"lifecycle": lifecycle, "topics": ", ".join(topics)}
     if pipeline is not None:
         values |= {"model": pipeline.spec.name, "version": pipeline.spec.version, "device": device}
@@ -52,11 +53,13 @@ def node_status(lifecycle: str, pipeline: WorldModelPipeline | None, device: str
 
 
 def status(name: str, level: bytes, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
+    """One status of the world_model node; floats are rounded to four digits."""
     pairs = [KeyValue(key=key, value=f"{value:.4g}" if isinstance(value, float) else str(value)) for key, value in values.items()]
     return DiagnosticStatus(name=f"world_model: {name}", hardware_id="jepa_ros", level=level, message=message, values=pairs)
 
 
 def latency_status(percentiles: Mapping[str, tuple[float, float]]) -> DiagnosticStatus:
+    """p50 and p99 of each stage, ms."""
     values: dict[str, float] = {}
     for stage, (p50, p99) in percentiles.items():
         values[f"latency.{stage}.p50_ms"] = p50
@@ -105,6 +108,7 @@ def sensors_status(state: SceneState | None, inputs: Mapping[str, InputStatus]) 
 
 
 def worker_status(steps: int, resets: int, errors: Counter[str], errors_before: int) -> DiagnosticStatus:
+    """Steps, resets and errors of the worker thread; an error since the last report is level ERROR."""
     values: dict[str, Any] = {"steps": steps, "history_cleared": resets, "errors": errors.total()}
     values |= {f"error.{number}": f"{count} x {text}" for number, (text, count) in enumerate(errors.most_common(5))}
     if errors.total() > errors_before:

@@ -22,6 +22,8 @@ JOIN_S = 30.0
 
 
 class Pipeline(Protocol):
+    """What the worker needs of a pipeline."""
+
     def step(self, observation: Observation) -> SceneState: ...
     def reset(self) -> None: ...
 

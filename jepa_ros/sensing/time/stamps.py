@@ -19,6 +19,8 @@ ACTIVE_NS = 2 * NANOSECONDS  # an input silent for longer has no say
 
 
 class Verdict(enum.Enum):
+    """What to do with a message, judged by its stamp."""
+
     ACCEPT = "accept"
     SUSPECT = "suspect"  # hold the message: it is used if a jump is confirmed, else it was absurd
     JUMP = "jump"  # this message and the suspects before it are the new time

@@ -60,6 +60,7 @@ class FrozenTraining:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag folders, .mcap or .db3 files; the last ones validate")
     parser.add_argument("--model", required=True, help="the back-end that is left as it is")
     parser.add_argument("--weights", default="", help="what that back-end is loaded with; default: its shipped weights")
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the command with these options."""
     training = load_config(FrozenTraining, args.config) if args.config else FrozenTraining()
     training = dataclasses.replace(training, steps=args.steps) if args.steps else training
     base = load_world_model(args.model, args.device, **({"weights": args.weights} if args.weights else {}))

@@ -56,6 +56,7 @@ class Sample:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("--data", type=Path, required=True, help="folder written by `prepare`, of bags with a lidar and cameras")
     parser.add_argument("--weights", type=Path, help="scene_jepa weights; default: the shipped ones")
     parser.add_argument("--out", type=Path, required=True, help="weights to write")
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the command with these options."""
     base = load("cpu", args.weights)
     shards = [shard for shard in open_shards(args.data) if shard.cameras]
     held_out = shards[::VALIDATION]

@@ -34,6 +34,7 @@ SHARD_FRAMES = 500  # bounds the memory that a long bag takes: some 200 MB
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag folders, .mcap or .db3 files")
     parser.add_argument("--out", type=Path, required=True, help="folder of the dataset")
     parser.add_argument(
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the command with these options."""
     prepare(args.bags, args.out, args.workers, args.max_rate_hz, args.engine)
 
 

@@ -70,6 +70,7 @@ class Evaluation:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("--data", type=Path, required=True, help="dataset written by `prepare`")
     parser.add_argument("--weights", type=Path, help="default: the shipped ones")
     parser.add_argument("--sensors", choices=("both", "lidar", "camera"), default="both", help="what the model may see")
@@ -79,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the command with these options."""
     result = evaluate(load("cpu", args.weights), open_shards(args.data, tuple(args.part)), args.sensors, args.every, args.threshold)
     print(result.table())
     print(json.dumps(result.as_dict()))

@@ -59,6 +59,7 @@ class TrainingConfig:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("--config", type=Path, required=True, help="YAML file of TrainingConfig fields, see config/training.yaml")
     parser.add_argument("--data", help="prepared dataset, instead of the file's")
     parser.add_argument("--out", help="output folder, instead of the file's")
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the command with these options."""
     config = load(TrainingConfig, args.config)
     config = dataclasses.replace(config, **{key: getattr(args, key) for key in ("data", "out") if getattr(args, key)})
     pretrain(config, init=args.init)
@@ -146,11 +148,13 @@ def schedule(step: int, config: TrainingConfig) -> float:
 
 
 def to_device(batch: Window, device: str) -> Window:
+    """A window with every tensor on `device`."""
     moved: dict[str, Any] = {name: getattr(batch, name).to(device) for name in Window.__dataclass_fields__}
     return Window(**moved)
 
 
 def window_spec(config: TrainingConfig) -> WindowSpec:
+    """The windows that this training draws."""
     model = config.model
     return WindowSpec(model.history, model.horizon, model.dt_s, config.targets, config.cameras, config.sensors)
 

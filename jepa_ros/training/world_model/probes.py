@@ -24,6 +24,7 @@ from jepa_ros.training.world_model.windows import Windows, collate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML file of TrainingConfig fields; steps, batch, targets, seed are used"
     )
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the command with these options."""
     config = dataclasses.replace(load_config(TrainingConfig, args.config), data=args.data)
     model = load("cpu", args.weights)
     loss = fit_probe(model, config)

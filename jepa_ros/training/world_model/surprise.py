@@ -55,6 +55,7 @@ class Sample:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
     parser.add_argument("bags", nargs="*", type=Path, help=f"bags with a lidar; default: {SIMULATED} simulated worlds, made for this")
     parser.add_argument("--weights", type=Path, help="scene_jepa weights; default: the shipped ones")
     parser.add_argument("--out", type=Path, help="default: beside the weights, where the critic is looked for")
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the command with these options."""
     model = load("cpu", args.weights)
     assert model.weights is not None
     with tempfile.TemporaryDirectory() as folder:

@@ -30,6 +30,7 @@ CHANGED = 2  # exit code: more has changed than --fail-above allows
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
     arguments = parse_arguments(argv)
     try:
         limits = read_limits(arguments.fail_above)
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The options of a replay."""
     parser = argparse.ArgumentParser(
         prog="python -m jepa_ros.replay",
         description="A bag through pipeline and planner, every frame, at the machine's own pace, without DDS: the same answer twice.",
@@ -120,6 +122,7 @@ def summarise(replayed: Replayed, bag: Path, config: ReplayConfig) -> dict[str, 
 
 
 def print_summary(summary: dict[str, Any], out: Path) -> None:
+    """Prints what a replay saw and how its stages did."""
     answers = ", ".join(f"{count} {status}" for status, count in summary["plan"]["by_status"].items()) or "none"
     print(
         f"{summary['frames_processed']} of {summary['frames_in']} frames; {summary['pedestrians_tracked']} people tracked; plans: {answers}"

@@ -75,6 +75,7 @@ def compare(old: Path, new: Path) -> Comparison:
 
 
 def compare_outcomes(old: Outcome, new: Outcome) -> Comparison:
+    """What differs between two outcomes of one bag. Raises ValueError where they have no frame in common."""
     if not old.people.keys() & new.people.keys():
         raise ValueError(f"{old.folder} and {new.folder} have no frame in common: are they replays of one bag?")
     stamps = sorted(old.people.keys() & new.people.keys())

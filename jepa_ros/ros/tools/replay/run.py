@@ -155,8 +155,10 @@ def finite(value: float) -> float | None:
 
 
 def digest(value: Any) -> str:
+    """SHA-256 of a value as JSON, in hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,40 @@
+"""The documentation site: Sphinx with MyST, which is also what rosdoc2 runs. `make docs` builds it with warnings as errors."""
+
+import sys
+from pathlib import Path
+
+# rosdoc2 runs this text from a file of its own, so the package is looked for from there and from the working directory.
+ROOT = next(
+    folder
+    for start in (Path(__file__).resolve(), Path.cwd())
+    for folder in (start, *start.parents)
+    if (folder / "jepa_ros" / "pipeline.py").is_file()
+)
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
+
+from package_facts import package_facts  # noqa: E402
+
+project = "jepa_ros"
+author = "jepa_ros maintainers"
+copyright = "jepa_ros maintainers, Apache-2.0"
+release = version = package_facts(ROOT)["version"]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton", "site_pages", "docstrings"]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["_build", "_ext"]
+root_doc = "index"
+# What a machine that only builds documentation lacks is replaced by stand-ins, so that signatures and parameters can still be read.
+jepa_ros_root = str(ROOT)
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4  # links to a heading are checked
+autodoc_inherit_docstrings = False  # torch says little of a `forward`
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "ignore-module-all": True}
+
+html_theme = "furo"
+html_title = f"jepa_ros {release}"
+html_theme_options = {"navigation_with_keys": True}
+linkcheck_ignore = [r"http://localhost.*"]
+rosdoc2_settings = {"enable_breathe": False, "enable_exhale": False}  # there is no C++ here
