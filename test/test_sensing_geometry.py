@@ -200,7 +200,8 @@ def test_resized_camera_sees_the_same():
         {"model": "mystery"},
         {"d": [1.0, 2.0]},
         {"d": [np.inf] * 5},
-        {"d": [0.1] * 14, "model": "rational_polynomial"},
+        {"d": [0.1] * 15, "model": "rational_polynomial"},
+        {"d": [0.1] * 5, "model": "equidistant"},
     ],
 )
 def test_bad_camera_infos_are_named(changes):

@@ -194,7 +194,7 @@ def test_compressed(layout, tolerance, opencv, monkeypatch):
     if opencv:
         pytest.importorskip("cv2", reason="the other parameter shows Pillow in its place")
     else:
-        monkeypatch.setattr(image_module, "_opencv", lambda: None)
+        monkeypatch.setattr(image_module, "opencv", lambda: None)
     data, rgb = picture(layout)
     decoded = decode_compressed_image(messages.compressed(0.0, data, f"bgr8; {layout} compressed bgr8"))
     assert decoded.shape == rgb.shape
@@ -210,7 +210,7 @@ def test_compressed_grey_and_alpha(mode):
 @pytest.mark.parametrize("opencv", [True, False])
 def test_malformed_compressed_images_are_named(opencv, monkeypatch):
     if not opencv:
-        monkeypatch.setattr(image_module, "_opencv", lambda: None)
+        monkeypatch.setattr(image_module, "opencv", lambda: None)
     for data in (b"", b"\xff\xd8\xff", struct.pack("<12f", *range(12)), picture("png")[0][:60]):
         with pytest.raises(MalformedMessage) as caught:
             decode_compressed_image(messages.compressed(0.0, data))

@@ -1,61 +1,120 @@
-"""sensor_msgs/CameraInfo -> CameraModel, and projection with distortion.
+"""sensor_msgs/CameraInfo -> CameraModel of the images that come with it: raw, rectified, cropped or binned.
 
-Formulas: OpenCV's camera calibration reference (plumb_bob = Brown-Conrady, rational_polynomial) and Kannala & Brandt 2006 (equidistant).
+Meaning of the fields: the comments of sensor_msgs/CameraInfo. Distortion: OpenCV's two models, told apart by name; of its pinhole model
+the number of coefficients says the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jepa_ros.sensing.decode.errors import MalformedMessage
+from jepa_ros.sensing.decode.lens import opencv, project
 from jepa_ros.types import CameraModel, FloatArray
 
-COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-ALIASES = {"fisheye": "equidistant", "radtan": "plumb_bob", "pinhole": "plumb_bob", "none": "plumb_bob", "": "plumb_bob"}
-MIN_DEPTH_M = 0.05
-MAX_RADIUS = 5.0  # at depth 1: 79 degrees off the axis; polynomial models describe no lens that wide
+__all__ = ["Calibration", "calibration", "camera_model", "is_rectified", "project", "resized"]
+
+PINHOLE_COUNTS = (4, 5, 8, 12, 14)  # of OpenCV's pinhole model: Brown-Conrady, k3, rational, thin prism, tilt
+FISHEYE_COUNT = 4
+# Names, in small letters and digits only, that drivers and calibrators write.
+PINHOLE = {
+    "", "plumbbob", "rationalpolynomial", "radtan", "radialtangential", "brownconrady", "brown", "pinhole", "perspective", "opencv",
+    "fullopencv", "standard", "thinprism", "rationalthinprism", "rationalpolynomialthinprism", "tilted", "tiltedmodel", "none",
+    "nodistortion", "undistorted", "rectified", "ideal",
+}  # fmt: skip
+FISHEYE = {
+    "equidistant", "equi", "equidist", "fisheye", "opencvfisheye", "kannalabrandt", "kannalabrandt4", "kannalabrandt8", "kb", "kb4", "kb8",
+}  # fmt: skip
+RECTIFIED = re.compile(r"(?:^|[/_])rect(?:ified)?(?:$|[/_])|(?:^|[/_])undistorted(?:$|[/_])")
+SAME_ASPECT = 0.02
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a CameraInfo says, before the size of an image tells which part of it holds."""
+
+    full: CameraModel  # of the whole sensor at full resolution
+    region: tuple[int, int, int, int] | None  # x, y, width, height of the part that is read out, in pixels of `full`
+    binning: tuple[int, int]
+    optical_from_image: FloatArray  # (3, 3) rotation: how rectification has turned the view; the identity for raw images
+
+    def for_image(self, width: int, height: int) -> CameraModel:
+        """The model of an image of this size. Raises MalformedMessage("bad_camera_info") where no reading of the CameraInfo gives it."""
+        full, region = self.full, self.region
+        part = full if region is None else cropped(full, region)
+        binned = (part.width // self.binning[0], part.height // self.binning[1])
+        if (width, height) == binned:
+            return scaled(part, width, height, 1 / self.binning[0], 1 / self.binning[1])
+        if (width, height) == (full.width, full.height):
+            return full  # neither has been done to this image
+        for model in (part, full):
+            if _same_aspect(model, width, height):
+                return scaled(model, width, height, width / model.width, height / model.height)
+        shown = f", of which {part.width} x {part.height} are read out" if region else ""
+        raise MalformedMessage(
+            "bad_camera_info",
+            f"calibrated for {full.width} x {full.height}{shown}, image is {width} x {height}: a crop needs its roi in the CameraInfo",
+        )
+
+
+def is_rectified(topic: str) -> bool:
+    """Whether the name of an image topic says that lens distortion has been taken out (image_proc: image_rect, image_rect_color)."""
+    return RECTIFIED.search(topic.lower()) is not None
 
 
 def camera_model(message: Any) -> CameraModel:
-    """Intrinsics of a sensor_msgs/CameraInfo. Raises MalformedMessage("bad_camera_info") where K or D make no camera."""
-    intrinsics: FloatArray = np.array(message.k, np.float64).reshape(-1)
+    """Intrinsics of the raw images of a sensor_msgs/CameraInfo. Raises MalformedMessage("bad_camera_info") like `calibration`."""
+    known = calibration(message)
+    part = known.full if known.region is None else cropped(known.full, known.region)
+    return known.for_image(part.width // known.binning[0], part.height // known.binning[1])
+
+
+def calibration(message: Any, rectified: bool = False) -> Calibration:
+    """A sensor_msgs/CameraInfo, read; with `rectified` for images without distortion: P holds, and D does not.
+
+    Raises MalformedMessage: "bad_camera_info" where K, P or D make no camera, "no_decoder" where a lens needs OpenCV, which is absent.
+    """
     width, height = int(message.width), int(message.height)
-    if intrinsics.size != 9 or not np.isfinite(intrinsics).all():
-        raise MalformedMessage("bad_camera_info", f"K = {intrinsics.tolist()} must be 9 finite numbers")
-    intrinsics = intrinsics.reshape(3, 3)
-    if not (intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0 and np.allclose(intrinsics[2], (0, 0, 1))):
-        raise MalformedMessage("bad_camera_info", f"K = {intrinsics.tolist()} is not a camera matrix; calibrate the camera")
     if width <= 0 or height <= 0:
         raise MalformedMessage("bad_camera_info", f"size {width} x {height} must be positive")
-    name = message.distortion_model.lower()
-    name = ALIASES.get(name, name)
-    if name not in COEFFICIENTS:
-        raise MalformedMessage("bad_camera_info", f"distortion model {name!r} is unknown; known are {', '.join(COEFFICIENTS)}")
-    distortion = np.array(message.d, np.float64).reshape(-1)
-    if not np.isfinite(distortion).all() or (distortion.any() and distortion.size not in COEFFICIENTS[name]):
-        raise MalformedMessage("bad_camera_info", f"{name} takes {COEFFICIENTS[name]} finite coefficients, got {distortion.tolist()}")
-    if distortion[12:].any():
-        raise MalformedMessage(
-            "bad_camera_info", f"tilted sensors (tau = {distortion[12:].tolist()}) are not supported; rectify the image first"
-        )
-    # Fisheye bends rays even with all coefficients zero; the others do not, and project faster without.
-    if name != "equidistant" and not distortion.any():
-        distortion = np.empty(0)
-    return CameraModel(width, height, intrinsics, distortion, name)
+    projection: FloatArray = np.array(message.p, np.float64).reshape(-1)
+    intrinsics: FloatArray
+    distortion: FloatArray
+    lens, distortion = "plumb_bob", np.empty(0)
+    if rectified and _is_camera(projection[[0, 1, 2, 4, 5, 6, 8, 9, 10]] if projection.size == 12 else projection):
+        # P's last column is the second camera's offset in the first one's frame; the frame of a message is its own camera's.
+        intrinsics = projection.reshape(3, 4)[:, :3]
+    else:
+        intrinsics = _camera_matrix(message.k)
+        if not rectified:
+            lens, distortion = _lens(message)
+    turned = np.array(message.r, np.float64).reshape(-1)
+    model = CameraModel(width, height, intrinsics.copy(), distortion, lens)
+    return Calibration(model, _region(message.roi, width, height), _binning(message), _rotation(turned).T if rectified else np.eye(3))
 
 
 def resized(model: CameraModel, width: int, height: int) -> CameraModel:
     """The model of the same view at another image size. Raises MalformedMessage("bad_camera_info") where the aspect differs by > 2 %."""
-    if (width, height) == (model.width, model.height):
+    return Calibration(model, None, (1, 1), np.eye(3)).for_image(width, height)
+
+
+def cropped(model: CameraModel, region: tuple[int, int, int, int]) -> CameraModel:
+    """The model of a part of the image: the same rays, counted from another corner."""
+    x, y, width, height = region
+    intrinsics = model.intrinsics.copy()
+    intrinsics[:2, 2] -= (x, y)
+    return dataclasses.replace(model, width=width, height=height, intrinsics=intrinsics)
+
+
+def scaled(model: CameraModel, width: int, height: int, scale_x: float, scale_y: float) -> CameraModel:
+    """The model of the same view with another number of pixels."""
+    if (width, height, scale_x, scale_y) == (model.width, model.height, 1.0, 1.0):
         return model
-    scale_x, scale_y = width / model.width, height / model.height
-    if abs(scale_x / scale_y - 1) > 0.02:
-        raise MalformedMessage("bad_camera_info", f"calibrated for {model.width} x {model.height}, image is {width} x {height}")
     # Pixel centres lie at whole numbers: the corner (-0.5, -0.5) is what scales.
     intrinsics = model.intrinsics.copy()
     intrinsics[0] *= scale_x
@@ -64,58 +123,71 @@ def resized(model: CameraModel, width: int, height: int) -> CameraModel:
     return dataclasses.replace(model, width=width, height=height, intrinsics=intrinsics)
 
 
-def project(points_camera_m: FloatArray, model: CameraModel) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Pixels (N, 2) of points (N, 3) in the camera's optical frame, and which of them are in view (N,).
+def _same_aspect(model: CameraModel, width: int, height: int) -> bool:
+    return abs(width * model.height / (height * model.width) - 1) <= SAME_ASPECT
 
-    Points out of view have meaningless pixels. Pixel centres lie at whole numbers.
-    """
-    points = np.asarray(points_camera_m, np.float64)
-    depth = points[:, 2]
-    ahead = depth > MIN_DEPTH_M
-    safe = np.where(ahead, depth, 1.0)
-    x: FloatArray = points[:, 0] / safe
-    y: FloatArray = points[:, 1] / safe
-    if model.distortion_model == "equidistant":
-        x, y = _equidistant(x, y, model.distortion)
-        valid = ahead
-    elif model.distortion.size:
-        x, y, valid = _brown_conrady(x, y, model.distortion)
-        valid &= ahead
+
+def _is_camera(values: FloatArray) -> bool:
+    """Whether nine numbers are a camera matrix."""
+    if values.size != 9 or not np.isfinite(values).all():
+        return False
+    matrix = values.reshape(3, 3)
+    return bool(matrix[0, 0] > 0 and matrix[1, 1] > 0 and np.allclose(matrix[2], (0, 0, 1)))
+
+
+def _camera_matrix(values: Any) -> FloatArray:
+    intrinsics: FloatArray = np.array(values, np.float64).reshape(-1)
+    if not _is_camera(intrinsics):
+        raise MalformedMessage("bad_camera_info", f"K = {intrinsics.tolist()} is not a camera matrix; calibrate the camera")
+    return intrinsics.reshape(3, 3)
+
+
+def _lens(message: Any) -> tuple[str, FloatArray]:
+    """Model and coefficients, as OpenCV takes them."""
+    name = re.sub("[^a-z0-9]", "", message.distortion_model.lower())
+    distortion = np.array(message.d, np.float64).reshape(-1)
+    if name not in PINHOLE | FISHEYE:
+        raise MalformedMessage(
+            "bad_camera_info",
+            f"distortion model {message.distortion_model!r} is unknown; plumb_bob, rational_polynomial and equidistant are known, under "
+            "many names: calibrate with one of these, or rectify the images (image_proc)",
+        )
+    filled = np.trim_zeros(distortion, "b")
+    fits = filled.size <= FISHEYE_COUNT if name in FISHEYE else filled.size <= PINHOLE_COUNTS[-1]
+    # A lone k1 is what no calibrator writes; of OpenCV's models the shortest has four coefficients.
+    if not (np.isfinite(distortion).all() and fits and (not filled.size or distortion.size >= FISHEYE_COUNT)):
+        counts = (FISHEYE_COUNT,) if name in FISHEYE else PINHOLE_COUNTS
+        raise MalformedMessage(
+            "bad_camera_info", f"{message.distortion_model or 'plumb_bob'} takes {counts} finite coefficients, got {distortion.tolist()}"
+        )
+    if name in FISHEYE:
+        # It bends rays even with all coefficients zero; the others do not, and project faster without.
+        lens, distortion = "equidistant", np.pad(filled, (0, FISHEYE_COUNT - filled.size))
     else:
-        valid = ahead
-    pixels = np.stack((x, y, np.ones_like(x)), axis=1) @ model.intrinsics[:2].T
-    inside = (pixels >= -0.5).all(axis=1) & (pixels[:, 0] < model.width - 0.5) & (pixels[:, 1] < model.height - 0.5)
-    return pixels, valid & inside
+        count = next(count for count in PINHOLE_COUNTS if filled.size <= count)
+        lens = "plumb_bob" if count <= 5 else "rational_polynomial"
+        distortion = np.pad(filled, (0, count - filled.size)) if filled.size else np.empty(0)
+    if distortion.size and opencv() is None:
+        raise MalformedMessage("no_decoder", f"{lens} needs OpenCV: pip install opencv-python-headless, or use rectified images")
+    return lens, distortion
 
 
-def _equidistant(x: FloatArray, y: FloatArray, distortion: FloatArray) -> tuple[FloatArray, FloatArray]:
-    k1, k2, k3, k4 = distortion if distortion.size else np.zeros(4)
-    radius = np.hypot(x, y)
-    angle = np.arctan(radius)
-    squared = angle * angle
-    bent = angle * (1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))
-    scale = np.where(radius > 1e-9, bent / np.maximum(radius, 1e-9), 1.0)
-    return x * scale, y * scale
+def _region(roi: Any, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """The part of the sensor that is read out; None = all of it. One that does not fit is no region of this calibration."""
+    x, y = int(roi.x_offset), int(roi.y_offset)
+    # Zero means "to the far edge", and that is what some drivers write beside an offset.
+    region = (x, y, int(roi.width) or width - x, int(roi.height) or height - y)
+    fits = x >= 0 and y >= 0 and region[2] > 0 and region[3] > 0 and x + region[2] <= width and y + region[3] <= height
+    return region if fits and region != (0, 0, width, height) else None
 
 
-def _brown_conrady(x: FloatArray, y: FloatArray, distortion: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Distorted x, y and where the model still holds: beyond the radius at which it folds back, far points would land in the image."""
-    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = np.pad(distortion[:12], (0, max(12 - distortion.size, 0)))
-    r2 = x * x + y * y
-    numerator, denominator = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-    radial = numerator / np.where(np.abs(denominator) > 1e-9, denominator, 1e-9)
-    distorted_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + s2 * r2)
-    distorted_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + s4 * r2)
-    return distorted_x, distorted_y, r2 < _one_to_one_radius(distortion.tobytes()) ** 2
+def _binning(message: Any) -> tuple[int, int]:
+    return max(int(message.binning_x), 1), max(int(message.binning_y), 1)
 
 
-@functools.lru_cache(maxsize=64)
-def _one_to_one_radius(distortion: bytes) -> float:
-    """Distance from the axis, at depth 1, up to which the radial distortion grows: what lies beyond would be seen twice."""
-    k1, k2, _, _, k3, k4, k5, k6 = np.pad(np.frombuffer(distortion), (0, 8))[:8]
-    radius = np.linspace(0, MAX_RADIUS, 2000)
-    r2 = radius * radius
-    denominator = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-    bent = radius * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / np.where(np.abs(denominator) > 1e-9, denominator, 1e-9)
-    falls = np.flatnonzero(np.diff(bent) <= 0)
-    return float(radius[falls[0]]) if len(falls) else MAX_RADIUS
+def _rotation(values: FloatArray) -> FloatArray:
+    """R of a stereo camera; zeros, or what is no rotation, mean none."""
+    if values.size != 9 or not np.isfinite(values).all():
+        return np.eye(3)
+    matrix = values.reshape(3, 3)
+    return matrix if np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3) and np.linalg.det(matrix) > 0 else np.eye(3)

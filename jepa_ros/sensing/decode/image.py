@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
+from jepa_ros.sensing.decode.lens import opencv
 
 Rgb = NDArray[np.uint8]
 
@@ -80,7 +81,7 @@ def decode_compressed_image(message: Any) -> Rgb:
     data = byte_view(message.data)
     if not len(data):
         raise MalformedMessage("undecodable_image", "no data")
-    cv2 = _opencv()
+    cv2 = opencv()
     if cv2 is None:
         return _decompress_with_pillow(data)
     # Like cv_bridge: as stored, then to three channels. Not OpenCV's own IMREAD_COLOR, which would turn the image by its EXIF tag
@@ -142,7 +143,7 @@ def _ordered(pixels: Rgb, order: tuple[int, int, int]) -> Rgb:
 
 def _planar_yuv(message: Any, encoding: str) -> Rgb:
     """A luma plane, then a plane of interleaved chroma: half as high and wide for nv12 and nv21, full size for nv24."""
-    cv2 = _opencv()
+    cv2 = opencv()
     if cv2 is None:
         raise _no_decoder(encoding)
     height, width = int(message.height), int(message.width)
@@ -201,16 +202,6 @@ def _converter() -> Callable[..., NDArray[Any]] | None:
     except ImportError:
         return None
     return image_to_cvimage
-
-
-@functools.cache
-def _opencv() -> Any:
-    """The cv2 module, which comes with cv_bridge and with rosbags-image[opencv-headless]; None where it is absent."""
-    try:
-        import cv2
-    except ImportError:
-        return None
-    return cv2
 
 
 def _no_decoder(encoding: str) -> MalformedMessage:

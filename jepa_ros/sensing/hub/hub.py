@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from jepa_ros.sensing.config import SensingConfig
-from jepa_ros.sensing.decode.camera_info import resized
+from jepa_ros.sensing.decode.camera_info import Calibration
 from jepa_ros.sensing.decode.errors import MalformedMessage
 from jepa_ros.sensing.decode.image import decode_compressed_image, decode_image
 from jepa_ros.sensing.frames.ego_motion import ego_at, seen_from
@@ -25,7 +25,7 @@ from jepa_ros.sensing.hub.inbox import UNREADABLE, Inbox, Pending
 from jepa_ros.sensing.hub.own_body import Box, own_body, without_own_body
 from jepa_ros.sensing.hub.status import InputStatus
 from jepa_ros.sensing.voxelize import anchor_points
-from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, FloatArray, LidarSweep, Observation
+from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation
 
 ODOMETRY_SETTLED_NS = 20_000_000  # so little is followed by the twist without waiting for the next message
 
@@ -39,7 +39,7 @@ class _Selection:
     arrival_ns: int
     ego: EgoState
     sweep: tuple[Pending, FloatArray] | None = None  # base_from_lidar
-    images: list[tuple[Pending, CameraModel, FloatArray]] = field(default_factory=list)  # base (at stamp_ns) from camera
+    images: list[tuple[Pending, Calibration, FloatArray]] = field(default_factory=list)  # base (at stamp_ns) from camera
 
 
 class SensorHub:
@@ -274,15 +274,17 @@ class SensorHub:
         points = cloud.points_m @ pose[:3, :3].T + pose[:3, 3]
         return LidarSweep(pending.stamp_ns, points, cloud.intensity, cloud.ring, cloud.time_offset_s, base_from_lidar, cloud.dropped)
 
-    def _decode_image(self, pending: Pending, model: CameraModel, base_from_camera: FloatArray) -> CameraImage | None:
+    def _decode_image(self, pending: Pending, known: Calibration, base_from_camera: FloatArray) -> CameraImage | None:
         try:
             rgb = pending.value()
-            model = resized(model, rgb.shape[1], rgb.shape[0])
+            model = known.for_image(rgb.shape[1], rgb.shape[0])
         except UNREADABLE as error:
             self._settle(pending, error)
             return None
         self._settle(pending)
-        return CameraImage(pending.stamp_ns, pending.name, rgb, model, base_from_camera)
+        base_from_image = base_from_camera.copy()
+        base_from_image[:3, :3] @= known.optical_from_image
+        return CameraImage(pending.stamp_ns, pending.name, rgb, model, base_from_image)
 
     def _settle(self, pending: Pending, error: Exception | None = None) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jepa_ros.sensing.config import SensingConfig
-from jepa_ros.sensing.decode.camera_info import camera_model
+from jepa_ros.sensing.decode.camera_info import Calibration, calibration, is_rectified
 from jepa_ros.sensing.decode.cloud import decode_cloud
 from jepa_ros.sensing.decode.errors import MalformedMessage, stamp_ns
 from jepa_ros.sensing.frames.ego import EgoHistory, read_odometry
@@ -20,7 +20,7 @@ from jepa_ros.sensing.frames.poses import message_pose, static_transform
 from jepa_ros.sensing.frames.transforms import TransformError, TransformLoop, Transforms, TransformTree
 from jepa_ros.sensing.hub.status import Counters
 from jepa_ros.sensing.time.stamps import COHERENT_NS, StampGate, Verdict
-from jepa_ros.types import NANOSECONDS, CameraModel
+from jepa_ros.types import NANOSECONDS
 
 # What a message that is not even shaped like its type can raise when it is read.
 UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
@@ -56,7 +56,7 @@ class Inbox:
         self.epoch = 0
         self.counters: dict[str, Counters] = {}
         self.images: dict[str, deque[Pending]] = defaultdict(deque)  # by stamp, oldest first
-        self.models: dict[str, CameraModel] = {}
+        self.models: dict[str, Calibration] = {}
         self.sweep: Pending | None = None
         self.ego = EgoHistory(config.buffer_s, config.ego_extrapolation_s)
         self.tree = transforms or TransformTree(config.buffer_s)
@@ -83,7 +83,7 @@ class Inbox:
     def put_camera_info(self, name: str, message: Any) -> None:
         counters = self.count(f"{name}/camera_info", "camera_info")
         try:
-            self.models[name] = camera_model(message)
+            self.models[name] = calibration(message, is_rectified(name))
             counters.used += 1
         except UNREADABLE as error:
             counters.malformed[reason_of(error)] += 1
