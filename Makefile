@@ -41,7 +41,7 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-grip bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-two-room
+BENCHES := bench-grip bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa foresees, against persistence (ARGS="--bags BAG ...")
 bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
@@ -50,6 +50,7 @@ bench-people: ## detection and tracking of people in a bag (ARGS="BAG")
 bench-planning: ## driving through crowds, closed loop, against four other ways to drive; resumable (ARGS="--tracks DIR --episodes N")
 bench-planning-latency: ## how long a plan takes
 bench-planning-load: ## 10,000 requests with random deadlines to the planner node: how late the answers are (ARGS="--load 4")
+bench-large-messages: ## how many clouds and images arrive, with and without the shared-memory profile on either side
 bench-faults: ## running nodes while everything around them fails; hostile files and requests; a soak (ARGS="--parts soak")
 bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
 bench-grip: ## a gripper learned from images: goals reached, grips foretold; trains for half an hour, resumable (ARGS="--out DIR")
@@ -64,6 +65,7 @@ bench-people: MODULE = pedestrians.detection
 bench-planning: MODULE = driving.report
 bench-planning-latency: MODULE = planning_latency.report
 bench-planning-load: MODULE = planning_latency.load
+bench-large-messages: MODULE = faults.large_messages
 bench-faults: MODULE = faults.report
 bench-ac-planning: MODULE = ac_planning.report
 bench-grip: MODULE = grip.report
