@@ -6,17 +6,39 @@ Chunks are compressed with zstd; topics say the quality of service that they wer
 from __future__ import annotations
 
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapWriter
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd  # rosbags needs it, too
 
 UNLIMITED = QosTime(0, 0)
 LATCHED_DEPTH, DEPTH = 100, 10
 LATCHED_TOPICS = ("/tf_static", "/world_model/occupancy_grid")  # whoever comes late still gets the last message
+
+
+class QuickMcapWriter(McapWriter):
+    """At zstd's quickest ordinary level: recording runs beside the nodes. Of camera and lidar 2.5 times as fast, a sixth more bytes."""
+
+    def __init__(self, path: Path, compression: CompressionMode) -> None:
+        super().__init__(path, compression)
+        self.compressor = partial(zstd.compress, level=1)
+
+
+class QuickWriter(Writer):
+    """rosbags' writer of rosbag2 folders."""
+
+    STORAGE_PLUGINS = {**Writer.STORAGE_PLUGINS, StoragePlugin.MCAP: QuickMcapWriter}  # noqa: RUF012 (as in its base)
 
 
 class OutputBag:
@@ -28,7 +50,7 @@ class OutputBag:
         self._scratch = path.with_suffix(".recording")
         shutil.rmtree(self._scratch, ignore_errors=True)
         # The bag names its file after its folder, also inside the file.
-        self._writer = Writer(self._scratch / path.stem, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer = QuickWriter(self._scratch / path.stem, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
         self._typestore = message_definitions()
