@@ -135,7 +135,8 @@ build_workspace() {
   fi
   export VIRTUAL_ENV=$root/.venv PATH=$root/.venv/bin:$PATH
   # `python -m colcon` would miss a colcon that apt installed for another interpreter.
-  colcon --log-base .ros/log build --paths "${packages[@]}" --build-base .ros/build --install-base .ros/install --symlink-install \
+  # Its warnings are about prefixes without setup files, which wheels are.
+  colcon --log-level error --log-base .ros/log build --paths "${packages[@]}" --build-base .ros/build --install-base .ros/install --symlink-install \
     --event-handlers console_direct- --cmake-args -DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE="$root/.venv/bin/python"
   printf '%s' "$fingerprint" >.ros/built
 }
