@@ -125,6 +125,7 @@ def _start(role: str, number: int, reliability: str, seconds: float, profile: bo
 
 
 def main() -> int:
+    """Run the bench and print its table."""
     parser = argparse.ArgumentParser(prog="make bench-large-messages", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=6.0, help="of sending, for each row (default: %(default)s)")
     parser.add_argument("--role", choices=("send", "listen"), help=argparse.SUPPRESS)
