@@ -15,11 +15,12 @@ from jepa_ros.backends import load_world_model
 from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
+from jepa_ros.foresight import foresee
 from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.protocols import Forecaster, ModelSpec, SceneLatents, WorldModel
+from jepa_ros.protocols import Forecaster, Foresight, ModelSpec, SceneLatents, WorldModel
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -121,23 +122,22 @@ class WorldModelPipeline:
             latent_ND = encoded.latent_ND
         with clock("predict"):
             self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
-            predicted_HND = self._predict(observation, intended_motion)
-        with clock("occupancy"):
-            occupancy = self._occupancy(observation, latent_ND, predicted_HND)
+            foresight = foresee(self.model, self._memory, self._actions(observation, intended_motion))
+            occupancy = self._occupancy(observation, latent_ND, foresight)
         with clock("people"):
             people = self._track_people(observation, anchor_pose)
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
         with clock("surprise"):
             judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
-            self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, predicted_HND[0])
+            self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, foresight)
 
         return SceneState(
             stamp_ns=observation.stamp_ns,
             anchor_pose=anchor_pose,
             ego=observation.ego,
             latent=latent_ND.float().cpu().numpy(),
-            predicted=predicted_HND.float().cpu().numpy(),
+            predicted=lambda: foresight.latents().float().cpu().numpy(),  # made when somebody reads it
             occupancy=occupancy,
             people=people,
             pedestrians=pedestrians,
@@ -146,23 +146,22 @@ class WorldModelPipeline:
             sensors=observation_sensors(observation),
         )
 
-    def _predict(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
+    def _actions(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
+        """(H, A) what is intended, or what is assumed where nothing is."""
         if intended_motion is None and self.spec.action_dim in (0, 3):
             intended_motion = steady_motion(observation.ego, self.spec.horizon, self.spec.dt_s)
         elif intended_motion is None:
             intended_motion = np.zeros((self.spec.horizon, self.spec.action_dim))
-        history_BTND = self._memory.history()
-        actions_BHA = torch.as_tensor(intended_motion, dtype=history_BTND.dtype, device=history_BTND.device)[None]
-        return self.model.predict(history_BTND, actions_BHA)[0]
+        return torch.as_tensor(intended_motion).to(self._memory.newest_ND)
 
-    def _occupancy(self, observation: Observation, latent_ND: Tensor, predicted_HND: Tensor) -> OccupancyForecast:
+    def _occupancy(self, observation: Observation, latent_ND: Tensor, foresight: Foresight) -> OccupancyForecast:
         """Without a probe, or without the sensors that it needs, the forecast has no cells: "unknown" must not look like "free"."""
         grid = self.spec.grid
-        times_s = self.spec.dt_s * np.arange(len(predicted_HND) + 1)
+        times_s = self.spec.dt_s * np.arange(self.spec.horizon + 1)
         if grid is None or not self._shows_what_stands(observation):
             return OccupancyForecast(np.zeros((len(times_s), 0, 0), np.float32), times_s, 1.0, (0.0, 0.0))
         # Two calls, since joining the latents first would copy all of them.
-        parts = [self.model.occupancy(latent_ND[None]), self.model.occupancy(predicted_HND)]
+        parts = [self.model.occupancy(latent_ND[None]), foresight.occupancy()]
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
 
     def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:

@@ -86,6 +86,8 @@ class SensorEncoder(Protocol):
 class Critic(Protocol):
     """Knows how likely what it sees is, given what came before. One instance belongs to one stream."""
 
+    channels: int | None  # so many of the first channels of predicted latents are read; None = all
+
     def expect(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
         """What is likely one model step on, in a form of its own; remembers the latent. Stamps rise."""
         ...
@@ -105,6 +107,31 @@ class Criticised(Protocol):
 
     def critic(self) -> Critic | None:
         """A new critic; None where there is none for these weights."""
+        ...
+
+
+class Foresight(Protocol):
+    """What a world model foresees from one history under one intended motion. What nobody reads is not computed."""
+
+    def occupancy(self) -> Tensor:
+        """(H, Y, X) `WorldModel.occupancy` of each predicted latent; to be read once, and first."""
+        ...
+
+    def next_ND(self, channels: int | None = None) -> Tensor:
+        """(N, D) the latents of the first step, or only their first `channels`."""
+        ...
+
+    def latents(self) -> Tensor:
+        """(H, N, D) `WorldModel.predict`."""
+        ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """What a world model offers besides `WorldModel` where its occupancy takes less than all of the predicted latents."""
+
+    def foresee(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> Foresight:
+        """From older latents, oldest first, each in its own anchor frame, (T, 4, 4) new_from_old, the newest latent, and (1, H, A)."""
         ...
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from jepa_ros.lazy import Lazy
 
 FloatArray = NDArray[np.floating]
 NANOSECONDS = 1_000_000_000
@@ -85,6 +88,19 @@ class Observation:
     def odom_from_anchor(self) -> FloatArray:
         """(4, 4) the gravity-aligned base frame at this stamp, in odom."""
         return gravity_aligned(self.ego.odom_from_base)
+
+    @cached_property
+    def levelled_m(self) -> NDArray[np.float32]:
+        """(N, 3) points of the sweep in the anchor frame, for reading only; (0, 3) without lidar. Worked out once, however many ask."""
+        if self.lidar is None:
+            return np.empty((0, 3), np.float32)
+        # Same origin as base: only roll and pitch are taken out. Column by column: ten times as fast as a product with a 3 x 3 matrix.
+        level = (self.odom_from_anchor[:3, :3].T @ self.ego.odom_from_base[:3, :3]).astype(np.float32)
+        x, y, z = np.ascontiguousarray(self.lidar.points_m.T)
+        levelled = np.empty((3, len(x)), np.float32)
+        for row in range(3):
+            levelled[row] = level[row, 0] * x + level[row, 1] * y + level[row, 2] * z
+        return levelled.T
 
 
 def gravity_aligned(pose: FloatArray) -> FloatArray:
@@ -193,7 +209,7 @@ class PedestrianForecast:
         return self.modes_m[row, chosen] + (factor @ noise)[..., 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SceneState:
     """What the pipeline knows after one observation. Latents and occupancy: anchor frame. People: odom."""
 
@@ -201,7 +217,7 @@ class SceneState:
     anchor_pose: FloatArray  # (4, 4) odom_from_anchor
     ego: EgoState
     latent: FloatArray  # (N, D)
-    predicted: FloatArray  # (H, N, D)
+    predicted: Lazy[FloatArray] = Lazy()  # noqa: RUF009 - a descriptor; (H, N, D); may be given as a function that makes it
     occupancy: OccupancyForecast
     people: TrackedPeople
     pedestrians: PedestrianForecast

@@ -51,7 +51,17 @@ def make_scene(
     tracks = Tracks(positions[:, None], np.ones((count, 1), dtype=bool), dt_s)
     tracked = TrackedPeople(np.arange(count), positions, velocities, np.ones(count), np.full(count, 0.3), tracks)
     ego = EgoState(STAMP_NS, anchor, np.array([speed_mps, 0.0]))
-    return SceneState(STAMP_NS, anchor, ego, np.zeros((1, 1)), np.zeros((steps, 1, 1)), occupancy, tracked, forecast, float("nan"))
+    return SceneState(
+        stamp_ns=STAMP_NS,
+        anchor_pose=anchor,
+        ego=ego,
+        latent=np.zeros((1, 1)),
+        predicted=np.zeros((steps, 1, 1)),
+        occupancy=occupancy,
+        people=tracked,
+        pedestrians=forecast,
+        surprise=float("nan"),
+    )
 
 
 def goal_at(scene: SceneState, x_m: float, y_m: float, yaw_rad: float = float("nan")) -> np.ndarray:

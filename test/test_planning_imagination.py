@@ -96,7 +96,7 @@ def test_a_slow_model_gets_the_candidates_it_has_time_for() -> None:
 
 
 def test_windows_say_what_the_whole_scene_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SceneJepa, "_fast", lambda self: contextlib.nullcontext())  # float32 on any processor
+    monkeypatch.setattr(SceneJepa, "fast", lambda self: contextlib.nullcontext())  # float32 on any processor
     torch.manual_seed(0)
     model = SceneJepa(SceneJepaConfig()).eval().requires_grad_(False)
     for parameter in model.parameters():

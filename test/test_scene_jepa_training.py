@@ -40,7 +40,7 @@ def walker_history() -> torch.Tensor:
 
 
 def test_the_network_says_how_far_to_trust_what_is_carried_in_windows_and_on_the_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SceneJepa, "_fast", lambda self: contextlib.nullcontext())  # float32 on any processor
+    monkeypatch.setattr(SceneJepa, "fast", lambda self: contextlib.nullcontext())  # float32 on any processor
     torch.manual_seed(0)
     model = SceneJepa(SceneJepaConfig(trust=True)).eval().requires_grad_(False)
     history = walker_history()

@@ -19,6 +19,7 @@ from jepa_ros.backends.scene_jepa.critic import CriticConfig, CriticNetwork, Sce
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, encode
+from jepa_ros.foresight import WholeForesight
 from jepa_ros.protocols import Encoded, SensorSample
 from jepa_ros.training.world_model.surprise import Sample, fit
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
@@ -126,7 +127,7 @@ def test_a_frozen_camera_surprises_while_the_lidar_goes_on() -> None:
         seen = observation(step, rng, image)
         encoded = encode(model, seen)
         judgement = watch.judge(seen.stamp_ns, seen.odom_from_anchor, encoded)
-        watch.take(seen.stamp_ns, seen.odom_from_anchor, encoded, judgement, encoded.latent_ND)
+        watch.take(seen.stamp_ns, seen.odom_from_anchor, encoded, judgement, WholeForesight(model, encoded.latent_ND[None]))
         usual.append(judgement.surprise)
     assert all(math.isnan(value) for value in usual[: WARM_UP + 1])
     assert all(0 <= value <= 1 for value in usual[WARM_UP + 1 :])
@@ -138,6 +139,8 @@ def test_a_frozen_camera_surprises_while_the_lidar_goes_on() -> None:
 
 class _Counting:
     """A critic whose strangeness is how far the latent lies from the one that it expects to stay."""
+
+    channels = None
 
     def __init__(self) -> None:
         self.asked_ns: list[int] = []
@@ -158,7 +161,8 @@ class _Counting:
 )
 def test_the_scene_is_judged_half_a_step_apart_against_one_step_before_at_any_rate(every_ns: int, most: float) -> None:
     rng, critic = np.random.default_rng(0), _Counting()
-    watch, judged_ns, before = SurpriseWatch(SceneJepa(SMALL).eval(), critic), [], math.nan
+    model = SceneJepa(SMALL).eval()
+    watch, judged_ns, before = SurpriseWatch(model, critic), [], math.nan
     for frame in range(80):
         stamp_ns = frame * every_ns
         event = frame == 79
@@ -171,7 +175,7 @@ def test_the_scene_is_judged_half_a_step_apart_against_one_step_before_at_any_ra
             assert not event or judgement.surprise > 0.98
         else:
             assert judgement.scene == before or math.isnan(judgement.scene)
-        watch.take(stamp_ns, STILL, encoded, judgement, values)
+        watch.take(stamp_ns, STILL, encoded, judgement, WholeForesight(model, values[None]))
         before = judgement.scene
     apart_s = np.diff(judged_ns) / 1e9
     assert 0.15 <= apart_s.min() <= apart_s.max() <= most + 1e-6

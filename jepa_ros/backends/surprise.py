@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_ros.backends.liveness import ReplayDetector
-from jepa_ros.protocols import Critic, Criticised, Encoded, SensorEncoder, WorldModel
+from jepa_ros.protocols import Critic, Criticised, Encoded, Foresight, SensorEncoder, WorldModel
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 
 WARM_UP = 10  # errors seen before a value is given
@@ -52,12 +52,12 @@ class ErrorHistory:
 
 @dataclass
 class _Moment:
-    """An observation of the past and what was predicted of the next step, both in its own anchor frame."""
+    """An observation of the past and what was foreseen from it, both in its own anchor frame."""
 
     stamp_ns: int
     odom_from_anchor: FloatArray
     latent_ND: Tensor
-    predicted_ND: Tensor
+    foresight: Foresight
     by_lidar: bool
     likely: Tensor | None = None  # what the critic makes of it, once it is asked for
 
@@ -105,8 +105,8 @@ class SurpriseWatch:
         sensors = math.nan if math.isnan(scene) else self._replay.judge(stamp_ns, odom_from_anchor, encoded.sensors)
         return Judgement(max(scene, sensors), scene, error, by_critic)
 
-    def take(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded, judgement: Judgement, predicted_ND: Tensor) -> None:
-        """Remember an observation, its judgement, and what is predicted one model step ahead of it, in its own anchor frame."""
+    def take(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded, judgement: Judgement, foresight: Foresight) -> None:
+        """Remember an observation, its judgement, and what is foreseen from it, in its own anchor frame."""
         self._replay.take(stamp_ns, odom_from_anchor, encoded.sensors)
         if self._is_due(stamp_ns):
             self._scene = judgement.scene
@@ -115,7 +115,7 @@ class SurpriseWatch:
                 self._histories[judgement.by_critic].add(judgement.error)
         while self._moments and self._moments[0].stamp_ns < stamp_ns - 2 * self._step_ns:
             self._moments.popleft()
-        self._moments.append(_Moment(stamp_ns, odom_from_anchor, encoded.latent_ND, predicted_ND, "lidar" in encoded.sensors))
+        self._moments.append(_Moment(stamp_ns, odom_from_anchor, encoded.latent_ND, foresight, "lidar" in encoded.sensors))
 
     def _is_due(self, stamp_ns: int) -> bool:
         """Whether the scene is to be judged anew; an observation may come a little early."""
@@ -130,10 +130,12 @@ class SurpriseWatch:
         by_critic = self._critic is not None and moment.by_lidar and "lidar" in encoded.sensors
         if self._critic is not None and by_critic:
             if moment.likely is None:
-                moment.likely = self._critic.expect(moment.stamp_ns, moment.odom_from_anchor, moment.latent_ND, moment.predicted_ND)
+                moment.likely = self._critic.expect(
+                    moment.stamp_ns, moment.odom_from_anchor, moment.latent_ND, moment.foresight.next_ND(self._critic.channels)
+                )
             error = self._critic.strangeness(moment.likely, new_from_old, encoded.latent_ND)
         else:
-            error = worst_error(encoded.latent_ND, self._model.align(moment.predicted_ND[None], new_from_old[None])[0])
+            error = worst_error(encoded.latent_ND, self._model.align(moment.foresight.next_ND()[None], new_from_old[None])[0])
         return self._histories[by_critic].judge(error), error, by_critic
 
     def _one_step_before(self, stamp_ns: int) -> _Moment | None:

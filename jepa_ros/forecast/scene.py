@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m
 from jepa_ros.backends.scene_jepa.encoder import GROUNDED_SCALE
-from jepa_ros.backends.scene_jepa.model import TOKENS, to_map
+from jepa_ros.backends.scene_jepa.latents import TOKENS, to_map
 from jepa_ros.forecast.network import TERMS, Encoded, Frames, NetworkConfig
 from jepa_ros.protocols import SceneLatents
 from jepa_ros.sensing.voxelize import HEIGHT_BANDS_M

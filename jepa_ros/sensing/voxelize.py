@@ -24,9 +24,7 @@ def anchor_cloud(observation: Observation) -> tuple[NDArray[np.float32], NDArray
     """`anchor_points`, and the intensity of each point, (N,) in sensor units, or None where the sensor has none."""
     if observation.lidar is None:
         return np.empty((0, 3), np.float32), None
-    # Same origin as base: only roll and pitch are taken out.
-    level = observation.odom_from_anchor[:3, :3].T @ observation.ego.odom_from_base[:3, :3]
-    return observation.lidar.points_m @ level.T.astype(np.float32), observation.lidar.intensity
+    return observation.levelled_m, observation.lidar.intensity
 
 
 def anchor_lidar(observation: Observation) -> FloatArray | None:
@@ -101,24 +99,32 @@ def pillars(
     tree tops and bridges do not cover what is below them.
     """
     height = points_anchor_m[:, 2] - np.float32(ground_z_m)
-    near = (height >= bands_m[0]) & (height < bands_m[-1])
-    cells, inside = cell_indices(points_anchor_m[near], grid)
-    height = height[near][inside]
+    scale = np.float32(1.0 / grid.resolution_m)
+    column = (points_anchor_m[:, 0] - np.float32(grid.origin_m[0])) * scale
+    row = (points_anchor_m[:, 1] - np.float32(grid.origin_m[1])) * scale
+    near = np.flatnonzero(
+        (height >= bands_m[0]) & (height < bands_m[-1]) & (column >= 0) & (column < grid.columns) & (row >= 0) & (row < grid.rows)
+    )
+    cells = row[near].astype(np.intp) * grid.columns + column[near].astype(np.intp)
+    height = height[near]
     size, count_bands = grid.rows * grid.columns, len(bands_m) - 1
 
-    band = np.searchsorted(np.asarray(bands_m[1:-1], np.float32), height, side="right")
+    band = np.zeros(len(height), np.intp)
+    for edge in bands_m[1:-1]:
+        band += height >= np.float32(edge)
     per_band = np.bincount(band * size + cells, minlength=count_bands * size).reshape(count_bands, size)
     count = per_band.sum(axis=0)
     divisor = np.maximum(count, 1)
     features = np.zeros((4 + count_bands, size), np.float32)
-    features[0] = np.log1p(count) / 4
+    log_of = np.log1p(np.arange(count.max(initial=0) + 1)) / 4  # most cells hold few points, and a logarithm takes long
+    features[0] = log_of[count]
     features[1] = np.bincount(cells, height, size) / divisor / 2
     highest = np.full(size, -np.inf, np.float32)
     np.maximum.at(highest, cells, height)
     features[2] = np.where(count > 0, highest / 2, 0)
     if intensity is not None and len(cells):
-        features[3] = np.bincount(cells, _unit_intensity(intensity)[near][inside], size) / divisor
-    features[4:] = np.log1p(per_band) / 4
+        features[3] = np.bincount(cells, _unit_intensity(intensity)[near], size) / divisor
+    features[4:] = log_of[per_band]
     return features.reshape(-1, grid.rows, grid.columns)
 
 

@@ -16,11 +16,13 @@ class ChannelNorm(nn.LayerNorm):
 class ResBlock(nn.Module):
     """x + f(x), f starting at zero: a deeper network begins as a shallower one."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, narrow: int = 1) -> None:
+        """narrow: so many times fewer channels inside."""
         super().__init__()
+        inner = channels // narrow
         self.norm = ChannelNorm(channels)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = nn.Conv2d(channels, inner, 3, padding=1)
+        self.second = nn.Conv2d(inner, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,6 +29,9 @@ class SceneJepaConfig:
     camera: int = param(48, "channels of the image features", at_least=1)
     trunk: int = param(96, "channels of the predictor's trunk", at_least=1)
     step: int = param(64, "channels of the part that each future step has to itself", at_least=1)
+    narrow: int = param(1, "residual blocks of encoder and trunk have so many times fewer channels inside than outside", at_least=1)
+    recall: bool = param(True, "whether the trunk reads what was learned of older steps too, not only what they state")
+    probe: int = param(32, "hidden channels of the occupancy probe", at_least=1)
     columns: bool = param(False, "whether images without a lidar are read column by column, see camera.CameraColumns")
     trust: bool = param(False, "whether the network says, place by place, how far a cluster that is carried there is to be trusted")
 
@@ -39,3 +42,8 @@ class SceneJepaConfig:
     def grounded(self) -> int:
         """Channels of a latent that state which height bands of its 2 x 2 cells hold a return; the others are learned."""
         return 4 * (self.pillar_channels - FIRST_BAND)
+
+    @property
+    def remembered(self) -> int:
+        """Channels of an older latent that the predictor's trunk reads."""
+        return self.width if self.recall else self.grounded

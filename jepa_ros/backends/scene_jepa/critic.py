@@ -30,6 +30,7 @@ from jepa_ros.config import from_dict, param, validate
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 GROUND = 0  # height band
+STATED = 4 * (max(BODY) + 2)  # channels of a latent that are read
 VIEWS = 3  # steps of the past that the critic sees
 VIEW_CHANNELS = len(BODY) + 2
 FADE_M = 20.0  # what happens near the robot counts more
@@ -97,6 +98,8 @@ def _of_two(kernel: Tensor) -> Tensor:
 class SceneCritic:
     """A `protocols.Critic` of one stream, for latents of scene_jepa that saw a lidar."""
 
+    channels: int | None = STATED
+
     def __init__(self, network: CriticNetwork, dt_s: float) -> None:
         self._network = network
         self._step_ns = round(dt_s * NANOSECONDS)
@@ -159,9 +162,8 @@ def strangest(logits_ZYX: Tensor, foretold_YX: Tensor, view_CYX: Tensor) -> floa
 
 def stated(latent_ND: Tensor) -> Tensor:
     """(all height bands, Y, X) returns that a latent states, 0-1, on the CPU."""
-    channels = 4 * (max(BODY) + 2)
     side = BEV_GRID.rows // 2
-    return F.pixel_shuffle(latent_ND[:, :channels].float().cpu().T.reshape(1, channels, side, side) / GROUNDED_SCALE, 2)[0]
+    return F.pixel_shuffle(latent_ND[:, :STATED].float().cpu().T.reshape(1, STATED, side, side) / GROUNDED_SCALE, 2)[0]
 
 
 def visible(stated_ZYX: Tensor) -> Tensor:

@@ -67,13 +67,13 @@ class SceneEncoder(nn.Module):
     def __init__(self, config: SceneJepaConfig, pillar_channels: int, heights: int) -> None:
         super().__init__()
         # One extra channel says whether there was a lidar at all: "no returns" and "no sensor" are different news.
-        self.stem = nn.Sequential(down(pillar_channels + 1, config.stem), nn.ReLU(), ResBlock(config.stem))
+        self.stem = nn.Sequential(down(pillar_channels + 1, config.stem), nn.ReLU(), ResBlock(config.stem, config.narrow))
         self.down = down(config.stem, config.body)
         self.camera = CameraLift(config, heights)
         self.columns = CameraColumns(config.grounded // 4, IMAGE_SIZE[0]) if config.columns else None
-        self.body = nn.Sequential(*(ResBlock(config.body) for _ in range(3)))
+        self.body = nn.Sequential(*(ResBlock(config.body, config.narrow) for _ in range(3)))
         self.up = Up(config.body, config.stem)
-        self.head = nn.Sequential(ResBlock(config.stem), ChannelNorm(config.stem), nn.Conv2d(config.stem, config.width, 1))
+        self.head = nn.Sequential(ResBlock(config.stem, config.narrow), ChannelNorm(config.stem), nn.Conv2d(config.stem, config.width, 1))
         self.grounded = config.grounded
 
     def forward(self, scene: SceneInput, features_BKCHW: Tensor | None = None) -> Tensor:

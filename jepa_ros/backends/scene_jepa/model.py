@@ -21,6 +21,8 @@ from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import critic_path, load_critic, stated
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder
+from jepa_ros.backends.scene_jepa.foresight import SceneForesight
+from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
@@ -32,7 +34,6 @@ from jepa_ros.protocols import Critic, Encoded, ModelSpec, SensorSample
 from jepa_ros.types import Observation
 from jepa_ros.weights import find_weights
 
-TOKENS = (BEV_GRID.rows // 2, BEV_GRID.columns // 2)  # Y, X: one token covers 0.8 m x 0.8 m
 WEIGHTS = "scene_jepa.safetensors"
 
 
@@ -46,7 +47,7 @@ class SceneJepa(nn.Module):
         self.weights: Path | None = None  # the file they came from
         self.encoder = SceneEncoder(config, config.pillar_channels, len(SAMPLE_HEIGHTS_M))
         self.predictor = ScenePredictor(config, self.half_m)
-        self.occupancy_probe = OccupancyProbe(config.grounded)
+        self.occupancy_probe = OccupancyProbe(config.grounded, config.probe)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self.spec = ModelSpec(
             name="scene_jepa",
@@ -85,7 +86,7 @@ class SceneJepa(nn.Module):
     def _encode(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """(1, N, D) latents, and (1, K, C, H, W) what was made of the images alone; None where there is none."""
         scene = scene_input(observation, self.config.pillar_channels).to(self.device)
-        with self._fast():
+        with self.fast():
             features = self.encoder.camera.features(scene.images_BKCHW) if observation.cameras else None
             return from_map(self.encoder(scene, features)).float(), features
 
@@ -106,27 +107,39 @@ class SceneJepa(nn.Module):
         """
         history_BTND = self._checked_history(history_BTND)
         batch, horizon = actions_BHA.shape[:2]
-        if actions_BHA.shape[2:] != (3,) or not 1 <= horizon <= self.spec.horizon or batch != len(history_BTND):
-            raise ValueError(f"actions must be ({len(history_BTND)}, 1 ... {self.spec.horizon}, 3), got {tuple(actions_BHA.shape)}")
+        self._check_actions(actions_BHA, len(history_BTND))
         history_map = to_map(history_BTND.flatten(0, 1)).unflatten(0, history_BTND.shape[:2])
-        with self._fast():
+        with self.fast():
             predicted = self.predictor(history_map, actions_BHA.to(history_BTND)).float()
         return from_map(predicted.flatten(0, 1)).unflatten(0, (batch, horizon))
 
     @torch.inference_mode()
+    def foresee(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> SceneForesight:
+        """What `predict` and `occupancy` say, as far as it is read. See `protocols.Foresees`; a wrong shape is a ValueError."""
+        self._checked_history(past_TND[None])
+        self._check_actions(actions_BHA, 1)
+        missing = self.spec.history - 1 - len(past_TND)
+        if missing:
+            oldest = past_TND[:1] if len(past_TND) else now_ND[None]
+            pose = new_from_old[:1] if len(past_TND) else np.eye(4)[None]
+            past_TND = torch.cat([oldest.expand(missing, -1, -1), past_TND])
+            new_from_old = np.concatenate([np.repeat(pose, missing, axis=0), new_from_old])
+        return SceneForesight(self, past_TND, new_from_old, now_ND, actions_BHA.to(now_ND))
+
+    @torch.inference_mode()
     def occupancy(self, latents_BND: Tensor) -> Tensor:
         """(B, Y, X) probability that a lidar return 0.3-2.0 m above the ground falls in each cell of spec.grid."""
-        with self._fast():
+        with self.fast():
             return self.occupancy_probe(to_map(latents_BND)).float().sigmoid()
 
     @torch.inference_mode()
     def occupancy_windows(self, history_TND: Tensor) -> OccupancyWindows:
         """What `predict` and `occupancy` say, in small windows and for many motions: (T, N, D) history, which all motions share."""
         history_BTND = self._checked_history(history_TND[None])
-        with self._fast():
-            return OccupancyWindows(self.predictor, self.occupancy_probe, to_map(history_BTND[0]), self._fast)
+        with self.fast():
+            return OccupancyWindows(self.predictor, self.occupancy_probe, to_map(history_BTND[0]), self.fast)
 
-    def _fast(self) -> torch.autocast:
+    def fast(self) -> torch.autocast:
         """bfloat16 where the processor multiplies it natively: half the time, 0.4 % of the latents' size in error. Elsewhere float32."""
         kind = self.device.type
         native = torch.cuda.is_bf16_supported() if kind == "cuda" else torch.cpu._is_avx512_bf16_supported()
@@ -135,8 +148,22 @@ class SceneJepa(nn.Module):
     def align_map(self, latents_BDYX: Tensor, new_from_old: np.ndarray) -> Tensor:
         """`align` for (B, D, Y, X). Channels that state something of single cells are warped cell by cell, not token by token."""
         stated, learned = latents_BDYX.split([self.config.grounded, self.config.width - self.config.grounded], dim=1)
-        cells = warp(F.pixel_shuffle(stated, 2), new_from_old, self.half_m)
-        return torch.cat([F.pixel_unshuffle(cells, 2), warp(learned, new_from_old, self.half_m)], dim=1)
+        return torch.cat([self._warp_cells(stated, new_from_old), warp(learned, new_from_old, self.half_m)], dim=1)
+
+    def aligned_stated(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor:
+        """(T, C, Y, X) stated channels of latents in another anchor frame."""
+        return self._warp_cells(to_map(past_TND)[:, : self.config.grounded], new_from_old)
+
+    def aligned_history(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor) -> Tensor:
+        """(T + 1, D, Y, X): older latents in the anchor frame of now, and now."""
+        return torch.cat([self.align_map(to_map(past_TND), new_from_old), to_map(now_ND[None])])
+
+    def _warp_cells(self, stated_BCYX: Tensor, new_from_old: np.ndarray) -> Tensor:
+        return F.pixel_unshuffle(warp(F.pixel_shuffle(stated_BCYX, 2), new_from_old, self.half_m), 2)
+
+    def _check_actions(self, actions_BHA: Tensor, batch: int) -> None:
+        if actions_BHA.shape[2:] != (3,) or not 1 <= actions_BHA.shape[1] <= self.spec.horizon or batch != len(actions_BHA):
+            raise ValueError(f"actions must be ({batch}, 1 ... {self.spec.horizon}, 3), got {tuple(actions_BHA.shape)}")
 
     def _checked_history(self, history_BTND: Tensor) -> Tensor:
         steps = history_BTND.shape[1] if history_BTND.ndim == 4 else 0
@@ -144,16 +171,6 @@ class SceneJepa(nn.Module):
             raise ValueError(f"history must be (B, 1 ... {self.spec.history}, {self.spec.latent_shape}), got {tuple(history_BTND.shape)}")
         missing = self.spec.history - steps
         return torch.cat([history_BTND[:, :1].expand(-1, missing, -1, -1), history_BTND], dim=1) if missing else history_BTND
-
-
-def to_map(latents_BND: Tensor) -> Tensor:
-    """(B, N, D) -> (B, D, Y, X), without a copy: the map is channels-last in memory."""
-    return latents_BND.unflatten(1, TOKENS).permute(0, 3, 1, 2)
-
-
-def from_map(map_BDYX: Tensor) -> Tensor:
-    """(B, D, Y, X) -> (B, N, D)."""
-    return map_BDYX.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def save(model: SceneJepa, path: str | Path, version: str, about: dict[str, Any]) -> None:

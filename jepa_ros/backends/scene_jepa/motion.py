@@ -26,6 +26,7 @@ BODY = [z for z, (low, high) in enumerate(pairwise(HEIGHT_BANDS_M)) if low >= OC
 CELL_M = DEFAULT_GRID.resolution_m
 LARGEST_M = 6.0  # a longer cluster is a wall or a hedge: it stands
 SAMPLES = 12  # cells of a cluster that are matched
+BLOCK = 32  # of which so many at once, so that what they are matched with stays in the cache
 STANDS = 0.6  # a cluster stands where this share of its cells was occupied in the older sweeps
 MARGIN = 0.2  # and is said to move only where a velocity explains this much more than standing does
 FASTEST_MPS = 12.0
@@ -44,11 +45,15 @@ LEAVES = (0.7, *[0.85] * 11)  # how sure it is to be gone from where it was, as 
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """Something that moves."""
+class Clusters:
+    """What moves: G clusters of together L cells."""
 
-    cells: NDArray[np.intp]  # (N, 2) row, column now
-    velocity: FloatArray  # (2,) cells per step, rows and columns
+    cells: NDArray[np.intp]  # (L, 2) row, column now, cluster by cluster
+    cluster: NDArray[np.intp]  # (L,) which one each belongs to
+    velocity: FloatArray  # (G, 2) cells per step, rows and columns
+
+    def __len__(self) -> int:
+        return len(self.velocity)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,14 @@ class Carried:
     keeps_S: Tensor  # share of what was predicted there that stays
     arriving: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # b, step, channel, row, column
     arrives: Tensor  # what is there at least
+
+    def steps(self, begin: int, end: int) -> Carried:
+        """Of some of the steps only."""
+        b, step, *place = self.arriving
+        here = (step >= begin) & (step < end)
+        channel, row, column = (index[here] for index in place)
+        chosen = (b[here], step[here] - begin, channel, row, column)
+        return Carried(self.leaving, self.keeps_S[begin:end], chosen, self.arrives[here])
 
     def onto_(self, predicted_BSDYX: Tensor, trust_BSYX: Tensor | None = None) -> Tensor:
         """Changes the predicted latents themselves, for a copy would cost more than all else here; only stated channels are touched.
@@ -94,13 +107,15 @@ class Motion(nn.Module):
 
     def forward(self, history_BTCYX: Tensor, steps: Tensor) -> Carried | None:
         """Stated channels of the aligned history, oldest first -> what the asked steps change; None where nothing moves."""
-        history = F.pixel_shuffle(history_BTCYX.detach().float(), 2).cpu().numpy() / GROUNDED_SCALE  # (B, T, Z, Y, X)
-        moving = [find_clusters(past[:, BODY].max(axis=1), self.dt_s) for past in history]
-        if not any(moving):
+        stated = history_BTCYX.detach().float().cpu()
+        body = F.pixel_shuffle(stated[:, :, 4 * BODY[0] : 4 * BODY[-1] + 4], 2).amax(dim=2).numpy() / GROUNDED_SCALE  # (B, T, Y, X)
+        moving = [find_clusters(past, self.dt_s) for past in body]
+        if not any(map(len, moving)):
             return None
+        now = F.pixel_shuffle(stated[:, -1], 2).numpy() / GROUNDED_SCALE  # (B, Z, Y, X)
         leaving, arriving, values = [], [], []
-        for batch, (past, clusters) in enumerate(zip(history, moving, strict=True)):
-            left, came, value = _changes(past[-1], clusters, steps.tolist())
+        for batch, (returns, clusters) in enumerate(zip(now, moving, strict=True)):
+            left, came, value = _changes(returns, clusters, steps.numpy(force=True))
             leaving.append(np.insert(left, 0, batch, axis=0))
             arriving.append(np.insert(came, 0, batch, axis=0))
             values.append(value)
@@ -111,42 +126,67 @@ class Motion(nn.Module):
         return Carried(tuple(left_index), 1 - self.leaves[steps], (b, step, *place), least)
 
 
-def find_clusters(body_TYX: FloatArray, dt_s: float) -> list[Cluster]:
-    """What moves, of occupancy 0-1 of the last steps in one anchor frame, oldest first."""
-    now = body_TYX[-1] > 0.5
-    label, count = ndimage.label(now, structure=np.ones((3, 3)))
+def find_clusters(body_TYX: FloatArray, dt_s: float) -> Clusters:
+    """What moves, of occupancy 0-1 of the last steps in one anchor frame, oldest first. All clusters are looked at together."""
+    label, count = ndimage.label(body_TYX[-1] > 0.5, structure=np.ones((3, 3)))
     if not count or len(body_TYX) < 2:
-        return []
-    older = [_Padded(body, lag * dt_s) for lag, body in enumerate(reversed(body_TYX[:-1]), start=1)]
-    # Most clusters stand, and that is told of all of them at once.
-    stood = ndimage.mean(body_TYX[:-1].mean(axis=0), label, np.arange(1, count + 1))
-    found = []
-    for number, where in enumerate(ndimage.find_objects(label), start=1):
-        if stood[number - 1] >= STANDS or max(s.stop - s.start for s in where) * CELL_M > LARGEST_M:
-            continue
-        cells = np.argwhere(label[where] == number) + [s.start for s in where]
-        velocity = _velocity(cells, float(stood[number - 1]), older, dt_s)
-        if velocity is not None:
-            found.append(Cluster(cells, velocity * dt_s / CELL_M))
-    return found
+        return Clusters(np.zeros((0, 2), np.intp), np.zeros(0, np.intp), np.zeros((0, 2)))
+    cells = np.argwhere(label)
+    cluster = label[cells[:, 0], cells[:, 1]].astype(np.intp) - 1
+    # Most clusters stand, and that costs least to see; walls are long.
+    past = body_TYX[:-1].mean(axis=0)
+    stood = np.bincount(cluster, past[cells[:, 0], cells[:, 1]]) / np.bincount(cluster)
+    long = np.array([max(s.stop - s.start for s in box) * CELL_M > LARGEST_M for box in ndimage.find_objects(label)])
+    cells, cluster, kept = _only(cells, cluster, (stood < STANDS) & ~long)
+    velocity = _best_candidates(cells, cluster, stood[kept], body_TYX[:-1], dt_s)
+    cells, cluster, kept = _only(cells, cluster, np.isfinite(velocity[:, 0]))
+    velocity = _refined(cells, cluster, velocity[kept], body_TYX[:-1], dt_s)
+    speed = np.hypot(*velocity.T)
+    fastest = np.maximum(SMALL_MPS, PER_CELL_MPS * np.bincount(cluster, minlength=len(velocity)))
+    cells, cluster, kept = _only(cells, cluster, (speed >= SLOWEST_MPS) & (speed <= fastest))
+    return Clusters(cells, cluster, velocity[kept] * dt_s / CELL_M)
 
 
-class _Padded:
-    """An older step, with room around it for wherever a candidate velocity comes from, and by how many entries each one shifts."""
+def _only(
+    cells: NDArray[np.intp], cluster: NDArray[np.intp], wanted: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """The cells of the clusters that are wanted, cluster by cluster, their clusters numbered anew, and which those were."""
+    kept = np.flatnonzero(wanted)
+    here = wanted[cluster]
+    cells, cluster = cells[here], np.searchsorted(kept, cluster[here])
+    order = np.argsort(cluster, kind="stable")
+    return cells[order], cluster[order], kept
 
-    def __init__(self, body_YX: FloatArray, ago_s: float) -> None:
-        pad = int(np.ceil(FASTEST_MPS * ago_s / CELL_M)) + 1
-        self.body = body_YX
-        self._pad = pad
-        self._flat = np.pad(body_YX, pad).ravel()
-        self._width = body_YX.shape[1] + 2 * pad
-        self._shift_V = _shifts(ago_s, self._width)
 
-    def came_from(self, cells: NDArray[np.intp]) -> FloatArray:
-        """(V,) mean occupancy where each candidate velocity says that the cells came from."""
-        here = (cells[:, 0] + self._pad) * self._width + cells[:, 1] + self._pad
-        sums: FloatArray = self._flat.take(here[:, None] - self._shift_V, mode="clip").sum(axis=0)  # all lie within the padding
-        return sums / len(cells)
+def _best_candidates(
+    cells: NDArray[np.intp], cluster: NDArray[np.intp], standing: FloatArray, older_TYX: FloatArray, dt_s: float
+) -> FloatArray:
+    """(G, 2) m/s along rows and columns; NaN = it stands. `standing`: how well that explains where each cluster was, 0-1."""
+    size = np.bincount(cluster, minlength=len(standing))
+    first = np.concatenate([[0], np.cumsum(size)])[:-1]
+    sampled = (np.arange(len(cells)) - first[cluster]) % np.maximum(1, size // SAMPLES)[cluster] == 0
+    rows, columns = cells[sampled].T
+    samples = np.bincount(cluster[sampled], minlength=len(standing))
+    if not len(samples):
+        return np.zeros((0, 2))
+    match = np.zeros((len(rows), len(_CANDIDATES)), np.float32)  # of each sample under each candidate velocity
+    came_from = np.empty((BLOCK, len(_CANDIDATES)), np.intp)
+    there = np.empty((BLOCK, len(_CANDIDATES)), np.float32)
+    for lag, body_YX in enumerate(reversed(older_TYX), start=1):
+        pad = int(np.ceil(FASTEST_MPS * lag * dt_s / CELL_M)) + 1  # wherever a candidate velocity comes from
+        width = body_YX.shape[1] + 2 * pad
+        here, shifts, flat = (rows + pad) * width + columns + pad, _shifts(lag * dt_s, width), np.pad(body_YX, pad).ravel()
+        for begin in range(0, len(rows), BLOCK):
+            some = slice(begin, min(begin + BLOCK, len(rows)))
+            count = some.stop - begin
+            np.subtract(here[some, None], shifts, out=came_from[:count])
+            match[some] += flat.take(came_from[:count], out=there[:count], mode="clip")  # all lie within the padding
+    total = np.add.reduceat(match, np.concatenate([[0], np.cumsum(samples)])[:-1], axis=0)
+    score = total / (samples * len(older_TYX))[:, None] - 0.01 * _SPEEDS
+    best = score.argmax(axis=1)
+    moves = score[np.arange(len(best)), best] > standing + MARGIN
+    velocity: FloatArray = np.where(moves[:, None], _CANDIDATES[best], np.nan)
+    return velocity
 
 
 @lru_cache(maxsize=16)
@@ -156,58 +196,66 @@ def _shifts(ago_s: float, width: int) -> NDArray[np.intp]:
     return shift[:, 0] * width + shift[:, 1]
 
 
-def _velocity(cells: NDArray[np.intp], standing: float, older: list[_Padded], dt_s: float) -> FloatArray | None:
-    """(2,) m/s along rows and columns; None = it stands. `standing`: how well that explains where it was, 0-1."""
-    sample = cells[:: max(1, len(cells) // SAMPLES)]
-    score = sum(step.came_from(sample) for step in older) / len(older) - 0.01 * _SPEEDS
-    best = int(score.argmax())
-    if score[best] <= standing + MARGIN:
-        return None
-    velocity = _refined(cells, _CANDIDATES[best], [step.body for step in older], dt_s)
-    return velocity if SLOWEST_MPS <= np.hypot(*velocity) <= max(SMALL_MPS, PER_CELL_MPS * len(cells)) else None
-
-
-def _refined(cells: NDArray[np.intp], velocity: FloatArray, older: list[FloatArray], dt_s: float) -> FloatArray:
-    """(2,) m/s from the centres that the cluster had in the older steps."""
-    centre, reach = cells.mean(axis=0), 0.5 * np.ptp(cells, axis=0) + REFINED_M / CELL_M
-    lags_s, shifts = [], []
-    for lag, body in enumerate(older, start=1):
+def _refined(cells: NDArray[np.intp], cluster: NDArray[np.intp], velocity: FloatArray, older_TYX: FloatArray, dt_s: float) -> FloatArray:
+    """(G, 2) m/s from the centres that the clusters had in the older steps: of all returns near to where the velocity says they were."""
+    if not len(velocity):
+        return velocity
+    begin = np.flatnonzero(np.diff(cluster, prepend=-1))
+    centre = np.add.reduceat(cells, begin, axis=0) / np.bincount(cluster)[:, None]
+    spread = np.maximum.reduceat(cells, begin, axis=0) - np.minimum.reduceat(cells, begin, axis=0)
+    reach = 0.5 * spread + REFINED_M / CELL_M
+    size = np.array(older_TYX.shape[1:])
+    weighted, squared = np.zeros_like(velocity), np.zeros((len(velocity), 1))
+    for lag, body_YX in enumerate(reversed(older_TYX), start=1):
         there = centre - lag * dt_s / CELL_M * velocity
-        low = np.maximum(np.ceil(there - reach).astype(int), 0)
-        high = np.floor(there + reach).astype(int) + 1
-        patch = body[low[0] : max(high[0], 0), low[1] : max(high[1], 0)]
-        if patch.sum() > 0.5:
-            middle = np.array([patch.sum(axis=1 - axis) @ np.arange(patch.shape[axis]) for axis in (0, 1)]) / patch.sum()
-            lags_s.append(lag * dt_s)
-            shifts.append(CELL_M * (centre - low - middle))
-    lag_s, shift = np.array(lags_s), np.array(shifts)
-    return lag_s @ shift / (lag_s @ lag_s) if lags_s else velocity
+        low = np.clip(np.ceil(there - reach).astype(np.intp), 0, size)
+        high = np.maximum(np.clip(np.floor(there + reach).astype(np.intp) + 1, 0, size), low)
+        total, *moments = (_box_sums(table, low, high) for table in _tables(body_YX))
+        found = total > 0.5
+        middle = np.stack(moments, axis=1) / np.maximum(total, 0.5)[:, None]
+        lag_s = lag * dt_s * found[:, None]
+        weighted += lag_s * CELL_M * (centre - middle)
+        squared += lag_s**2
+    refined: FloatArray = np.where(squared > 0, weighted / np.maximum(squared, 1e-9), velocity)
+    return refined
+
+
+def _tables(body_YX: FloatArray) -> list[FloatArray]:
+    """(Y + 1, X + 1) sums over all cells before, of occupancy, and of it times row and column."""
+    row, column = np.arange(body_YX.shape[0])[:, None], np.arange(body_YX.shape[1])
+    exact = body_YX.astype(np.float64)
+    return [np.pad(part.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0))) for part in (exact, exact * row, exact * column)]
+
+
+def _box_sums(table: FloatArray, low: NDArray[np.intp], high: NDArray[np.intp]) -> FloatArray:
+    """(G,) sums over the boxes from (G, 2) low to high."""
+    sums: FloatArray = (
+        table[high[:, 0], high[:, 1]] - table[low[:, 0], high[:, 1]] - table[high[:, 0], low[:, 1]] + table[low[:, 0], low[:, 1]]
+    )
+    return sums
 
 
 def _changes(
-    now_ZYX: FloatArray, clusters: list[Cluster], steps: list[int]
+    now_ZYX: FloatArray, clusters: Clusters, steps: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """((3, L) channel, row, column that something leaves, (4, A) step, channel, row, column where something arrives, (A,) how much)."""
-    bands, size = range(len(now_ZYX)), np.array(now_ZYX.shape[1:])
-    left = [np.zeros((0, 2), np.intp), *(cluster.cells for cluster in clusters)]
-    leaving = np.concatenate([_entry(band, np.concatenate(left)) for band in bands], axis=1)
+    bands, rows, columns = now_ZYX.shape
+    leaving = np.concatenate([_entry(band, clusters.cells) for band in range(bands)], axis=1)
+    ahead = steps[:, None, None] + 1
+    target = np.rint(clusters.cells + ahead * clusters.velocity[clusters.cluster]).astype(np.intp)  # (S, L, 2)
+    step, cell = np.nonzero(((target >= 0) & (target < (rows, columns))).all(axis=2))
+    row, column = target[step, cell].T
+    returns = now_ZYX[:, clusters.cells[cell, 0], clusters.cells[cell, 1]]  # (Z, A)
     # Where two clusters arrive in one place, the surer return counts.
-    most: NDArray[np.float32] = np.zeros((len(steps), *now_ZYX.shape), np.float32)
-    touched = np.zeros((len(steps), *now_ZYX.shape[1:]), bool)
-    ahead = np.array(steps)[:, None, None] + 1
-    for cluster in clusters:
-        target = np.rint(cluster.cells + ahead * cluster.velocity).astype(np.intp)  # (S, N, 2)
-        inside = ((target >= 0) & (target < size)).all(axis=2)
-        k, cell = np.nonzero(inside)
-        rows, cols = target[inside].T
-        returns = now_ZYX[:, cluster.cells[cell, 0], cluster.cells[cell, 1]].T
-        most[k, :, rows, cols] = np.maximum(most[k, :, rows, cols], returns)
-        touched[k, rows, cols] = True
-    step_index, rows, cols = np.nonzero(touched)
-    arriving = [np.insert(_entry(band, np.stack([rows, cols], axis=1)), 0, step_index, axis=0) for band in bands]
-    values = np.concatenate([most[step_index, band, rows, cols] for band in bands])
-    some = values > 0
-    return leaving, np.concatenate(arriving, axis=1)[:, some], values[some]
+    place, inverse = np.unique((step * rows + row) * columns + column, return_inverse=True)
+    most = np.zeros((bands, len(place)), np.float32)
+    for band in range(bands):
+        np.maximum.at(most[band], inverse, returns[band])
+    step_index, flat = np.divmod(place, rows * columns)
+    arrived = np.stack(np.divmod(flat, columns), axis=1)
+    arriving = np.concatenate([np.insert(_entry(band, arrived), 0, step_index, axis=0) for band in range(bands)], axis=1)
+    some = most.ravel() > 0
+    return leaving, arriving[:, some], most.ravel()[some]
 
 
 def _entry(band: int, cells: NDArray[np.intp]) -> NDArray[np.intp]:

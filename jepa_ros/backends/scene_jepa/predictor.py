@@ -28,9 +28,14 @@ class ScenePredictor(nn.Module):
         self.config = config
         self.half_m = half_m
         c, s = config.trunk, config.step
-        self.stem = nn.Sequential(down(config.history * config.width, c), ResBlock(c))
-        self.coarse = nn.Sequential(down(c, c), ResBlock(c), ResBlock(c), Up(c, c))
-        self.fine = nn.Sequential(ResBlock(c), ResBlock(c), ChannelNorm(c), nn.Conv2d(c, s, 1))
+        read = (config.history - 1) * config.remembered + config.width
+
+        def block() -> ResBlock:
+            return ResBlock(c, config.narrow)
+
+        self.stem = nn.Sequential(down(read, c), block())
+        self.coarse = nn.Sequential(down(c, c), block(), block(), Up(c, c))
+        self.fine = nn.Sequential(block(), block(), ChannelNorm(c), nn.Conv2d(c, s, 1))
         self.when = nn.Sequential(nn.Linear(config.horizon + 5, 64), nn.ReLU(), nn.Linear(64, 2 * s))
         self.footprint = nn.Conv2d(2, s, 3, padding=1, bias=False)
         # Beside the change: per token, how much of each older latent to mix in and how far to fade, for stated and learned channels; at
@@ -43,27 +48,36 @@ class ScenePredictor(nn.Module):
 
     def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None) -> Tensor:
         """(B, S, D, Y, X). actions_BHA: at most `horizon` steps; steps: indices into H (default: all of them)."""
-        batch, horizon = actions_BHA.shape[:2]
         if steps is None:
-            steps = torch.arange(horizon, device=actions_BHA.device)
+            steps = torch.arange(actions_BHA.shape[1], device=actions_BHA.device)
+        mixed, said = self.uncarried(history_BTDYX, actions_BHA, steps)
+        carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
+        if carried is None:
+            return mixed
+        return carried.onto_(mixed, None if said is None else trust(said))
+
+    def uncarried(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, S, D, Y, X) before moving clusters are carried ahead, and (B, S, Y, X) what the network says of them, for `motion.trust`."""
+        batch = len(actions_BHA)
         shared = self.trunk(history_BTDYX)
         scale, shift = self.motion(actions_BHA, steps, shared.dtype)
-        footprint = self.footprint(self._render(actions_BHA, steps, shared.shape[-2:]).flatten(0, 1).to(shared.dtype))
+        footprint = self.footprint(self.render(actions_BHA, steps, shared.shape[-2:]).flatten(0, 1).to(shared.dtype))
 
         conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
         hidden = self.step[:2](F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
         last = self.config.width + 2 * self.config.history
         change = self.step[2](hidden, slice(0, last)).unflatten(0, (batch, len(steps)))
-        mixed = self._mix(history_BTDYX, change)
-        carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
-        if carried is None:
-            return mixed
         said = self.step[2](hidden, slice(last, None))[:, 0].unflatten(0, (batch, len(steps))) if self.config.trust else None
-        return carried.onto_(mixed, None if said is None else trust(said))
+        return self._mix(history_BTDYX, change), said
 
     def trunk(self, history_BTDYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion."""
-        stem = self.stem(history_BTDYX.flatten(1, 2).contiguous(memory_format=torch.channels_last))
+        return self.trunk_of(history_BTDYX[:, :-1, : self.config.remembered], history_BTDYX[:, -1])
+
+    def trunk_of(self, older_BTCYX: Tensor, newest_BDYX: Tensor) -> Tensor:
+        """`trunk` of what it reads: `config.remembered` channels of the older latents."""
+        read = torch.cat([older_BTCYX.flatten(1, 2), newest_BDYX], dim=1)
+        stem = self.stem(read.contiguous(memory_format=torch.channels_last))
         shared: Tensor = self.fine(stem + self.coarse(stem))
         return shared
 
@@ -91,7 +105,7 @@ class ScenePredictor(nn.Module):
             mixed.append(part)
         return torch.cat(mixed, dim=2)
 
-    def _render(self, actions_BHA: Tensor, steps: Tensor, size: torch.Size) -> Tensor:
+    def render(self, actions_BHA: Tensor, steps: Tensor, size: torch.Size) -> Tensor:
         """(B, S, 2, y, x): where the ego will be at each step, and all that it will have swept by then."""
         rows, columns = size
         y = (torch.arange(rows, device=actions_BHA.device) + 0.5) * (2 * self.half_m / rows) - self.half_m

@@ -46,7 +46,7 @@ def fit_probe(model: SceneJepa, config: TrainingConfig) -> float:
     """Replace the model's occupancy head by one trained from the start; returns the mean loss of the last tenth of the steps."""
     torch.manual_seed(config.seed)
     model.requires_grad_(False)
-    model.occupancy_probe = OccupancyProbe(model.config.grounded)
+    model.occupancy_probe = OccupancyProbe(model.config.grounded, model.config.probe)
     optimizer = torch.optim.AdamW(model.occupancy_probe.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     windows = Windows(open_shards(Path(config.data), config.part), window_spec(config), config.seed, config.batch)
     loader = DataLoader(windows, config.batch, sampler=range(config.steps * config.batch), num_workers=config.workers, collate_fn=collate)

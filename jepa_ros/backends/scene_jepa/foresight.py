@@ -1,0 +1,155 @@
+"""What scene_jepa foresees, each part computed when somebody reads it: `protocols.Foresight`.
+
+Plans and pictures are made of occupancy, which is read off the stated channels of the predicted latents. What was learned goes on too, but
+only who subscribes to latents reads that. So the learned half of twelve latents is predicted when it is asked for.
+
+One step is taken after the other on a CPU, where a step's maps stay in the cache; all at once on a GPU.
+Axes: T history step, H future step, S steps of a chunk, N token, D latent width, C stated channel,
+P place in a coarse cell of 2 x 2 tokens, M coarse cell, Y row, X column.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.latents import from_map, to_map
+from jepa_ros.backends.scene_jepa.motion import Carried, trust
+from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
+from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
+
+
+class Model(Protocol):
+    """What is needed of a `SceneJepa`."""
+
+    config: SceneJepaConfig
+    predictor: ScenePredictor
+    occupancy_probe: OccupancyProbe
+
+    def fast(self) -> AbstractContextManager[object]: ...
+    def aligned_stated(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor: ...
+    def aligned_history(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor) -> Tensor: ...
+    def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor: ...
+
+
+class SceneForesight:
+    """Of one history under one intended motion. Holds the history, and of what it foresees the stated channels of the first step."""
+
+    def __init__(self, model: Model, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> None:
+        """past_TND: older latents, oldest first, each in its own anchor frame, with (T, 4, 4) new_from_old; `foresee` checks them."""
+        self._model = model
+        self._past, self._new_from_old, self._now, self._actions = past_TND, new_from_old, now_ND, actions_BHA
+        self._next_NC = torch.empty(0)
+
+    @torch.inference_mode()
+    def occupancy(self) -> Tensor:
+        """(H, Y, X) probability in the cells of `spec.grid` at each step."""
+        model, predictor = self._model, self._model.predictor
+        stated, newest_DYX = model.config.grounded, to_map(self._now)
+        if model.config.recall:
+            history_TDYX = model.aligned_history(self._past, self._new_from_old, self._now)
+            older_TDYX, stated_TCYX = history_TDYX[:-1], history_TDYX[:, :stated]
+        else:
+            older_TDYX = model.aligned_stated(self._past, self._new_from_old)
+            stated_TCYX = torch.cat([older_TDYX, newest_DYX[None, :stated]])
+        steps = torch.arange(self._actions.shape[1], device=newest_DYX.device)
+        carried = predictor.moving(stated_TCYX[None], steps)
+        with model.fast():
+            shared = predictor.trunk_of(older_TDYX[None], newest_DYX[None])
+            return self._read(StatedSteps(predictor, shared, stated_TCYX, self._actions), carried)
+
+    def _read(self, maps: StatedSteps, carried: Carried | None) -> Tensor:
+        model, horizon = self._model, self._actions.shape[1]
+        chunk = 1 if self._now.device.type == "cpu" else horizon
+        occupancy = []
+        for begin in range(0, horizon, chunk):
+            latents_SCYX, said = maps(slice(begin, begin + chunk))
+            if carried is not None:
+                part = carried.steps(begin, begin + chunk)
+                part.onto_(latents_SCYX[None], None if said is None else trust(said)[None])
+            if begin == 0:
+                self._next_NC = latents_SCYX[0].flatten(1).T.float()
+            occupancy.append(probe_logits(model.occupancy_probe, latents_SCYX))
+        return torch.cat(occupancy).float().sigmoid_()
+
+    @torch.inference_mode()
+    def next_ND(self, channels: int | None = None) -> Tensor:
+        """(N, D) latents of the first step, or only their first `channels`."""
+        if channels is not None and channels <= self._next_NC.shape[-1]:
+            return self._next_NC[:, :channels]
+        return self.latents()[0, :, :channels]
+
+    @torch.inference_mode()
+    def latents(self) -> Tensor:
+        """(H, N, D) all of every step, by `SceneJepa.predict`."""
+        history_TDYX = self._model.aligned_history(self._past, self._new_from_old, self._now)
+        return self._model.predict(from_map(history_TDYX)[None], self._actions)[0]
+
+
+class StatedSteps:
+    """`ScenePredictor.uncarried` for the stated channels alone: a few steps at a time, before moving clusters are carried."""
+
+    def __init__(self, predictor: ScenePredictor, shared_1CYX: Tensor, stated_TCYX: Tensor, actions_BHA: Tensor) -> None:
+        config = predictor.config
+        self._predictor, self._shared, self._stated = predictor, shared_1CYX, config.grounded
+        rows, columns = shared_1CYX.shape[-2:]
+        self._size = (rows, columns)
+        steps = torch.arange(actions_BHA.shape[1], device=shared_1CYX.device)
+        scale_1SC, shift_1SC = predictor.motion(actions_BHA, steps, shared_1CYX.dtype)
+        self._scale_SC11, self._shift_SC11 = (1 + scale_1SC[0])[..., None, None], shift_1SC[0][..., None, None]
+        rendered_S2YX = predictor.render(actions_BHA, steps, shared_1CYX.shape[-2:])[0].to(shared_1CYX.dtype)
+        self._footprint_SCYX = predictor.footprint(rendered_S2YX.contiguous(memory_format=torch.channels_last))
+        # Of the change only what is stated is computed, how it is mixed, and how far what is carried is trusted.
+        channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
+        if config.trust:
+            channels.append(config.width + 2 * config.history)
+        project = predictor.step[2].project  # of an Up
+        self._weight_CK = project.weight.flatten(1).unflatten(0, (-1, 4))[channels].flatten(0, 1).to(shared_1CYX.dtype)  # type: ignore[union-attr,operator]
+        self._bias_C1 = project.bias.unflatten(0, (-1, 4))[channels].flatten()[:, None].to(shared_1CYX.dtype)  # type: ignore[union-attr,operator]
+        # Mixed where the projection leaves it, place by place, so that nothing is laid out anew but the result.
+        places = stated_TCYX.to(shared_1CYX.dtype).unflatten(-1, (columns, 2)).unflatten(-3, (rows, 2)).permute(0, 1, 3, 5, 2, 4)
+        self._past_TCPM = places.reshape(len(stated_TCYX), config.grounded, 4, rows * columns)
+
+    def __call__(self, steps: slice) -> tuple[Tensor, Tensor | None]:
+        """(S, C, Y, X) channels-last, and (S, Y, X) what the network says of clusters that are carried."""
+        convolution = self._predictor.step[0]
+        entering = torch.addcmul(self._shift_SC11[steps], self._shared, self._scale_SC11[steps]).add_(self._footprint_SCYX[steps]).relu_()
+        hidden = F.relu_(convolution(entering.contiguous(memory_format=torch.channels_last)))
+        flat_SMK = hidden.permute(0, 2, 3, 1).flatten(1, 2)
+        changes = [torch.addmm(self._bias_C1, self._weight_CK, flat_MK.T).unflatten(0, (-1, 4)) for flat_MK in flat_SMK]
+        mixed = torch.stack([self._mix(change_CPM) for change_CPM in changes])
+        said = torch.stack([change_CPM[-1:] for change_CPM in changes])
+        return self._lay(mixed), self._lay(said)[:, 0] if self._predictor.config.trust else None
+
+    def _mix(self, change_CPM: Tensor) -> Tensor:
+        """(C, P, M), as `ScenePredictor._mix` does."""
+        stated, past = self._stated, len(self._past_TCPM)
+        fade_and_older = change_CPM[stated : stated + past]
+        mixed = torch.addcmul(change_CPM[:stated], 1 - fade_and_older.sum(dim=0), self._past_TCPM[-1])
+        for k in range(past - 1):
+            mixed.addcmul_(fade_and_older[k + 1], self._past_TCPM[k])
+        return mixed
+
+    def _lay(self, maps_SCPM: Tensor) -> Tensor:
+        """(S, C, Y, X), channels-last in memory."""
+        rows, columns = self._size
+        maps = maps_SCPM.unflatten(-1, (rows, columns)).unflatten(2, (2, 2)).permute(0, 4, 2, 5, 3, 1)
+        return maps.reshape(len(maps_SCPM), 2 * rows, 2 * columns, -1).permute(0, 3, 1, 2)
+
+
+def probe_logits(probe: OccupancyProbe, latents_BDYX: Tensor) -> Tensor:
+    """`OccupancyProbe` on channels-last maps: narrow convolutions as matrix products, which are twice as fast on a CPU."""
+    wide, _, narrow = probe.layers
+    stated = latents_BDYX[:, : probe.width]
+    hidden = F.relu_(F.conv2d(stated, wide.weight, wide.bias, padding=1))  # type: ignore[arg-type]
+    logits_BYXP = F.linear(hidden.permute(0, 2, 3, 1), narrow.weight.flatten(1), narrow.bias)  # type: ignore[operator,arg-type]
+    logits_BYXP = logits_BYXP + F.linear(stated.permute(0, 2, 3, 1), probe.direct.weight.flatten(1), probe.direct.bias)
+    batch, rows, columns, _ = logits_BYXP.shape
+    cells = logits_BYXP.unflatten(-1, (2, 2)).transpose(2, 3)
+    return cells.reshape(batch, 2 * rows, 2 * columns)

@@ -1,0 +1,38 @@
+"""What any world model foresees, behind `protocols.Foresight`: those without a way of their own predict all latents at once.
+
+Axes: T history step, H future step, N latent token, D latent width, A action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from jepa_ros.memory import LatentMemory
+from jepa_ros.protocols import Foresees, Foresight, WorldModel
+
+
+@dataclass(frozen=True)
+class WholeForesight:
+    """All latents, predicted already."""
+
+    model: WorldModel
+    latents_HND: Tensor
+
+    def occupancy(self) -> Tensor:
+        return self.model.occupancy(self.latents_HND)
+
+    def next_ND(self, channels: int | None = None) -> Tensor:
+        return self.latents_HND[0, :, :channels]
+
+    def latents(self) -> Tensor:
+        return self.latents_HND
+
+
+def foresee(model: WorldModel, memory: LatentMemory, actions_HA: Tensor) -> Foresight:
+    """From all that a memory holds, under (H, A) actions."""
+    if isinstance(model, Foresees):
+        now_ND, past_TND, new_from_old = memory.parts()
+        return model.foresee(past_TND, new_from_old, now_ND, actions_HA[None])
+    return WholeForesight(model, model.predict(memory.history(), actions_HA[None])[0])
