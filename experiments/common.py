@@ -1,14 +1,23 @@
-"""Figures of several benches, and how sure they are: AUROC, 95 % intervals of shares and of paired ratios, linear probes."""
+"""What several benches share: figures and how sure they are (AUROC, 95 % intervals of shares and of paired ratios, linear probes), iCEM.
+
+Axes: S candidate, L step, U command, E elite.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.stats import binomtest, rankdata
 from torch import Tensor
 
+from jepa_ros.planning.solver import CEM, SOLVERS, SolverConfig
+from jepa_ros.protocols import Dynamics, Solver
 from jepa_ros.types import FloatArray
 
+ICEM_DECAY = 0.8  # samples of an iteration as a share of the last one's (1 / 1.25 in the paper)
+ICEM_KEPT = 0.3  # share of the elites that goes on into the next iteration (as in the paper)
 RESAMPLES = 4000
 
 
@@ -39,3 +48,25 @@ def linear_r2(x_KD: Tensor, y_KC: Tensor, x_test: Tensor, y_test: Tensor) -> Ten
     weight = torch.linalg.solve(gram, centred.T @ (y_KC - offset).double())
     error = ((x_test - mean).double() @ weight + offset - y_test).square().mean(0)
     return 1 - error / y_test.double().var(0)
+
+
+class ICEM(CEM):
+    """Pinneri et al. 2020: CEM that keeps a share of its elites from one iteration to the next, and draws fewer samples each time."""
+
+    def __init__(self, config: SolverConfig | None = None, expected_iteration_s: float = 0.0) -> None:
+        super().__init__(config, expected_iteration_s)
+        self._kept_ELU = torch.zeros(0)
+
+    def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: Dynamics) -> Tensor:
+        in_cycle = iteration % self.config.cycle
+        count = max(2 * self._elite_count(), round(self.config.samples * ICEM_DECAY**in_cycle))
+        fresh_SLU = self._drawn(count, iteration, means_MLU, deviation_LU, best_LU, dynamics)
+        return fresh_SLU if iteration == 0 else torch.cat((fresh_SLU, self._kept_ELU))
+
+    def _learn(self, cost_S: Tensor, commands_SLU: Tensor, deviation_LU: Tensor) -> tuple[Tensor, Tensor]:
+        _, elites_ELU = self._elites(cost_S, commands_SLU)
+        self._kept_ELU = elites_ELU[: max(1, round(ICEM_KEPT * len(elites_ELU)))]
+        return elites_ELU.mean(0), torch.maximum(elites_ELU.std(0), 0.5 * self.config.cooling * deviation_LU)
+
+
+COMPARED: dict[str, Callable[[SolverConfig], Solver]] = {**SOLVERS, "icem": ICEM}

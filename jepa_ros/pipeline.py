@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.protocols import Forecaster, Foresight, ModelSpec, SceneLatents, WorldModel
+from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -34,6 +35,8 @@ from jepa_ros.types import (
     Tracks,
 )
 
+OCCUPIED_FROM = 0.5
+
 
 @dataclass(frozen=True)
 class PipelineConfig:
@@ -46,6 +49,10 @@ class PipelineConfig:
         read_only=False,
     )
     detector: str = param("lidar_columns", "what finds people: 'lidar_columns', or one of your own; used at configure", read_only=False)
+    seen_for_s: float = param(
+        10.0, "how long a place counts as seen after a sensor last looked at it, s; odometry drifts by less than a cell meanwhile",
+        at_least=0.0, at_most=600.0,
+    )  # fmt: skip
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -64,6 +71,7 @@ class WorldModelPipeline:
         self._tracker = PeopleTracker(config.tracking)
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
+        self._sight = SightMemory(model.spec.grid, config.seen_for_s) if model.spec.grid else None
         self._last_stamp_ns: int | None = None
 
     @classmethod
@@ -82,6 +90,8 @@ class WorldModelPipeline:
         self._memory.clear()
         self._surprise.reset()
         self._tracker.reset()
+        if self._sight is not None:
+            self._sight.clear()
         self._last_stamp_ns = None
 
     def warm_up(self) -> None:
@@ -124,6 +134,8 @@ class WorldModelPipeline:
             self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
             foresight = foresee(self.model, self._memory, self._actions(observation, intended_motion))
             occupancy = self._occupancy(observation, latent_ND, foresight)
+        with clock("sight"):
+            occupancy = self._with_sight(observation, occupancy)
         with clock("people"):
             people = self._track_people(observation, anchor_pose)
         with clock("forecast"):
@@ -163,6 +175,15 @@ class WorldModelPipeline:
         # Two calls, since joining the latents first would copy all of them.
         parts = [self.model.occupancy(latent_ND[None]), foresight.occupancy()]
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
+
+    def _with_sight(self, observation: Observation, occupancy: OccupancyForecast) -> OccupancyForecast:
+        """Where a sensor has looked of late; and what is occupied now is known, however it came to be known."""
+        if self._sight is None or occupancy.probability.size == 0:
+            return occupancy
+        occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM
+        looks = looks_of(observation, occupied_YX, occupancy.grid)
+        seen_YX = self._sight.update(observation.stamp_ns, observation.odom_from_anchor, looks)
+        return replace(occupancy, seen=seen_YX | occupied_YX)
 
     def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:
         detections = self._detector.detect_in(observation)

@@ -195,9 +195,17 @@ class Rollout:
 
 
 class Dynamics(Protocol):
-    """Turns commands into motion, limits applied."""
+    """Turns commands into motion, limits applied, and says where a search for commands may begin."""
+
+    dt_s: float
+    low_U: Tensor  # bounds of each command
+    high_U: Tensor
 
     def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout: ...
+
+    def guesses(self, init_X: Tensor, steps: int) -> Tensor:
+        """(G, L, U) commands worth a look whatever the objective; the first is to do nothing."""
+        ...
 
 
 class Objective(Protocol):
@@ -244,6 +252,14 @@ class ActionPlanner(Protocol):
 class Solver(Protocol):
     """Anytime search: returns the best found when the deadline comes."""
 
-    def solve(self, dynamics: Dynamics, objective: Objective, init_X: Tensor, deadline_s: float) -> Solution:
-        """`deadline_s`: seconds from the call."""
+    def solve(
+        self,
+        dynamics: Dynamics,
+        objective: Objective,
+        init_X: Tensor,
+        deadline_s: float,
+        guesses_GLU: Tensor | None = None,
+        steps: int = 24,
+    ) -> Solution:
+        """`deadline_s`: seconds from the call. guesses_GLU: commands to begin with; None = the dynamics' own, for `steps` steps."""
         ...

@@ -130,6 +130,8 @@ class OccupancyForecast:
     times_s: FloatArray  # (H + 1,) relative to the anchor's stamp
     resolution_m: float
     origin_m: tuple[float, float]  # x, y of cell [0, 0]'s outer corner in the anchor frame
+    # (Y, X) False where no sensor has looked of late: neither free nor occupied. None = nothing is unseen (scenes that are known whole).
+    seen: NDArray[np.bool_] | None = None
 
     @property
     def grid(self) -> GridSpec:
@@ -242,6 +244,8 @@ class PlanStatus(enum.IntEnum):
     INVALID_REQUEST = 6
     UNSUPPORTED = 7
     INTERNAL_ERROR = 8
+    UNSEEN = 9
+    UNKNOWN_FRAME = 10
 
 
 @dataclass(frozen=True)
@@ -257,3 +261,5 @@ class Plan:
     collision_probability: float  # of the whole plan, 0-1
     planning_time_s: float
     fallback: bool = False  # True: a braking trajectory, not a way to the goal
+    reaches_goal: bool = False  # the last pose of the path is the goal, within the tolerances of the request
+    distance_to_goal_m: float = float("nan")  # from the last pose of the path, straight; NaN without a path

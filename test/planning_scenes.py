@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from jepa_ros.types import NANOSECONDS, EgoState, OccupancyForecast, PedestrianForecast, SceneState, TrackedPeople, Tracks
@@ -26,9 +28,11 @@ def make_scene(
     anchor: np.ndarray | None = None,
     steps: int = 12,
     dt_s: float = 0.4,
+    seen: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> SceneState:
     """Walls: (x0, y0, x1, y1) boxes in the anchor frame, standing for the whole horizon. People: (x, y, vx, vy) in the anchor frame, one
-    mode each, whose spread grows by `sigma_mps`. The anchor lies at an arbitrary place in odom, so that a mixed-up frame shows."""
+    mode each, whose spread grows by `sigma_mps`. The anchor lies at an arbitrary place in odom, so that a mixed-up frame shows.
+    seen: (x, y) of cell centres in the anchor frame -> where a sensor has looked; None = everywhere."""
     anchor = pose(100.0, -50.0, 0.7) if anchor is None else anchor
     origin_m = -0.5 * CELLS * RESOLUTION_M
     centres = origin_m + RESOLUTION_M * (np.arange(CELLS) + 0.5)
@@ -38,7 +42,8 @@ def make_scene(
         along = (centres >= y0) & (centres <= y1)
         now[np.ix_(along, across)] = 1.0
     times_s = dt_s * np.arange(steps + 1)
-    occupancy = OccupancyForecast(np.repeat(now[None], steps + 1, axis=0), times_s, RESOLUTION_M, (origin_m, origin_m))
+    seen_YX = None if seen is None else seen(*np.meshgrid(centres, centres))
+    occupancy = OccupancyForecast(np.repeat(now[None], steps + 1, axis=0), times_s, RESOLUTION_M, (origin_m, origin_m), seen_YX)
     array = np.array(people, dtype=float).reshape(-1, 4)
     rotation, shift = anchor[:2, :2], anchor[:2, 3]
     positions = array[:, :2] @ rotation.T + shift

@@ -121,6 +121,19 @@ def test_nobody_is_led_through_a_wall_who_can_walk_around():
     assert walk_around(probability, modes, everywhere, start).tolist() == probability.tolist(), "no way out: as it was"
 
 
+def test_the_likeliest_paths_are_moved_apart_also_where_a_wall_made_another_mode_the_likeliest(forecaster, monkeypatch):
+    def another_is_likeliest(probability, *_):
+        return np.roll(probability, 3, axis=1)
+
+    monkeypatch.setattr("jepa_ros.forecast.learned.walk_around", another_is_likeliest)
+    ahead = np.arange(-7, 1)[:, None] * np.array([0.5, 0.0])
+    abreast = Tracks(np.stack((ahead, ahead + np.array([0.0, 0.1]))), np.ones((2, 8), bool), 0.4)
+    forecast = forecaster.predict(abreast, SceneLatents(latents_of(EMPTY), np.eye(4), MODEL))
+    assert (forecast.probabilities.argmax(axis=1) != forecaster.predict(abreast).probabilities.argmax(axis=1)).all()
+    one, other = forecast.most_likely()
+    assert np.linalg.norm(one - other, axis=-1).min() > 0.24
+
+
 def test_an_adapter_is_saved_with_its_forecaster(forecaster, tmp_path):
     forecaster.save(tmp_path / "with.safetensors", {})
     LearnedForecaster(forecaster.network).save(tmp_path / "without.safetensors", {})

@@ -14,10 +14,11 @@ from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.planning import CostWeights, Limits, Planner, PlannerConfig
-from jepa_ros.planning.imagination import ActionConfig, imagine, plan_actions
+from jepa_ros.planning.imagined.motions import ActionConfig, imagine, plan_actions
+from jepa_ros.planning.imagined.rehearsal import Rehearsal
+from jepa_ros.planning.imagined.swept import SweptCells
 from jepa_ros.planning.people import people_future
-from jepa_ros.planning.rehearsal import Rehearsal
-from jepa_ros.planning.swept import SweptCells
+from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.types import GridSpec
 
@@ -49,7 +50,14 @@ def test_imagine_sees_the_models_wall_and_the_people() -> None:
     scene = make_scene(people=((1.5, 3.0, 0.0, 0.0),), sigma_mps=0.02)
     poses = torch.stack((straight(0.0), straight(0.5), straight(1.5), straight(0.5, 3.0), straight(6.0)))
     result = imagine(
-        ToyModel(), torch.zeros(1, 1, 3), poses, people_future(scene, 0.4), 0.4, CostWeights(), (2.4, 0.0, float("nan")), keep_latents=True
+        ToyModel(),
+        torch.zeros(1, 1, 3),
+        poses,
+        people_future(PlanningScene.of(scene), 0.4),
+        0.4,
+        CostWeights(),
+        (2.4, 0.0, float("nan")),
+        keep_latents=True,
     )
     stand, near, through, person, beyond = result.collision_probability_S.tolist()
     assert stand == near == 0.0
@@ -60,9 +68,9 @@ def test_imagine_sees_the_models_wall_and_the_people() -> None:
     assert result.latents_SLND is not None
     assert torch.allclose(result.latents_SLND[:, :, 0], poses)
     with pytest.raises(TimeoutError, match="0 of 5"):
-        imagine(ToyModel(), torch.zeros(1, 1, 3), poses, people_future(scene, 0.4), 0.4, CostWeights(), deadline_s=0.0)
+        imagine(ToyModel(), torch.zeros(1, 1, 3), poses, people_future(PlanningScene.of(scene), 0.4), 0.4, CostWeights(), deadline_s=0.0)
     with pytest.raises(ValueError, match="13 steps"):
-        imagine(ToyModel(), torch.zeros(1, 1, 3), torch.zeros(1, 13, 3), people_future(scene, 0.4), 0.4, CostWeights())
+        imagine(ToyModel(), torch.zeros(1, 1, 3), torch.zeros(1, 13, 3), people_future(PlanningScene.of(scene), 0.4), 0.4, CostWeights())
 
 
 @pytest.mark.parametrize("width", [3, 7])

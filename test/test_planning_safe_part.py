@@ -13,6 +13,7 @@ from jepa_ros.planning import Planner, PlannerConfig
 from jepa_ros.planning.kinematics import Limits, Unicycle
 from jepa_ros.planning.people import people_future
 from jepa_ros.planning.safe_part import SafePart, safe_part
+from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import GridSpec, PlanStatus
 
@@ -26,7 +27,7 @@ def part_of(person: tuple[float, float, float, float], speed_mps: float, most_im
     scene = make_scene(people=(person,), speed_mps=speed_mps, sigma_mps=0.05)
     grid = GridSpec(64, 64, 0.4, (-12.8, -12.8))
     free_TYX = np.zeros((1, 64, 64), np.float32)
-    verifier = Verifier(free_TYX, grid, np.zeros(1), people_future(scene, RADIUS_M), RADIUS_M, 0.0)
+    verifier = Verifier(free_TYX, grid, np.zeros(1), people_future(PlanningScene.of(scene), RADIUS_M), RADIUS_M, 0.0)
     start_X = torch.tensor([0.0, 0.0, 0.0, speed_mps, 0.0])
     commands_LU = torch.tensor([max(speed_mps, 1.0), 0.0]).expand(STEPS, 2)
     return safe_part(commands_LU, start_X, Unicycle(Limits(), DT_S), verifier, MOST, most_imminent)

@@ -128,6 +128,39 @@ def test_a_latent_that_lies_about_its_size_is_refused():
         readers.latents_of(message)
 
 
+def test_unknown_never_looks_free_in_a_message():
+    state = scene()
+    seen, probability = np.ones((8, 10), bool), state.occupancy.probability.copy()
+    seen[2, 3] = False
+    probability[:, 2, 3] = 0.0
+    probability[5, 4, 7] = np.nan
+    probability[:, 0, 0], probability[:, 7, 9] = -0.1, 1.2
+    state = replace(state, occupancy=replace(state.occupancy, probability=probability, seen=seen))
+    message = over_the_wire(conversions.occupancy_message(state, FRAMES))
+    back = readers.occupancy_of(message)
+    assert sorted(zip(*np.nonzero(~back.seen), strict=True)) == [(2, 3), (4, 7)]
+    assert back.probability[5, 4, 7] == 1.0
+    assert (back.probability[0, 0, 0], back.probability[0, 7, 9]) == (0.0, 1.0)
+    for horizon_s in (0.0, 2.0):  # unknown now is unknown later
+        grid = over_the_wire(conversions.occupancy_grid_message(replace(state, anchor_pose=np.eye(4)), horizon_s, FRAMES))
+        cells = np.array(grid.data).reshape(grid.info.height, grid.info.width)
+        column, row = np.rint(np.array([-2.0 - grid.info.origin.position.x, -1.6 - grid.info.origin.position.y]) / 0.4).astype(int)
+        own = cells[row : row + 8, column : column + 10]
+        assert sorted(zip(*np.nonzero(own == -1), strict=True)) == [(2, 3), (4, 7)]
+        assert (own[0, 0], own[7, 9]) == (0, 100)
+    message.seen = message.seen[:-1]
+    with pytest.raises(ValueError, match="79 bytes of `seen`"):
+        readers.occupancy_of(message)
+
+
+def test_people_whose_place_is_no_number_are_refused_not_lost():
+    message = conversions.pedestrians_message(scene(), "constant_velocity", FRAMES)
+    assert len(readers.moving_of(over_the_wire(message)).positions_m) == 3
+    message.pedestrians[1].modes[2].positions[4].x = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        readers.moving_of(over_the_wire(message))
+
+
 def test_occupancy_and_the_grid_for_viewing():
     state = scene()
     message = over_the_wire(conversions.occupancy_message(state, FRAMES))
@@ -136,6 +169,7 @@ def test_occupancy_and_the_grid_for_viewing():
     np.testing.assert_allclose(back.times_s, state.occupancy.times_s, rtol=1e-6)
     assert back.origin_m == state.occupancy.origin_m
 
+    assert back.seen.all(), "a scene that says nothing of it is known whole"
     grid = over_the_wire(conversions.occupancy_grid_message(state, 1.3, FRAMES))
     assert grid.header.frame_id == "odom"
     assert (grid.info.origin.orientation.w, grid.info.origin.orientation.z) == (1.0, 0.0), "a static layer reads no rotation"

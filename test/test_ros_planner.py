@@ -127,7 +127,20 @@ def test_statuses_through_the_life_of_the_node(world: World) -> None:
     assert np.hypot(*(in_anchor(scene, path)[-1] - (3.0, 0.0))) < 0.4
     assert len(answer.commands) == len(path) - 1
     assert answer.path.header.frame_id == "odom"
-    assert world.robot.spin_until(lambda: bool(world.paths), 5.0), "the path is published"
+    assert answer.reaches_goal
+    assert answer.distance_to_goal_m == pytest.approx(math.dist((3.0, 0.0), in_anchor(scene, path)[-1]), abs=1e-3)
+    assert world.robot.spin_until(lambda: bool(world.paths and world.paths[-1].poses), 5.0), "the path is published"
+    away = world.plan(goal_message(500.0, 0.0))
+    assert (away.status.code, away.reaches_goal) == (PlanStatus.OK, False)
+    assert away.distance_to_goal_m > 300.0
+    scene = world.say(make_scene(seen=lambda x, y: x < 0.0))
+    answer = world.plan(ahead(scene, 3.0))
+    assert (answer.status.code, answer.fallback) == (PlanStatus.UNSEEN, True), answer.status.message
+    world.say(make_scene(), age_s=5.0)
+    world.paths.clear()
+    assert world.plan(ahead(scene, 3.0)).status.code == PlanStatus.STALE_SENSORS
+    assert world.robot.spin_until(lambda: bool(world.paths), 5.0), "a refusal takes the last path off the screen"
+    assert not world.paths[-1].poses
     rng = np.random.default_rng(0)
     for _ in range(200):
         world.transforms.publish(rng.bytes(int(rng.integers(0, 200))))
@@ -169,8 +182,9 @@ def test_goals_in_other_frames(world: World) -> None:
     assert np.hypot(*(in_anchor(scene, np.array([[end.x, end.y, 0.0]]))[0] - (3.0, 0.0))) < 0.4
     assert world.plan(goal_message(3.0, 0.0, "base_link", scene.stamp_ns)).status.code == PlanStatus.OK
     answer = world.plan(goal_message(3.0, 0.0, "map"))
-    assert answer.status.code == PlanStatus.INVALID_GOAL
+    assert answer.status.code == PlanStatus.UNKNOWN_FRAME
     assert "'map'" in answer.status.message
+    assert math.isnan(answer.distance_to_goal_m)
     edge = TransformStamped(header=conversions.header_message(scene.stamp_ns, "map"), child_frame_id="odom")
     edge.transform.translation.x = 10.0
     world.robot.spin_until(lambda: world.transforms.get_subscription_count() > 0)

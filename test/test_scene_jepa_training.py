@@ -12,7 +12,7 @@ import torch
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.planning.imagination import SweptCells
+from jepa_ros.planning.imagined.swept import SweptCells
 from jepa_ros.training.world_model.pretraining_loss import ObjectiveConfig, moving_tokens, total_loss
 from jepa_ros.training.world_model.shard import open_shards
 from jepa_ros.training.world_model.windows import Windows, WindowSpec, collate

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from experiments.common import COMPARED
 from jepa_ros.backends import load_world_model
 from jepa_ros.planning import CostWeights, Limits, Planner, PlannerConfig, SolverConfig
 from jepa_ros.planning.example_scene import crowd_scene
-from jepa_ros.planning.imagination import imagine
+from jepa_ros.planning.imagined.motions import imagine
 from jepa_ros.planning.kinematics import Unicycle
 from jepa_ros.planning.people import people_future
-from jepa_ros.planning.solver import SOLVERS
 from jepa_ros.types import PlanStatus
 
 ANY_TIME_S = 10.0
@@ -53,8 +53,8 @@ ROWS = (
 
 def measure(row: Row, people: int, repeats: int) -> dict[str, float | str]:
     """Milliseconds per plan (p50, p99), the share of plans that are OK, and how late the latest came."""
-    config = PlannerConfig(solver=row.solver, search=SolverConfig(samples=row.samples, iterations=row.iterations))
-    planner = Planner(config)
+    search = SolverConfig(samples=row.samples, iterations=row.iterations)
+    planner = Planner(PlannerConfig(search=search), COMPARED[row.solver](search))
     scenes = [crowd_scene(people, seed=seed) for seed in range(SCENES)]
     goal = np.array([6.0, 2.0, np.nan])
     for scene in scenes[:3]:
@@ -74,9 +74,10 @@ def measure(row: Row, people: int, repeats: int) -> dict[str, float | str]:
 def quality(deadlines_s: tuple[float, ...], people: int, scenes: int) -> list[dict[str, float | str]]:
     """For each solver and deadline the mean and median regret over the scenes that gave a plan to the goal, and their share."""
     goals = np.random.default_rng(0).uniform((4.0, -np.pi), (9.0, np.pi), (scenes, 2))
-    cost = np.full((len(SOLVERS), len(deadlines_s), scenes), np.nan)
-    for row, solver in enumerate(SOLVERS):
-        planner = Planner(PlannerConfig(solver=solver, search=SolverConfig(iterations=100)))
+    cost = np.full((len(COMPARED), len(deadlines_s), scenes), np.nan)
+    for row, solver in enumerate(COMPARED):
+        search = SolverConfig(iterations=100)
+        planner = Planner(PlannerConfig(search=search), COMPARED[solver](search))
         for index, (radius_m, bearing_rad) in enumerate(goals):
             scene = crowd_scene(people, seed=100 + index)
             goal = np.array([radius_m * np.cos(bearing_rad), radius_m * np.sin(bearing_rad), np.nan])
@@ -95,7 +96,7 @@ def quality(deadlines_s: tuple[float, ...], people: int, scenes: int) -> list[di
             "median": float(np.nanmedian(regret[row, column])) if answered[row, column].any() else float("nan"),
             "ok_share": float(answered[row, column].mean()),
         }
-        for row, solver in enumerate(SOLVERS)
+        for row, solver in enumerate(COMPARED)
         for column, deadline_s in enumerate(deadlines_s)
     ]
 
@@ -140,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     found = quality(DEADLINES_S, arguments.people, arguments.scenes)
     print("\nplan cost above the best known, mean (median), share of scenes with a plan")
     print(f"{'':<8}" + "".join(f"{1e3 * deadline_s:>20.0f} ms" for deadline_s in DEADLINES_S))
-    for solver in SOLVERS:
+    for solver in COMPARED:
         cells = [f"{row['mean']:.3f} ({row['median']:.3f}) {row['ok_share']:.0%}" for row in found if row["solver"] == solver]
         print(f"{solver:<8}" + "".join(f"{cell:>23}" for cell in cells))
     about = {"people": arguments.people, "repeats": arguments.repeats, "threads": arguments.threads, "machine": platform.processor()}

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.common import COMPARED
 from experiments.two_room.environment import Images
 from experiments.two_room.model import ACTION_WIDTH, TwoRoomModel
 from jepa_ros.config import param, validate
-from jepa_ros.planning.solver import SOLVERS, SolverConfig
+from jepa_ros.planning.solver import SolverConfig
 from jepa_ros.protocols import Objective, Rollout
 from jepa_ros.types import FloatArray
 
@@ -26,7 +27,7 @@ class TwoRoomPlanning:
     """How to search, and for what."""
 
     cost: str = param("distance", "what is summed along the way", choices=("distance", "l2", "l2_last"))
-    solver: str = param("cem", "of planning.solver", choices=tuple(SOLVERS))
+    solver: str = param("cem", "of planning.solver", choices=tuple(COMPARED))
     commands: int = param(5, "commands of a plan", at_least=1)
     hold: int = param(4, "environment steps that each command lasts", at_least=1)
     replan: int = param(4, "environment steps until the next plan", at_least=1)
@@ -38,7 +39,7 @@ class TwoRoomPlanning:
 
 
 class LatentDynamics:
-    """`BoundedDynamics` whose states are latents after every environment step: (S, H = L * hold, D)."""
+    """`Dynamics` whose states are latents after every environment step: (S, H = L * hold, D)."""
 
     dt_s = 0.1  # TwoRoom renders ten frames a second
     low_U = -torch.ones(ACTION_WIDTH)
@@ -117,7 +118,7 @@ class PixelPlanner:
             last_LU = self._plans[trial]
             shifted_LU = torch.cat((last_LU[done:], last_LU[-1:].expand(done, -1)))
             guesses_GLU = torch.cat((shifted_LU[None], guesses_GLU))
-        solver = SOLVERS[self._config.solver](self._config.search)
+        solver = COMPARED[self._config.solver](self._config.search)
         solution = solver.solve(self._dynamics, self._objective(goal_D), now_D, self._config.deadline_s, guesses_GLU)
         self.plan_s.append(time.perf_counter() - begin_s)
         return solution.commands_LU

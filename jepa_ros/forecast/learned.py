@@ -113,7 +113,8 @@ class LearnedForecaster:
             newest = tracks.valid.shape[1] - 1 - tracks.valid[:, ::-1].argmax(axis=1)
             place = tracks.positions_m[np.arange(people), newest] - centre
             _make_unknown(modes_m, covariances_m2, probability, place, lone)
-        modes_m[:, 0] = separate(modes_m[:, 0])  # mode 0 is the single best path
+        rows, best = np.arange(people), probability.argmax(axis=1)  # as most_likely() takes it
+        modes_m[rows, best] = separate(modes_m[rows, best])
         return PedestrianForecast(modes_m + centre, probability / probability.sum(axis=1, keepdims=True), covariances_m2, times)
 
     def _encode(self, history: Tensor, seen: Tensor) -> Encoded:

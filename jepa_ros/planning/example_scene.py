@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from jepa_ros.types import NANOSECONDS, EgoState, OccupancyForecast, PedestrianForecast, SceneState, TrackedPeople, Tracks
+from jepa_ros.planning.scene import Moving, PlanningScene
+from jepa_ros.types import NANOSECONDS, EgoState, OccupancyForecast, PedestrianForecast
 
 HORIZON = 12
 DT_S = 0.4
 
 
-def crowd_scene(people: int = 20, modes: int = 20, seed: int = 0, cells: int = 128, resolution_m: float = 0.4) -> SceneState:
+def crowd_scene(people: int = 20, modes: int = 20, seed: int = 0, cells: int = 128, resolution_m: float = 0.4) -> PlanningScene:
     """The robot at the origin, a few walls, and people 2 to 10 m away whose futures spread over many modes. Same seed, same scene."""
     generator = np.random.default_rng(seed)
     times_s = DT_S * np.arange(1, HORIZON + 1)
@@ -27,17 +28,12 @@ def crowd_scene(people: int = 20, modes: int = 20, seed: int = 0, cells: int = 1
     sigma = (0.1 + 0.12 * times_s)[:, None, None] ** 2 * np.array([[1.0, 0.3], [0.3, 1.0]])
     covariances = np.broadcast_to(sigma, (people, modes, HORIZON, 2, 2))
     probabilities = generator.dirichlet(np.ones(modes), people).reshape(people, modes)
-    history = Tracks(positions[:, None], np.ones((people, 1), bool), DT_S)
-    tracked = TrackedPeople(np.arange(people), positions, velocities, np.ones(people), np.full(people, 0.3), history)
+    forecast = PedestrianForecast(means, probabilities, covariances, times_s)
     corner_m = -0.5 * cells * resolution_m
-    return SceneState(
+    return PlanningScene(
         stamp_ns=NANOSECONDS,
         anchor_pose=np.eye(4),
         ego=EgoState(NANOSECONDS, np.eye(4), np.zeros(2)),
-        latent=np.zeros((0, 0)),
-        predicted=np.zeros((0, 0, 0)),
         occupancy=OccupancyForecast(occupied, np.concatenate(([0.0], times_s)), resolution_m, (corner_m, corner_m)),
-        people=tracked,
-        pedestrians=PedestrianForecast(means, probabilities, covariances, times_s),
-        surprise=float("nan"),
+        moving=Moving(positions, np.ones(people), np.full(people, 0.3), forecast),
     )

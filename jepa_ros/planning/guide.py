@@ -19,6 +19,7 @@ from jepa_ros.types import FloatArray, GridSpec
 
 SOFT_FACTOR = 3.0  # a cell that is surely occupied, if it were passable, would be this many times longer to cross
 TIGHT_FACTOR = 6.0  # the same for a cell where the robot may touch something: on coarse cells a door can look narrower than it is
+UNSEEN_FACTOR = 2.0  # the same for a cell that no sensor has looked at: a way that is known is taken up to twice the length
 DOUBT_FACTOR = 15.0  # the same for a cell that is blocked now but too far away to matter yet
 DIAGONAL = math.sqrt(2.0)
 BELIEVED_AFTER_S = 3.0  # what was free must be blocked for so long until the guide leads around it: a crowd in a door is no wall
@@ -72,11 +73,12 @@ class CostToGo:
         tolerance_m: float,
         blocked_from: float,
         sure_m: float = math.inf,
+        unseen_YX: NDArray[np.bool_] | None = None,
     ) -> None:
         """standing_YX, beside_YX: probability that a cell is occupied, and that a robot there would touch something.
 
         sure_m: what blocks the way further from the start than this may be gone before the robot is there: long to
-        cross, but no wall.
+        cross, but no wall. unseen_YX: where no sensor has looked; the guide may lead there, no plan does.
         """
         self.grid = grid
         x, y = cell_centres(grid)
@@ -84,6 +86,8 @@ class CostToGo:
         self._free_m = np.maximum(across, along) + (DIAGONAL - 1.0) * np.minimum(across, along)
         sure = np.hypot(x[None, :] - start_m[0], y[:, None] - start_m[1]) <= sure_m
         slowness = np.where(beside_YX < blocked_from, 1.0 + SOFT_FACTOR * beside_YX.astype(np.float64), TIGHT_FACTOR)
+        if unseen_YX is not None:
+            slowness = np.where(unseen_YX, np.maximum(slowness, UNSEEN_FACTOR), slowness)
         slowness[standing_YX >= blocked_from] = DOUBT_FACTOR
         slowness[(standing_YX >= blocked_from) & sure] = np.inf
         step_m = grid.resolution_m * slowness
@@ -100,6 +104,20 @@ class CostToGo:
         """Whether a way leads from any free cell next to this point to the goal."""
         column, row = ((point_m - np.array(self.grid.origin_m)) // self.grid.resolution_m).astype(int)
         return bool(self.reached[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].any())
+
+    def ahead(self, point_m: FloatArray, most_m: float) -> FloatArray:
+        """(N, 2) centres of the cells that the way leads through from a point on, as far as `most_m` from it."""
+        x, y = cell_centres(self.grid)
+        column, row = ((point_m - np.array(self.grid.origin_m)) // self.grid.resolution_m).astype(int)
+        places: list[tuple[float, float]] = []
+        while 0 <= row < self.grid.rows and 0 <= column < self.grid.columns:
+            places.append((x[column], y[row]))
+            around = self.length_m[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+            if math.dist(places[-1], point_m) > most_m or around.min() >= self.length_m[row, column]:
+                break
+            down, right = np.unravel_index(int(around.argmin()), around.shape)
+            row, column = max(row - 1, 0) + int(down), max(column - 1, 0) + int(right)
+        return np.array(places).reshape(-1, 2)
 
     def detour_m(self) -> NDArray[np.float32]:
         """(Y, X) how much longer the way is than it would be without obstacles."""

@@ -8,6 +8,7 @@ S-first views: every operation below then runs over contiguous candidates.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
-from jepa_ros.protocols import Rollout
+from jepa_ros.protocols import Dynamics, Rollout
 
 STANDSTILL_MPS = 1e-3
 
@@ -36,16 +37,12 @@ class Limits:
         validate(self)
 
 
-class BoundedDynamics(Protocol):
-    """`protocols.Dynamics` plus what a sampling solver must know of the command space."""
+class Vehicle(Dynamics, Protocol):
+    """What a planner must know of a robot besides its dynamics."""
 
-    dt_s: float
-    low_U: Tensor
-    high_U: Tensor
-
-    def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout: ...
-
-    def guesses(self, init_X: Tensor, steps: int) -> Tensor: ...
+    def turn_on_the_spot(self, angle_rad: float, steps: int) -> Tensor | None:
+        """(L, U) commands; None for a vehicle that cannot."""
+        ...
 
 
 class Unicycle:
@@ -73,7 +70,7 @@ class Unicycle:
             targets_LS, init_X[3], self.limits.max_acceleration_mps2 * self.dt_s, self.limits.max_deceleration_mps2 * self.dt_s
         )
         before_LS = torch.cat((init_X[3].expand(1, speed_LS.shape[1]), speed_LS[:-1]))
-        turn_limit_LS = self.turn_limit(torch.maximum(before_LS.abs(), speed_LS.abs()))
+        turn_limit_LS = self.turn_limit(torch.minimum(before_LS.abs(), speed_LS), torch.maximum(before_LS.abs(), speed_LS))
         yaw_rate_LS = torch.clamp(commands_SLU[..., 1].T, -turn_limit_LS, turn_limit_LS)
         yaw_LS = init_X[2] + self.dt_s * yaw_rate_LS.cumsum(0)
         middle_LS = yaw_LS - 0.5 * self.dt_s * yaw_rate_LS
@@ -83,9 +80,9 @@ class Unicycle:
         states_SLX = torch.stack((x_LS, y_LS, yaw_LS, speed_LS)).permute(2, 1, 0)
         return Rollout(states_SLX, torch.stack((speed_LS, yaw_rate_LS)).permute(2, 1, 0), self.dt_s)
 
-    def turn_limit(self, speed: Tensor) -> Tensor:
-        """Highest yaw rate at a speed, rad/s: the vehicle's own, or what the lateral acceleration leaves."""
-        lateral = self.limits.max_lateral_acceleration_mps2 / speed.clamp(min=STANDSTILL_MPS)
+    def turn_limit(self, slowest: Tensor, fastest: Tensor) -> Tensor:
+        """Highest yaw rate, rad/s, for a step between two speeds: the vehicle's own, or what the lateral acceleration leaves."""
+        lateral = self.limits.max_lateral_acceleration_mps2 / fastest.clamp(min=STANDSTILL_MPS)
         return lateral.clamp(max=self.limits.max_yaw_rate_radps)
 
     def guesses(self, init_X: Tensor, steps: int) -> Tensor:
@@ -95,20 +92,28 @@ class Unicycle:
         arcs_GLU = torch.cartesian_prod(speeds, turns)[:, None].expand(-1, steps, 2)
         first_turn = []
         for angle in (-math.pi, -math.pi / 2, math.pi / 2, math.pi):
-            spin = min(steps, math.ceil(abs(angle) / (self.limits.max_yaw_rate_radps * self.dt_s)))
-            motion_LU = torch.zeros(steps, 2)
-            motion_LU[:spin, 1] = angle / (spin * self.dt_s)
-            motion_LU[spin:, 0] = self.high_U[0]
+            motion_LU = _turn(angle, steps, 2, self.limits.max_yaw_rate_radps, self.dt_s)
+            motion_LU[motion_LU[:, 1] == 0.0, 0] = self.high_U[0]
             first_turn.append(motion_LU)
         return torch.cat((torch.zeros(1, steps, 2), arcs_GLU, torch.stack(first_turn)))
 
+    def turn_on_the_spot(self, angle_rad: float, steps: int) -> Tensor | None:
+        """(L, U) commands, standing still before and after; None for a vehicle that cannot."""
+        return _turn(angle_rad, steps, 2, self.limits.max_yaw_rate_radps, self.dt_s)
+
 
 class Bicycle(Unicycle):
-    """Car-like: the turn rate is also bound by the steering angle, so it cannot turn on the spot."""
+    """Car-like: the turn rate is also bound by the steering angle, so it cannot turn on the spot.
 
-    def turn_limit(self, speed: Tensor) -> Tensor:
-        steering = speed * (math.tan(self.limits.max_steering_rad) / self.limits.wheelbase_m)
-        return torch.minimum(super().turn_limit(speed), steering)
+    The yaw rate holds for a step while the speed changes: the steering is furthest over where the step is slowest.
+    """
+
+    def turn_limit(self, slowest: Tensor, fastest: Tensor) -> Tensor:
+        steering = slowest * (math.tan(self.limits.max_steering_rad) / self.limits.wheelbase_m)
+        return torch.minimum(super().turn_limit(slowest, fastest), steering)
+
+    def turn_on_the_spot(self, angle_rad: float, steps: int) -> Tensor | None:
+        return None
 
 
 class Holonomic:
@@ -157,8 +162,20 @@ class Holonomic:
         motions_G3 = torch.cat((torch.zeros(1, 3), directions_G3, 0.4 * directions_G3))
         return motions_G3[:, None].expand(-1, steps, 3).contiguous()
 
+    def turn_on_the_spot(self, angle_rad: float, steps: int) -> Tensor | None:
+        """(L, U) commands that only turn."""
+        return _turn(angle_rad, steps, 3, self.limits.max_yaw_rate_radps, self.dt_s)
 
-DYNAMICS: dict[str, type[Unicycle] | type[Bicycle] | type[Holonomic]] = {"unicycle": Unicycle, "bicycle": Bicycle, "holonomic": Holonomic}
+
+DYNAMICS: dict[str, Callable[[Limits, float], Vehicle]] = {"unicycle": Unicycle, "bicycle": Bicycle, "holonomic": Holonomic}
+
+
+def _turn(angle_rad: float, steps: int, width: int, most_radps: float, dt_s: float) -> Tensor:
+    """(L, U) a turn on the spot at the highest rate, as far as it gets in `steps`."""
+    spin = min(steps, max(1, math.ceil(abs(angle_rad) / (most_radps * dt_s))))
+    motion_LU = torch.zeros(steps, width)
+    motion_LU[:spin, -1] = max(-most_radps, min(most_radps, angle_rad / (spin * dt_s)))
+    return motion_LU
 
 
 def _slew(targets_LS: Tensor, start: Tensor, most_up: float, most_down: float) -> Tensor:

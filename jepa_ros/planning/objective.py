@@ -127,27 +127,6 @@ class PoseGoal(Composable):
         return cost_S
 
 
-class PathGoal(Composable):
-    """Along a polyline: the distance to its nearest point (m, mean over the plan), and what of its length is left at the end."""
-
-    def __init__(self, path_N2: Tensor, weights: CostWeights) -> None:
-        if path_N2.ndim != 2 or path_N2.shape[1] != 2 or len(path_N2) < 2:
-            raise ValueError(f"a path is (N >= 2, 2) x m, y m, got {tuple(path_N2.shape)}")
-        self.start_M2, self.along_M2 = path_N2[:-1], path_N2.diff(dim=0)
-        self.length_M = self.along_M2.norm(dim=-1).clamp(min=1e-6)
-        self.before_M = self.length_M.cumsum(0) - self.length_M
-        self.weights = weights
-
-    def __call__(self, rollout: Rollout) -> Tensor:
-        offset_LSM2 = rollout.states_SLX[..., :2].transpose(0, 1)[:, :, None] - self.start_M2
-        share_LSM = ((offset_LSM2 * self.along_M2).sum(-1) / self.length_M.square()).clamp(0.0, 1.0)
-        away_LSM = (offset_LSM2 - share_LSM[..., None] * self.along_M2).norm(dim=-1)
-        away_LS, nearest_LS = away_LSM.min(dim=-1)
-        reached_S = (self.before_M + share_LSM[-1] * self.length_M).gather(-1, nearest_LS[-1][:, None])[:, 0]
-        left_S = self.length_M.sum() - reached_S
-        return self.weights.goal_end * (left_S + away_LS[-1]) + self.weights.goal_way * away_LS.mean(0)
-
-
 class Comfort(Composable):
     """Mean square of acceleration, jerk and turn rate."""
 

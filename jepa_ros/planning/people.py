@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jepa_ros.types import GridSpec, SceneState
+from jepa_ros.planning.scene import PlanningScene
+from jepa_ros.types import GridSpec
 
 MAX_MODES = 6  # most likely modes used for planning; the rest of the mixture is given to them in proportion
 TRACK_SIGMA_M = 0.1  # how well a person's present position is known
@@ -49,13 +50,12 @@ class PeopleFuture:
         )
 
 
-def people_future(scene: SceneState, robot_radius_m: float) -> PeopleFuture:
+def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
     """Everybody in the scene, moved from odom into the anchor frame, with the present as the first step.
 
     A "person" whose centre lies inside the robot is no person (a robot sees parts of itself) and is left out.
     """
-    forecast, people = scene.pedestrians, scene.people
-    anchor_from_odom = np.linalg.inv(scene.anchor_pose)
+    forecast, people, anchor_from_odom = scene.moving.forecast, scene.moving, scene.anchor_from_odom
     rotation, shift = anchor_from_odom[:2, :2], anchor_from_odom[:2, 3]
     order = np.argsort(-forecast.probabilities, axis=1)[:, :MAX_MODES]
     row = np.arange(len(order))[:, None]

@@ -14,19 +14,22 @@ import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
-from jepa_ros.planning.guide import StandingMemory
-from jepa_ros.planning.kinematics import DYNAMICS, BoundedDynamics, Limits
+from jepa_ros.planning.guide import CostToGo, StandingMemory
+from jepa_ros.planning.imagined.rehearsal import Rehearsal
+from jepa_ros.planning.kinematics import DYNAMICS, Limits, Vehicle
 from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal, Surprise, risk
-from jepa_ros.planning.rehearsal import Rehearsal
-from jepa_ros.planning.safe_part import from_start, safe_part
+from jepa_ros.planning.outcome import Goal, described, moved, refusal, stays, towards
+from jepa_ros.planning.safe_part import SafePart, from_start, safe_part
+from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.planning.solver import SOLVERS, SolverConfig
 from jepa_ros.planning.surroundings import Surroundings
 from jepa_ros.planning.verify import Verifier
-from jepa_ros.protocols import Objective, Rollout, Solution
+from jepa_ros.protocols import Objective, Rollout, Solution, Solver
 from jepa_ros.types import NANOSECONDS, FloatArray, Plan, PlanStatus, SceneState
 
 MIN_DEADLINE_S = 0.001
-STOPPED_MPS = 0.05
+LOOK_M = 2.0  # the way so far ahead says where to look: a way along a grid begins in one of eight directions
+LOOKS_THERE_RAD = 0.2  # a robot that faces a place as nearly as this sees nothing new by turning
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class PlannerConfig:
     robot_radius_m: float = param(0.4, "Radius of the robot's footprint, m", at_least=0.05, at_most=5.0)
     personal_space_m: float = param(0.5, "Distance to people that is kept where possible, m", at_least=0.0, at_most=5.0)
     goal_tolerance_m: float = param(0.5, "How near counts as reached, m", at_least=0.05, at_most=10.0)
+    goal_tolerance_rad: float = param(
+        0.5, "How near to the goal's heading, where it has one, counts as reached, rad", at_least=0.01, at_most=3.15
+    )
     occupied_from: float = param(0.5, "Occupancy probability from which a cell is an obstacle", at_least=0.01, at_most=1.0)
     max_collision_probability: float = param(0.25, "Highest collision probability of a plan that counts as safe", at_least=0.0, at_most=1.0)
     max_imminent_contact: float = param(
@@ -62,11 +68,10 @@ class PlannerConfig:
 class _Task:
     """One question, in the anchor frame."""
 
-    scene: SceneState
+    scene: PlanningScene
     started_s: float
     deadline_s: float
-    goal: FloatArray  # (3,)
-    tolerance_m: float
+    goal: Goal
     init_X: Tensor  # x, y, yaw, forward speed, speed to the left
     offset_s: float  # from the forecast's stamp to the ego state's: the plan starts then
     rehearsal: Rehearsal | None
@@ -78,9 +83,10 @@ class _Task:
 class Planner:
     """Plans to poses. Keeps the last plan as a warm start and what stood still of late; `reset()` forgets both. For one thread."""
 
-    def __init__(self, config: PlannerConfig | None = None) -> None:
+    def __init__(self, config: PlannerConfig | None = None, solver: Solver | None = None) -> None:
+        """solver: another than `config.solver` names."""
         self.config = config or PlannerConfig()
-        self._solver = SOLVERS[self.config.solver](self.config.search)
+        self._solver = solver or SOLVERS[self.config.solver](self.config.search)
         self._verify_s = 0.003  # how long verification takes at worst, of late: kept free at the end
         self._rehearse_s = 0.05  # the same for the rehearsal
         self.reset()
@@ -88,10 +94,11 @@ class Planner:
     def reset(self) -> None:
         self._last: tuple[float, Tensor] | None = None  # stamp of the first state, s, and commands (L, U)
         self._memory = StandingMemory()
+        self._looks = False  # whether the robot is turning to look
 
     def plan(
         self,
-        scene: SceneState,
+        scene: SceneState | PlanningScene,
         goal: FloatArray,
         deadline_s: float,
         max_speed_mps: float | None = None,
@@ -100,31 +107,33 @@ class Planner:
     ) -> Plan:
         """A way to `goal` (x m, y m, yaw rad in odom; yaw NaN = any) within `deadline_s` seconds of the call.
 
-        The plan starts at `scene.ego`, whose stamp may be newer than the forecast's. A goal beyond the forecast's grid is approached. OK
-        means that the whole returned path is safe, not that it reaches the goal: it may stop or wait short of it. Statuses:
+        The plan starts at `scene.ego`, whose stamp may be newer than the forecast's. Statuses:
+        OK: all of the returned path is safe and leads through what sensors have seen. It may end short of the goal: where the goal is too
+        far for one plan, or somebody is waited for. `reaches_goal` and `distance_to_goal_m` say so.
+        UNSEEN: nothing that is known stands in the way, but no sensor has looked at what comes next, and to turn does not help.
+        NO_SAFE_PATH: what has stood for a while within reach leaves no way, or nothing safe was found.
+        With both, the path is a braking one (`fallback`), its probability stated; what is unseen counts as occupied there.
         INVALID_GOAL: not finite, or within reach of the plan and on something that stays occupied with no free place within the tolerance.
         INVALID_REQUEST: another argument is out of range.
-        NO_SAFE_PATH: what has stood for a while within reach leaves no way, or nothing safe was found; the path is a braking one
-        (`fallback`), its probability stated.
         TIMEOUT: the deadline came before any plan was verified; no path.
         UNSUPPORTED: the scene has no occupancy forecast.
 
         rehearsal: asked about the best `config.rehearsed` motions before one is chosen, where the deadline leaves the time.
         """
         started_s = time.perf_counter()
+        scene = scene if isinstance(scene, PlanningScene) else PlanningScene.of(scene)
         fault = self._check(scene, goal, deadline_s, max_speed_mps, goal_tolerance_m)
         if fault is not None:
             return refusal(*fault, self.config.dt_s, time.perf_counter() - started_s)
         goal = np.asarray(goal, dtype=np.float64)
         limits = self.config.limits if max_speed_mps is None else replace(self.config.limits, max_speed_mps=max_speed_mps)
-        anchor_from_odom = np.linalg.inv(scene.anchor_pose)
+        anchor_from_odom = scene.anchor_from_odom
         ego = anchor_from_odom @ scene.ego.odom_from_base
         task = _Task(
             scene,
             started_s,
             deadline_s,
-            _moved(goal, anchor_from_odom),
-            goal_tolerance_m or self.config.goal_tolerance_m,
+            Goal(moved(goal, anchor_from_odom), goal_tolerance_m or self.config.goal_tolerance_m, self.config.goal_tolerance_rad),
             torch.tensor([ego[0, 3], ego[1, 3], math.atan2(ego[1, 0], ego[0, 0]), *scene.ego.velocity_mps], dtype=torch.float32),
             max(0.0, (scene.ego.stamp_ns - scene.stamp_ns) / NANOSECONDS),
             rehearsal if self.config.rehearsed else None,
@@ -133,7 +142,7 @@ class Planner:
             return self._search(task, limits)
 
     def _check(
-        self, scene: SceneState, goal: FloatArray, deadline_s: float, max_speed_mps: float | None, goal_tolerance_m: float | None
+        self, scene: PlanningScene, goal: FloatArray, deadline_s: float, max_speed_mps: float | None, goal_tolerance_m: float | None
     ) -> tuple[PlanStatus, str] | None:
         if np.shape(goal) != (3,):
             return PlanStatus.INVALID_GOAL, f"the goal must be (x, y, yaw), got shape {np.shape(goal)}"
@@ -149,20 +158,20 @@ class Planner:
         return None
 
     def _search(self, task: _Task, limits: Limits) -> Plan:
-        config = self.config
+        config, goal = self.config, task.goal
         dynamics = DYNAMICS[config.kinematics](limits, config.dt_s)
         start_m = task.init_X[:2].numpy().astype(np.float64)
         reach_m = max(abs(float(task.init_X[3])), limits.max_speed_mps) * config.dt_s * config.steps
         around = Surroundings(task.scene, start_m, reach_m, config.robot_radius_m, config.occupied_from, self._memory)
-        if not around.free_near(task.goal[:2], task.tolerance_m):
-            return self._refuse(task, PlanStatus.INVALID_GOAL, f"the goal and all within {task.tolerance_m:.2f} m of it stay occupied")
+        if not around.free_near(goal.pose[:2], goal.tolerance_m):
+            return self._refuse(task, PlanStatus.INVALID_GOAL, f"the goal and all within {goal.tolerance_m:.2f} m of it stay occupied")
         verifier = around.verifier(task.offset_s)
-        way = around.way_to(task.goal[:2], task.tolerance_m)
+        way = around.way_to(goal.pose[:2], goal.tolerance_m)
         if not way.reachable_from(start_m):
             return self._brake(task, dynamics, verifier, "no way leads to the goal around what stands still")
         times_L = task.offset_s + config.dt_s * np.arange(1, config.steps + 1)
         objective = around.objective(way, times_L, config.dt_s, config.personal_space_m, config.weights)
-        objective = objective + PoseGoal((float(task.goal[0]), float(task.goal[1])), float(task.goal[2]), config.weights)
+        objective = objective + PoseGoal((float(goal.pose[0]), float(goal.pose[1])), float(goal.pose[2]), config.weights)
         objective = objective + Comfort(float(task.init_X[3]), config.weights)
         if config.weights.surprise > 0.0:
             objective = objective + Surprise(task.scene.surprise, config.weights)
@@ -176,9 +185,9 @@ class Planner:
         solution = self._solver.solve(dynamics, objective, task.init_X, task.left_s() - kept_s, guesses_GLU)
         if task.rehearsal is not None and task.left_s() > kept_s:
             solution = self._rehearse(task, dynamics, objective, solution, task.rehearsal)
-        return self._conclude(task, dynamics, verifier, solution)
+        return self._conclude(task, dynamics, verifier, solution, around, way)
 
-    def _rehearse(self, task: _Task, dynamics: BoundedDynamics, objective: Objective, solution: Solution, rehearsal: Rehearsal) -> Solution:
+    def _rehearse(self, task: _Task, dynamics: Vehicle, objective: Objective, solution: Solution, rehearsal: Rehearsal) -> Solution:
         """Of the finalists the one that is best with what the world model foresees if it is driven: a second in that costs extra."""
         started_s = time.perf_counter()
         assert solution.finalists_SLU is not None
@@ -192,32 +201,65 @@ class Planner:
         self._rehearse_s = max(time.perf_counter() - started_s, 0.9 * self._rehearse_s)
         return Solution(one.commands_SLU[0], one, float(cost_E[chosen]), solution.iterations, solution.timed_out)
 
-    def _conclude(self, task: _Task, dynamics: BoundedDynamics, verifier: Verifier, solution: Solution) -> Plan:
-        """Verify the solution; if it is not safe, the longest part of it that is, with a stop after it; else brake."""
+    def _conclude(
+        self, task: _Task, dynamics: Vehicle, verifier: Verifier, solution: Solution, around: Surroundings, way: CostToGo
+    ) -> Plan:
+        """Verify the solution; if it is not safe, the longest part of it that is, with a stop after it; else look around, or brake."""
         if task.left_s() <= self._verify_s:
             return self._refuse(task, PlanStatus.TIMEOUT, f"the deadline of {task.deadline_s:.3f} s came before a plan was verified")
         started_s = time.perf_counter()
-        config = self.config
-        part = safe_part(
-            solution.commands_LU, task.init_X, dynamics, verifier, config.max_collision_probability, config.max_imminent_contact
-        )
+        part = self._safe(task, dynamics, verifier, solution.commands_LU)
         self._verify_s = max(time.perf_counter() - started_s, 0.9 * self._verify_s)
+        path = None if isinstance(part, str) else _path(task, part.rollout)
+        if path is None or self._looks or (stays(path) and not task.goal.reached_by(path[-1])):
+            start = task.init_X[:3].double().numpy()
+            unseen_m = around.unseen_ahead(way, start[:2])
+            if unseen_m is not None:
+                ahead_m, _ = towards(start, unseen_m)
+                _, bearing_rad = towards(start, way.ahead(start[:2], LOOK_M)[-1])
+                look = self._look(task, dynamics, verifier, ahead_m, bearing_rad, must=path is None or stays(path))
+                if look is not None:
+                    return look
+        self._looks = False
         if isinstance(part, str):
             return self._brake(task, dynamics, verifier, part)
-        chosen = Solution(part.rollout.commands_SLU[0], part.rollout, solution.cost, solution.iterations, solution.timed_out)
-        self._last = (task.scene.ego.stamp_ns / NANOSECONDS, chosen.commands_LU)
-        message = part.why or _described(task, part.rollout.states_SLX[0])
-        return self._answer(task, PlanStatus.OK, message, chosen, part.probability)
+        assert path is not None
+        message = part.why or described(path, part.rollout.states_SLX[0, :, 3].numpy(), task.goal)
+        if around.unseen_ahead(way, path[-1, :2]) is not None:
+            message += ", before a place that no sensor has looked at"
+        return self._follow(task, message, part, solution)
 
-    def _brake(self, task: _Task, dynamics: BoundedDynamics, verifier: Verifier, why: str) -> Plan:
+    def _look(self, task: _Task, dynamics: Vehicle, verifier: Verifier, ahead_m: float, bearing_rad: float, must: bool) -> Plan | None:
+        """Turn to what is unseen, until the robot faces it: most sensors then see it. Where it does already, or cannot turn so, it brakes
+        and says so if it `must` (there is nothing else to do); else None."""
+        bearing = f"{math.degrees(bearing_rad):+.0f} deg"
+        place = f"no sensor has looked at the way to the goal {ahead_m:.1f} m from the robot, at {bearing} (left is positive)"
+        turn_LU = dynamics.turn_on_the_spot(bearing_rad, self.config.steps) if abs(bearing_rad) > LOOKS_THERE_RAD else None
+        part = self._safe(task, dynamics, verifier, turn_LU) if turn_LU is not None else ""
+        self._looks = not isinstance(part, str)
+        if not isinstance(part, str):
+            return self._follow(task, f"the plan turns on the spot to look: {place}", part, None)
+        advice = "turn or drive the robot so that a sensor sees it, add a sensor that does, or choose another goal"
+        return self._brake(task, dynamics, verifier, f"{place}: {advice}", PlanStatus.UNSEEN) if must else None
+
+    def _safe(self, task: _Task, dynamics: Vehicle, verifier: Verifier, commands_LU: Tensor) -> SafePart | str:
+        config = self.config
+        return safe_part(commands_LU, task.init_X, dynamics, verifier, config.max_collision_probability, config.max_imminent_contact)
+
+    def _follow(self, task: _Task, message: str, part: SafePart, solution: Solution | None) -> Plan:
+        """A safe motion, and the start of the next search."""
+        self._last = (task.scene.ego.stamp_ns / NANOSECONDS, part.rollout.commands_SLU[0])
+        cost = math.nan if solution is None else solution.cost
+        return self._answer(task, PlanStatus.OK, message, part.rollout, cost, part.probability)
+
+    def _brake(self, task: _Task, dynamics: Vehicle, verifier: Verifier, why: str, status: PlanStatus = PlanStatus.NO_SAFE_PATH) -> Plan:
         """The way out that is always there: the shortest stop, straight ahead, with its probability stated."""
         self._last = None
         rollout = dynamics.rollout(task.init_X, torch.zeros(1, self.config.steps, len(dynamics.low_U)))
         probability = float(verifier.collision_probability(from_start(task.init_X, rollout), rollout.dt_s)[0])
         judged = "safe" if probability <= self.config.max_collision_probability else "not safe either"
         message = f"{why}; braking is {judged} (collision probability {probability:.2f})"
-        solution = Solution(rollout.commands_SLU[0], rollout, math.nan, 0, False)
-        return self._answer(task, PlanStatus.NO_SAFE_PATH, message, solution, probability, fallback=True)
+        return self._answer(task, status, message, rollout, math.nan, probability, fallback=True)
 
     def _last_plan_from_now(self, task: _Task) -> Tensor | None:
         """The rest of the last plan, its end repeated."""
@@ -230,42 +272,27 @@ class Planner:
         return torch.cat((commands_LU[passed:], commands_LU[-1:].expand(passed, -1)))
 
     def _answer(
-        self, task: _Task, status: PlanStatus, message: str, solution: Solution, probability: float, fallback: bool = False
+        self, task: _Task, status: PlanStatus, message: str, rollout: Rollout, cost: float, probability: float, fallback: bool = False
     ) -> Plan:
-        path = from_start(task.init_X, solution.rollout)[0, :, :3].double().numpy()
+        path = _path(task, rollout)
         return Plan(
             status,
             message,
-            _moved(path, task.scene.anchor_pose),
-            solution.commands_LU.double().numpy(),
+            moved(path, task.scene.anchor_pose),
+            rollout.commands_SLU[0].double().numpy(),
             self.config.dt_s,
-            solution.cost,
+            cost,
             probability,
             time.perf_counter() - task.started_s,
             fallback,
+            task.goal.reached_by(path[-1]),
+            task.goal.distance_m(path[-1]),
         )
 
     def _refuse(self, task: _Task, status: PlanStatus, message: str) -> Plan:
         return refusal(status, message, self.config.dt_s, time.perf_counter() - task.started_s)
 
 
-def refusal(status: PlanStatus, message: str, dt_s: float, planning_time_s: float = 0.0) -> Plan:
-    """A plan without a path: cost and collision probability are NaN."""
-    return Plan(status, message, np.zeros((0, 3)), np.zeros((0, 2)), dt_s, math.nan, math.nan, planning_time_s)
-
-
-def _moved(poses: FloatArray, target_from_source: FloatArray) -> FloatArray:
-    """(..., 3) x, y, yaw in another frame; a yaw of NaN stays NaN."""
-    rotation, shift = target_from_source[:2, :2], target_from_source[:2, 3]
-    yaw = poses[..., 2] + math.atan2(rotation[1, 0], rotation[0, 0])
-    wrapped = np.arctan2(np.sin(yaw), np.cos(yaw))
-    return np.concatenate((poses[..., :2] @ rotation.T + shift, wrapped[..., None]), axis=-1)
-
-
-def _described(task: _Task, states_LX: Tensor) -> str:
-    left_m = math.dist(states_LX[-1, :2].tolist(), task.goal[:2])
-    if left_m <= task.tolerance_m:
-        return "the plan reaches the goal"
-    if (states_LX[:, 3] < STOPPED_MPS).all():
-        return f"the plan waits, {left_m:.1f} m from the goal"
-    return f"the plan ends {left_m:.1f} m from the goal"
+def _path(task: _Task, rollout: Rollout) -> FloatArray:
+    """(L + 1, 3) poses of a single candidate, from the start on."""
+    return from_start(task.init_X, rollout)[0, :, :3].double().numpy()

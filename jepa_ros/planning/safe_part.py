@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jepa_ros.planning.kinematics import BoundedDynamics
 from jepa_ros.planning.verify import Verifier
-from jepa_ros.protocols import Rollout
+from jepa_ros.protocols import Dynamics, Rollout
 
 PARTS_KEPT = (1.0, 0.7, 0.45, 0.25, 0.12)  # shares of the motion that are carried out before a stop; the longest safe one is taken
 SLOWER = (0.5, 0.2)  # shares of its speed; tried with a stop after SLOWER_KEPT of it
@@ -36,7 +35,7 @@ class SafePart:
 
 
 def safe_part(
-    commands_LU: Tensor, init_X: Tensor, dynamics: BoundedDynamics, verifier: Verifier, most: float, most_imminent: float
+    commands_LU: Tensor, init_X: Tensor, dynamics: Dynamics, verifier: Verifier, most: float, most_imminent: float
 ) -> SafePart | str:
     """The longest safe part, the fastest of the slower ones where none is; else why there is none.
 

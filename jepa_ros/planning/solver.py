@@ -1,8 +1,8 @@
-"""Sampling-based search over command sequences: MPPI, CEM and iCEM, batched, anytime, the same result for the same seed.
+"""Sampling-based search over command sequences: MPPI and CEM, batched, anytime, the same result for the same seed.
 
-MPPI: Williams et al. 2017, "Information-theoretic MPC". Coloured noise, which all use, kept elites and fewer samples from one iteration to
-the next: Pinneri et al. 2020, "iCEM"; its shifted elites are the planner's last plan among the guesses. All start wide around many guesses,
-since the ways around people and walls are many, and do so again where time is left: a search that has narrowed finds nothing new.
+MPPI: Williams et al. 2017, "Information-theoretic MPC". Coloured noise, which both use: Pinneri et al. 2020, "iCEM"; its shifted elites are
+the planner's last plan among the guesses. Both start wide around many guesses, since the ways around people and walls are many, and do so
+again where time is left: a search that has narrowed finds nothing new.
 
 Axes: S candidate, M mean, G guess, L step, U command, E elite. Noise is drawn once per shape and used again: what a plan is depends on the
 question only, not on how many were asked before, and a plan spends no time on drawing.
@@ -13,6 +13,7 @@ Threads: operations here are small; one intra-op thread is mostly fastest. `torc
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,15 +21,12 @@ import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
-from jepa_ros.planning.kinematics import BoundedDynamics
-from jepa_ros.protocols import Objective, Rollout, Solution
+from jepa_ros.protocols import Dynamics, Objective, Rollout, Solution, Solver
 
 WORST = 1e9
 NOISES = 24  # draws that are used in turn
 PER_GUESS = 16  # samples that a wide iteration spends around each guess at least; the better guesses first
 FINALISTS = 4  # handed out of the guesses and of each wide iteration, besides what the search ended on
-ICEM_DECAY = 0.8  # samples of an iteration as a share of the last one's (1 / 1.25 in the paper)
-ICEM_KEPT = 0.3  # share of the elites that goes on into the next iteration (as in the paper)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class SamplingSolver:
 
     def solve(
         self,
-        dynamics: BoundedDynamics,
+        dynamics: Dynamics,
         objective: Objective,
         init_X: Tensor,
         deadline_s: float,
@@ -110,12 +108,10 @@ class SamplingSolver:
         one = Rollout(final.states_SLX[chosen : chosen + 1], final.commands_SLU[chosen : chosen + 1], final.dt_s)
         return Solution(one.commands_SLU[0], one, float(final_cost_S[chosen]), iteration, timed_out, torch.cat(finalists))
 
-    def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics) -> Tensor:
+    def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: Dynamics) -> Tensor:
         return self._drawn(self.config.samples, iteration, means_MLU, deviation_LU, best_LU, dynamics)
 
-    def _drawn(
-        self, count: int, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics
-    ) -> Tensor:
+    def _drawn(self, count: int, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: Dynamics) -> Tensor:
         """(count, L, U): the best so far, one of the means, and noise around the means in turn."""
         steps, width = best_LU.shape
         noise_ULS = _noise_bank(width, steps, count, self.config.colour, self.config.seed, iteration % NOISES)
@@ -159,26 +155,7 @@ class CEM(SamplingSolver):
         return mean_LU, torch.maximum(spread_LU, 0.5 * self.config.cooling * deviation_LU)
 
 
-class ICEM(CEM):
-    """CEM that keeps a share of its elites from one iteration to the next, and draws fewer samples each time."""
-
-    def __init__(self, config: SolverConfig | None = None, expected_iteration_s: float = 0.0) -> None:
-        super().__init__(config, expected_iteration_s)
-        self._kept_ELU = torch.zeros(0)
-
-    def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: BoundedDynamics) -> Tensor:
-        in_cycle = iteration % self.config.cycle
-        count = max(2 * self._elite_count(), round(self.config.samples * ICEM_DECAY**in_cycle))
-        fresh_SLU = self._drawn(count, iteration, means_MLU, deviation_LU, best_LU, dynamics)
-        return fresh_SLU if iteration == 0 else torch.cat((fresh_SLU, self._kept_ELU))
-
-    def _learn(self, cost_S: Tensor, commands_SLU: Tensor, deviation_LU: Tensor) -> tuple[Tensor, Tensor]:
-        _, elites_ELU = self._elites(cost_S, commands_SLU)
-        self._kept_ELU = elites_ELU[: max(1, round(ICEM_KEPT * len(elites_ELU)))]
-        return elites_ELU.mean(0), torch.maximum(elites_ELU.std(0), 0.5 * self.config.cooling * deviation_LU)
-
-
-SOLVERS: dict[str, type[MPPI] | type[CEM] | type[ICEM]] = {"mppi": MPPI, "cem": CEM, "icem": ICEM}
+SOLVERS: dict[str, Callable[[SolverConfig], Solver]] = {"mppi": MPPI, "cem": CEM}
 
 
 def _ranked(cost_S: Tensor) -> Tensor:

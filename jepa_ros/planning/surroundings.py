@@ -22,20 +22,26 @@ from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.objective import Composable, CostWeights, detour_cost, occupancy_cost, people_cost
 from jepa_ros.planning.people import people_future
+from jepa_ros.planning.scene import PlanningScene, known_and_unseen
 from jepa_ros.planning.verify import Verifier
-from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
+from jepa_ros.types import FloatArray
 
 AROUND_EXPECTED_M = 0.6  # cells that are foreseen so near to where a person may be, beyond one deviation, are that person
 LIKELY = 0.05  # modes of less probability do not count for that
+AHEAD_M = 1.0  # a robot that stops before something stops nearer to it than this
 PERSON_CLEARANCE_M = 0.5  # around people nothing is taken for a standing obstacle: they may step aside
 
 
 class Surroundings:
-    """Occupancy inflated by the robot's radius, and people, within reach of the start; what stands still, on the whole grid."""
+    """Occupancy inflated by the robot's radius, and people, within reach of the start; what stands still, on the whole grid.
+
+    Where no sensor has looked a robot does not drive: to a motion, unseen is occupied. It is no wall, though: the guide may lead there, so
+    that the robot comes near and sees. The robot's own place is known, since it stands there: its disc, and no more.
+    """
 
     def __init__(
         self,
-        scene: SceneState,
+        scene: PlanningScene,
         start_m: FloatArray,
         reach_m: float,
         robot_radius_m: float,
@@ -51,25 +57,32 @@ class Surroundings:
         grace_m = robot_radius_m + occupancy.resolution_m
         self.people = people_future(scene, robot_radius_m)
         people_m, radii_m = self.people.means_PKT2[:, 0, 0].double().numpy(), self.people.radii_P.double().numpy()
-        local_TYX, self.grid = crop(occupancy.probability, occupancy.grid, start_m, reach_m + grace_m)
+        probability_TYX, unseen_YX = known_and_unseen(occupancy)
+        local_TYX, self.grid = crop(probability_TYX, occupancy.grid, start_m, reach_m + grace_m)
+        unseen_1YX, _ = crop(unseen_YX[None].astype(np.float32), occupancy.grid, start_m, reach_m + grace_m)
         # Under the robot a lidar sees the robot; where people are now, their forecast says where they will be.
         taken_m = np.concatenate((start_m[None], people_m))
         local_TYX = clear_discs(local_TYX, self.grid, taken_m, np.append(robot_radius_m, radii_m + 0.5 * occupancy.resolution_m))
         local_TYX = self._without_people_to_come(local_TYX)
+        unseen_1YX = clear_discs(unseen_1YX, self.grid, start_m[None], robot_radius_m)
         # Where a robot touches something does not end at the borders of coarse cells: on them, many a door would be too narrow.
         self.people_grid = self.grid  # people are blurred by their covariances anyway
+        unseen_1YX, _ = split(unseen_1YX, self.grid)
         local_TYX, self.grid = split(local_TYX, self.grid)
-        self.inflated_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
-        self.leaving = Leaving.of(self.inflated_TYX[0], local_TYX[0] >= 0.5 * occupied_from, self.grid, start_m, grace_m)
+        known_TYX = inflate(local_TYX, self.grid.resolution_m, robot_radius_m)
+        self._known_YX = known_TYX[0]
+        self.inflated_TYX = np.maximum(known_TYX, inflate(unseen_1YX, self.grid.resolution_m, robot_radius_m))
+        obstacle_YX = np.maximum(local_TYX[0], unseen_1YX[0]) >= 0.5 * occupied_from
+        self.leaving = Leaving.of(self.inflated_TYX[0], obstacle_YX, self.grid, start_m, grace_m)
         # What stays counts; what passes through fades in the mean.
         standing_1YX = clear_discs(
-            occupancy.probability.mean(axis=0, keepdims=True),
+            probability_TYX.mean(axis=0, keepdims=True),
             occupancy.grid,
             taken_m,
             np.append(robot_radius_m, radii_m + PERSON_CLEARANCE_M),
         )
-        standing_1YX = memory.believed(standing_1YX[0], occupancy.grid, scene.anchor_pose, scene.stamp_ns / NANOSECONDS)[None]
-        self.standing_grid, self.standing_YX = occupancy.grid, standing_1YX[0]
+        standing_1YX = memory.believed(standing_1YX[0], occupancy.grid, scene.anchor_pose, scene.stamp_s)[None]
+        self.standing_grid, self.standing_YX, self.unseen_YX = occupancy.grid, standing_1YX[0], unseen_YX
         self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)[0]
 
     def _without_people_to_come(self, local_TYX: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,8 +111,26 @@ class Surroundings:
 
     def way_to(self, goal_m: FloatArray, tolerance_m: float) -> CostToGo:
         return CostToGo(
-            self.standing_YX, self.beside_YX, self.standing_grid, self.start_m, goal_m, tolerance_m, self.occupied_from, self.reach_m
+            self.standing_YX,
+            self.beside_YX,
+            self.standing_grid,
+            self.start_m,
+            goal_m,
+            tolerance_m,
+            self.occupied_from,
+            self.reach_m,
+            self.unseen_YX,
         )
+
+    def unseen_ahead(self, way: CostToGo, point_m: FloatArray) -> FloatArray | None:
+        """(2,) the first place on the way from a point where the robot would stand on what no sensor has looked at, if it is that which
+        blocks the way there; None where something known does, or nothing near."""
+        for place_m in way.ahead(point_m, AHEAD_M):
+            column, row = ((place_m - np.array(self.grid.origin_m)) // self.grid.resolution_m).astype(int)
+            inside_local = 0 <= row < self.grid.rows and 0 <= column < self.grid.columns
+            if inside_local and self.inflated_TYX[0, row, column] >= self.occupied_from:
+                return place_m if self._known_YX[row, column] < self.occupied_from else None
+        return None
 
     def verifier(self, start_s: float) -> Verifier:
         """For paths that start `start_s` after the forecast's stamp."""

@@ -18,7 +18,9 @@ from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, Pedestr
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros.stamps import header_message, time_message
 from jepa_ros.types import NANOSECONDS, FloatArray, Plan, SceneState
+from jepa_ros.types import OccupancyForecast as Occupancy
 
+OCCUPIED_FROM = 0.5
 LATENT_DTYPE = np.dtype("<f2")  # "float16", little-endian, as the messages say
 
 
@@ -97,11 +99,18 @@ def occupancy_message(state: SceneState, frames: Frames) -> OccupancyForecast:
         columns=columns,
         resolution_m=float(occupancy.resolution_m),
         origin=Point(**point(occupancy.origin_m)),
-        probability=byte_array(np.rint(255 * occupancy.probability).astype(np.uint8)),
+        probability=byte_array(np.rint(255 * np.nan_to_num(occupancy.probability, nan=1.0).clip(0.0, 1.0)).astype(np.uint8)),
         anchor_pose=pose_message(state.anchor_pose),
         fixed_frame_id=frames.fixed,
         sensors=list(state.sensors),
+        seen=byte_array(known_cells(occupancy).astype(np.uint8)),
     )
+
+
+def known_cells(occupancy: Occupancy) -> np.ndarray:
+    """(Y, X) True where something is known: a sensor has looked there, and every probability is a number."""
+    known: np.ndarray = np.isfinite(occupancy.probability).all(axis=0)
+    return known if occupancy.seen is None else known & occupancy.seen
 
 
 def occupancy_grid_message(state: SceneState, horizon_s: float, frames: Frames) -> OccupancyGrid:
@@ -111,9 +120,11 @@ def occupancy_grid_message(state: SceneState, horizon_s: float, frames: Frames) 
     """
     occupancy = state.occupancy
     step = int(np.abs(np.asarray(occupancy.times_s) - horizon_s).argmin())
-    cells_YX, corner_m = axis_aligned(occupancy.probability[step], state.anchor_pose, occupancy.origin_m, occupancy.resolution_m)
+    known_YX = np.where(known_cells(occupancy), occupancy.probability[step], np.nan)
+    cells_YX, corner_m = axis_aligned(known_YX, state.anchor_pose, occupancy.origin_m, occupancy.resolution_m)
     cells = array.array("b")
-    cells.frombytes(np.where(np.isfinite(cells_YX), np.rint(100 * cells_YX), -1).astype(np.int8).tobytes())
+    percent = np.rint(100 * cells_YX.clip(0.0, 1.0))
+    cells.frombytes(np.where(np.isfinite(cells_YX), percent, -1).astype(np.int8).tobytes())
     rows, columns = cells_YX.shape
     return OccupancyGrid(
         header=header_message(state.stamp_ns, frames.fixed),
@@ -149,7 +160,9 @@ def axis_aligned(
     inside = (columns_YX >= 0) & (columns_YX < columns) & (rows_YX >= 0) & (rows_YX < rows)
     aligned[inside] = cells_YX[rows_YX[inside], columns_YX[inside]]
     x_YX, y_YX = _whole_cells(np.array(origin_m) / resolution_m + 0.5, rotation, first - shift / resolution_m, rows, columns)
+    unknown_YX = inside & np.isnan(aligned)
     np.fmax.at(aligned, (y_YX, x_YX), cells_YX)
+    aligned[unknown_YX & (aligned < OCCUPIED_FROM)] = np.nan  # a neighbour that is free makes nothing known
     return aligned, (float(first[0] * resolution_m), float(first[1] * resolution_m))
 
 

@@ -26,7 +26,3 @@ class LatencyBook:
         with self._lock:
             samples = {stage: list(values) for stage, values in self._samples.items()}
         return {stage: (float(np.percentile(values, 50)), float(np.percentile(values, 99))) for stage, values in samples.items()}
-
-    def clear(self) -> None:
-        with self._lock:
-            self._samples.clear()

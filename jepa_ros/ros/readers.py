@@ -9,6 +9,7 @@ import numpy as np
 from geometry_msgs.msg import Pose
 
 from jepa_ros import msg as interfaces
+from jepa_ros.planning.scene import Moving
 from jepa_ros.ros.conversions import LATENT_DTYPE
 from jepa_ros.ros.stamps import stamp_ns_of
 from jepa_ros.sensing.frames.poses import message_pose
@@ -49,36 +50,48 @@ def occupancy_of(message: interfaces.OccupancyForecast) -> OccupancyForecast:
     shape = (len(message.times_s), message.rows, message.columns)
     if int(np.prod(shape)) != len(message.probability):
         raise ValueError(f"occupancy of {shape} (steps, rows, columns) with {len(message.probability)} bytes: want one byte a cell")
+    if shape[1] * shape[2] != len(message.seen):
+        raise ValueError(f"occupancy of {shape} (steps, rows, columns) with {len(message.seen)} bytes of `seen`: want rows x columns")
     probability = np.frombuffer(message.probability, np.uint8).reshape(shape).astype(np.float32) / 255
-    return OccupancyForecast(probability, np.array(message.times_s), message.resolution_m, (message.origin.x, message.origin.y))
+    seen = np.frombuffer(message.seen, np.uint8).reshape(shape[1:]) > 0
+    return OccupancyForecast(probability, np.array(message.times_s), message.resolution_m, (message.origin.x, message.origin.y), seen)
 
 
-def people_of(message: interfaces.PedestrianForecastArray) -> tuple[TrackedPeople, PedestrianForecast]:
-    """Everyone in the message, in its frame.
+def moving_of(message: interfaces.PedestrianForecastArray) -> Moving:
+    """Everyone in the message, in its frame, as a planner sees them.
 
     Messages carry the likeliest modes only: their probabilities are scaled to sum to 1, and people with fewer modes than others get
-    copies of their likeliest with probability 0. The history is the present position alone.
+    copies of their likeliest with probability 0.
     """
     persons = message.pedestrians
     steps = len(persons[0].times_s) if persons else 0
     count = max([len(person.modes) for person in persons], default=1)
-    forecasts = [_modes_of(person, count, steps) for person in persons]
-    positions = np.array([[person.pose.position.x, person.pose.position.y] for person in persons]).reshape(-1, 2)
-    people = TrackedPeople(
-        ids=np.array([person.id for person in persons], np.int64),
-        positions_m=positions,
-        velocities_mps=np.array([[person.velocity.x, person.velocity.y] for person in persons]).reshape(-1, 2),
+    modes = [_modes_of(person, count, steps) for person in persons]
+    return Moving(
+        positions_m=np.array([[person.pose.position.x, person.pose.position.y] for person in persons]).reshape(-1, 2),
         existence=np.array([person.existence_probability for person in persons], float),
         radii_m=np.array([person.radius for person in persons], float),
-        history=Tracks(positions[:, None], np.ones((len(persons), 1), bool), dt_s=0.4),
+        forecast=PedestrianForecast(
+            modes_m=np.array([means for means, _, _ in modes]).reshape(len(persons), count, steps, 2),
+            probabilities=np.array([probabilities for _, probabilities, _ in modes]).reshape(len(persons), count),
+            covariances_m2=np.array([covariances for _, _, covariances in modes]).reshape(len(persons), count, steps, 2, 2),
+            times_s=np.array(persons[0].times_s if persons else ()),
+        ),
     )
-    forecast = PedestrianForecast(
-        modes_m=np.array([modes for modes, _, _ in forecasts]).reshape(len(persons), count, steps, 2),
-        probabilities=np.array([probabilities for _, probabilities, _ in forecasts]).reshape(len(persons), count),
-        covariances_m2=np.array([covariances for _, _, covariances in forecasts]).reshape(len(persons), count, steps, 2, 2),
-        times_s=np.array(persons[0].times_s if persons else ()),
+
+
+def people_of(message: interfaces.PedestrianForecastArray) -> tuple[TrackedPeople, PedestrianForecast]:
+    """The same with identities and velocities, for drawing. The history is the present position alone."""
+    persons, moving = message.pedestrians, moving_of(message)
+    people = TrackedPeople(
+        ids=np.array([person.id for person in persons], np.int64),
+        positions_m=moving.positions_m,
+        velocities_mps=np.array([[person.velocity.x, person.velocity.y] for person in persons]).reshape(-1, 2),
+        existence=moving.existence,
+        radii_m=moving.radii_m,
+        history=Tracks(moving.positions_m[:, None], np.ones((len(persons), 1), bool), dt_s=0.4),
     )
-    return people, forecast
+    return people, moving.forecast
 
 
 def _modes_of(person: interfaces.PedestrianForecast, count: int, steps: int) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -96,4 +109,7 @@ def _modes_of(person: interfaces.PedestrianForecast, count: int, steps: int) -> 
         raise ValueError(f"person {person.id}: mode probabilities {probabilities.tolist()} must have a positive sum")
     positions = np.array([[(p.x, p.y) for p in mode.positions] for mode in padded])
     covariances = np.array([mode.covariances for mode in padded], float).reshape(count, steps, 2, 2)
+    place = (person.pose.position.x, person.pose.position.y, person.existence_probability, person.radius)
+    if not all(np.isfinite(values).all() for values in (place, positions, probabilities, covariances)):
+        raise ValueError(f"person {person.id}: a position, probability, radius or covariance is not finite")
     return positions, probabilities / total, covariances

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from jepa_ros.config import param, validate
 from jepa_ros.planning import PlannerConfig
-from jepa_ros.planning.imagination import ActionConfig
+from jepa_ros.planning.imagined.motions import ActionConfig
 from jepa_ros.ros.planner.controller import ControllerConfig
 from jepa_ros.ros.planner.inputs import PlannerInputConfig
 

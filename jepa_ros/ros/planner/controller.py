@@ -18,8 +18,9 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 
 from jepa_ros.config import param, validate
+from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros.planner.worker import DeadlineWorker
-from jepa_ros.types import FloatArray, Plan, SceneState
+from jepa_ros.types import FloatArray, Plan
 
 COMMANDS = QoSProfile(depth=1)
 STOP = np.zeros(2)
@@ -77,7 +78,7 @@ class Planned:
 
     plan: Plan  # without a path where it was refused
     goal: FloatArray  # (3,) x m, y m, yaw rad in odom
-    scene: SceneState  # that it was made in
+    scene: PlanningScene  # that it was made in
 
 
 class Controller:

@@ -21,14 +21,18 @@ except ImportError:  # the pip home, or a robot without Nav2
 # What a Nav2 recovery may try next depends on the code; older releases of nav2_msgs lack some.
 ERRORS = {
     PlanStatus.NO_SAFE_PATH: "NO_VALID_PATH",
+    PlanStatus.UNSEEN: "NO_VALID_PATH",
     PlanStatus.TIMEOUT: "TIMEOUT",
     PlanStatus.INVALID_GOAL: "GOAL_OCCUPIED",
+    PlanStatus.UNKNOWN_FRAME: "TF_ERROR",
 }
+NEARER = "no path that ends at the goal; give a goal that one plan reaches, or drive with ~/goal_pose, which plans again and again"
 
 
 def offer_to_nav2(node: Node, plan: Callable[[PlanPath.Request], Awaitable[PlanPath.Response]]) -> ActionServer | None:
     """Serve ~/compute_path_to_pose with `plan`; None where nav2_msgs is not installed.
 
+    It succeeds with a path that ends at the goal, and with no other: a goal further away than one plan reaches is NO_VALID_PATH.
     The path starts where the robot is: `use_start` is refused, and `viapoints` and `planner_id` are not looked at.
     """
     if ComputePathToPose is None:
@@ -46,6 +50,8 @@ def offer_to_nav2(node: Node, plan: Callable[[PlanPath.Request], Awaitable[PlanP
         status = PlanStatus(answer.status.code)
         if status is not PlanStatus.OK:
             return _failed(handle, result, ERRORS.get(status, "UNKNOWN"), f"{status.name}: {answer.status.message}")
+        if not answer.reaches_goal:  # Nav2 drives a path to its end and then compares the last pose with the goal
+            return _failed(handle, result, "NO_VALID_PATH", f"{answer.status.message}: {NEARER}")
         result.path = answer.path
         handle.succeed()
         return result

@@ -1,4 +1,4 @@
-"""From what the planner heard to what it plans on: a SceneState, a latent history, a goal in the fixed frame."""
+"""From what the planner heard to what it plans on: a PlanningScene, a latent history, a goal in the fixed frame."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from torch import Tensor, as_tensor
 
 from jepa_ros.memory import LatentMemory
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
-from jepa_ros.planning.rehearsal import Rehearsal
+from jepa_ros.planning.imagined.rehearsal import Rehearsal
+from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
 from jepa_ros.ros import readers
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.inputs import Came, Heard, PlannerInputs
 from jepa_ros.sensing.frames.transforms import TransformError
-from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, PedestrianForecast, SceneState, TrackedPeople, gravity_aligned
+from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, gravity_aligned
 
 MAX_SKEW_S = 0.3  # between the occupancy and the pedestrian forecast that are planned on together
-NO_LATENT = np.zeros((0, 0))
 
 
 class StaleSensors(Exception):
     """There is no forecast to plan on, or it is too old; the text gives the age."""
+
+
+class InvalidGoal(Exception):
+    """The goal's pose is no pose; the text says why."""
 
 
 class UnknownGoal(Exception):
@@ -44,9 +48,9 @@ class SceneReader:
         self._reads_surprise = surprise
         self._inputs = inputs
         self._device = device
-        self._people: tuple[Came, int, tuple[TrackedPeople, PedestrianForecast]] | None = None
+        self._moving: tuple[Came, int, Moving] | None = None
 
-    def scene(self, max_age_s: float) -> tuple[SceneState, Frames]:
+    def scene(self, max_age_s: float) -> tuple[PlanningScene, Frames]:
         heard = self._inputs.heard()
         if heard.occupancy is None:
             raise StaleSensors("no occupancy forecast has come yet: is the world_model node active?")
@@ -55,19 +59,16 @@ class SceneReader:
         self._check_age("forecast", received.stamp_ns, heard.occupancy, max_age_s)
         try:
             occupancy = readers.occupancy_of(message)
-            people, pedestrians = self._pedestrians(heard, received.stamp_ns)
+            moving = self._moving_at(heard, received.stamp_ns)
         except ValueError as error:
             raise StaleSensors(f"the newest forecast cannot be read: {error}") from None
         ego = self._ego(heard, received, max_age_s)
-        scene = SceneState(
+        scene = PlanningScene(
             stamp_ns=received.stamp_ns,
             anchor_pose=received.odom_from_anchor,
             ego=ego,
-            latent=NO_LATENT,
-            predicted=NO_LATENT[None],
             occupancy=occupancy,
-            people=people,
-            pedestrians=pedestrians,
+            moving=moving,
             surprise=self._surprise(heard),
             sensors=tuple(message.sensors),
         )
@@ -105,14 +106,14 @@ class SceneReader:
         history_TND, newest = self.history(model, max_age_s)
         return Rehearsal(model, history_TND, newest.odom_from_anchor, newest.stamp_ns)
 
-    def goal(self, goal: PoseStamped, scene: SceneState, frames: Frames) -> FloatArray:
-        """(x m, y m, yaw rad) in the fixed frame; a quaternion of zeros leaves the heading free (NaN). Raises UnknownGoal."""
+    def goal(self, goal: PoseStamped, scene: PlanningScene, frames: Frames) -> FloatArray:
+        """(x m, y m, yaw rad) in the fixed frame; a quaternion of zeros leaves the heading free (NaN). Raises InvalidGoal, UnknownGoal."""
         pose, turn = goal.pose, goal.pose.orientation
         free = (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 0.0)
         try:
             local = readers.matrix_of(Pose(position=pose.position, orientation=Quaternion(w=1.0)) if free else pose)
         except ValueError as error:
-            raise UnknownGoal(f"the goal's pose is no pose: {error}") from None
+            raise InvalidGoal(f"the goal's pose is no pose: {error}") from None
         fixed_from_goal = self._fixed_from(goal.header.frame_id.lstrip("/"), readers.stamp_ns_of(goal.header.stamp), scene, frames)
         matrix = fixed_from_goal @ local
         yaw = math.nan if free else math.atan2(matrix[1, 0], matrix[0, 0])
@@ -123,7 +124,7 @@ class SceneReader:
         with self._inputs.lock:
             return frame.lstrip("/") != frames.fixed and self._inputs.tree.carries(frames.base, frame, frames.fixed)
 
-    def _fixed_from(self, frame: str, stamp_ns: int, scene: SceneState, frames: Frames) -> FloatArray:
+    def _fixed_from(self, frame: str, stamp_ns: int, scene: PlanningScene, frames: Frames) -> FloatArray:
         if frame == frames.fixed:
             return np.eye(4)
         try:
@@ -136,7 +137,7 @@ class SceneReader:
         except TransformError as error:
             raise UnknownGoal(f"the goal's frame {frame!r}: {error}; {frames.fixed!r} and {frames.base!r} need no TF") from None
 
-    def _base_at(self, stamp_ns: int, scene: SceneState, frames: Frames) -> FloatArray:
+    def _base_at(self, stamp_ns: int, scene: PlanningScene, frames: Frames) -> FloatArray:
         """The level base at a stamp (0 = now) in the fixed frame."""
         if stamp_ns == 0:
             return gravity_aligned(scene.ego.odom_from_base)
@@ -152,18 +153,18 @@ class SceneReader:
             )
         return gravity_aligned(then.odom_from_base)
 
-    def _pedestrians(self, heard: Heard, stamp_ns: int) -> tuple[TrackedPeople, PedestrianForecast]:
-        """The newest people, their forecast's times counted from `stamp_ns`."""
+    def _moving_at(self, heard: Heard, stamp_ns: int) -> Moving:
+        """Who moves by the newest message, their forecast's times counted from `stamp_ns`."""
         if heard.pedestrians is None:
             raise StaleSensors("no pedestrian forecast has come yet: is the world_model node active?")
-        if self._people is None or self._people[0] is not heard.pedestrians:
+        if self._moving is None or self._moving[0] is not heard.pedestrians:
             message = deserialize_message(heard.pedestrians.content, PedestrianForecastArray)
-            self._people = (heard.pedestrians, readers.stamp_ns_of(message.header.stamp), readers.people_of(message))
-        _, people_ns, (people, forecast) = self._people
-        skew_s = (people_ns - stamp_ns) / NANOSECONDS
+            self._moving = (heard.pedestrians, readers.stamp_ns_of(message.header.stamp), readers.moving_of(message))
+        _, moving_ns, moving = self._moving
+        skew_s = (moving_ns - stamp_ns) / NANOSECONDS
         if abs(skew_s) > MAX_SKEW_S:
             raise StaleSensors(f"the newest pedestrian forecast is {skew_s:+.2f} s off the newest occupancy forecast")
-        return people, replace(forecast, times_s=forecast.times_s + skew_s)
+        return replace(moving, forecast=replace(moving.forecast, times_s=moving.forecast.times_s + skew_s))
 
     def _ego(self, heard: Heard, received: readers.Received, max_age_s: float) -> EgoState:
         with self._inputs.lock:

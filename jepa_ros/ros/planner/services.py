@@ -16,14 +16,14 @@ from nav_msgs.msg import Path
 
 from jepa_ros.msg import PlanningStatus
 from jepa_ros.planning import Planner
-from jepa_ros.planning.imagination import imagine, plan_actions
+from jepa_ros.planning.imagined.motions import imagine, plan_actions
+from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.people import people_future
-from jepa_ros.planning.rehearsal import Rehearsal
 from jepa_ros.protocols import ActionPlan, ActionPlanner, WorldModel
 from jepa_ros.ros import conversions, readers
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.controller import Planned
-from jepa_ros.ros.planner.scene import Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
+from jepa_ros.ros.planner.scene import InvalidGoal, Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
 from jepa_ros.sensing.decode.image import decode_image
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import CameraImage, CameraModel, EgoState, FloatArray, Observation, Plan, PlanStatus
@@ -40,8 +40,9 @@ class Refused(Exception):
 
 
 def refused(kind: Any, status: PlanStatus, message: str) -> Any:
-    """A response of a service with a status and nothing else."""
-    return kind.Response(status=PlanningStatus(code=int(status), message=message))
+    """A response of a service with a status and nothing else: what it would say of a path is not a number."""
+    nothing = dict.fromkeys(("cost", "collision_probability", "distance_to_goal_m"), math.nan) if kind is PlanPath else {}
+    return kind.Response(status=PlanningStatus(code=int(status), message=message), **nothing)
 
 
 class PlannerServices:
@@ -80,8 +81,10 @@ class PlannerServices:
             response = refused(kind, error.status, str(error))
         except StaleSensors as error:
             response = refused(kind, PlanStatus.STALE_SENSORS, str(error))
-        except UnknownGoal as error:
+        except InvalidGoal as error:
             response = refused(kind, PlanStatus.INVALID_GOAL, str(error))
+        except UnknownGoal as error:
+            response = refused(kind, PlanStatus.UNKNOWN_FRAME, str(error))
         except Mismatch as error:
             response = refused(kind, PlanStatus.UNSUPPORTED, str(error))
         except TimeoutError as error:
@@ -89,12 +92,21 @@ class PlannerServices:
         except Exception as error:  # a fault of ours must not take the node down
             self._report(f"{kind.__name__}: {type(error).__name__}: {error}")
             response = refused(kind, PlanStatus.INTERNAL_ERROR, f"{type(error).__name__} in {kind.__name__}: {error}")
+        if kind is PlanPath and not response.path.poses:
+            self._publish_path(Path(header=response.path.header))  # the last plan holds no more
         self.times_s.append(time.perf_counter() - started_s)
         self.statuses[PlanStatus(response.status.code).name] += 1
         return response
 
     def drive(self, goal: PoseStamped, left_s: float, max_age_s: float) -> Planned:
-        """A plan for the controller; the path is published. Raises what `SceneReader` raises."""
+        """A plan for the controller; the path is published, an empty one where there is none. Raises what `SceneReader` raises."""
+        try:
+            return self._drive(goal, left_s, max_age_s)
+        except Exception:
+            self._publish_path(Path())
+            raise
+
+    def _drive(self, goal: PoseStamped, left_s: float, max_age_s: float) -> Planned:
         started_s = time.perf_counter()
         scene, frames = self._reader.scene(max_age_s)
         if self._own_goal is not None and self._own_goal[0] is goal:
@@ -106,8 +118,7 @@ class PlannerServices:
         rehearsal = self._rehearsal(max_age_s)
         left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
         plan = self._planner.plan(scene, goal_odom, left_s, rehearsal=rehearsal)
-        if len(plan.path):
-            self._publish_path(conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed))
+        self._publish_path(conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed))
         return Planned(plan, goal_odom, scene)
 
     def _rehearsal(self, max_age_s: float) -> Rehearsal | None:
@@ -122,7 +133,7 @@ class PlannerServices:
         left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
         plan = self._planner.plan(scene, goal, left_s, request.max_speed or None, request.goal_tolerance or None, rehearsal)
         path = conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed)
-        if len(plan.path):
+        if path.poses:
             self._publish_path(path)
         return PlanPath.Response(
             status=PlanningStatus(code=int(plan.status), message=plan.message),
@@ -134,6 +145,8 @@ class PlannerServices:
             planning_time=time.perf_counter() - started_s,
             fallback=plan.fallback,
             forecast_stamp=conversions.time_message(scene.stamp_ns),
+            reaches_goal=plan.reaches_goal,
+            distance_to_goal_m=plan.distance_to_goal_m,
         )
 
     def _imagine(self, request: Imagine.Request, left_s: float) -> Imagine.Response:

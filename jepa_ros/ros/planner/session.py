@@ -20,7 +20,7 @@ from rclpy.qos import QoSProfile
 from jepa_ros.backends import load_world_model, resolve_device
 from jepa_ros.planning import CostWeights, Planner
 from jepa_ros.planning.example_scene import crowd_scene
-from jepa_ros.planning.imagination import imagine
+from jepa_ros.planning.imagined.motions import imagine
 from jepa_ros.planning.people import people_future
 from jepa_ros.protocols import WorldModel
 from jepa_ros.ros.planner.config import PlannerNodeConfig

@@ -182,6 +182,8 @@ def plan_of(response: PlanPath.Response) -> Plan:
         collision_probability=response.collision_probability,
         planning_time_s=response.planning_time,
         fallback=response.fallback,
+        reaches_goal=response.reaches_goal,
+        distance_to_goal_m=response.distance_to_goal_m,
     )
 
 
@@ -200,9 +202,16 @@ def summary_of(log: OutputLog) -> dict[str, Any]:
         "plan": {
             "status": chosen.status if chosen else "NOT_ANSWERED",
             "planning_time_s": round(chosen.response.planning_time, 4) if chosen else None,
-            "collision_probability": round(chosen.response.collision_probability, 4) if chosen else None,
+            "collision_probability": _number(chosen.response.collision_probability) if chosen else None,
+            "reaches_goal": chosen.response.reaches_goal if chosen else None,
+            "distance_to_goal_m": _number(chosen.response.distance_to_goal_m) if chosen else None,
             "answered": len(log.plans),
             "by_status": log.by_status(),
         },
         "surprise_mean": round(float(np.nanmean(surprises)), 4) if np.isfinite(surprises).any() else None,
     }
+
+
+def _number(value: float) -> float | None:
+    """Rounded for a report; None where it is no number, which JSON cannot tell."""
+    return round(value, 4) if math.isfinite(value) else None

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jepa_ros.planning.imagination import occupied_on_way
+from jepa_ros.planning.imagined.motions import occupied_on_way
+from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.protocols import Rollout, WindowedOccupancy
-from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
+from jepa_ros.types import NANOSECONDS, FloatArray
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Rehearsal:
     odom_from_latent: FloatArray  # (4, 4) that anchor frame
     stamp_ns: int  # of the newest latent
 
-    def occupied(self, scene: SceneState, init_X: Tensor, rollout: Rollout, robot_radius_m: float) -> Tensor:
+    def occupied(self, scene: PlanningScene, init_X: Tensor, rollout: Rollout, robot_radius_m: float) -> Tensor:
         """(E,) highest occupancy on the way of each motion, which starts at the scene's ego in its anchor frame."""
         spec = self.model.spec
         starts_s = (scene.ego.stamp_ns - self.stamp_ns) / NANOSECONDS

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
+from jepa_ros.planning.imagined.swept import SweptCells
 from jepa_ros.planning.kinematics import DYNAMICS, Limits
 from jepa_ros.planning.objective import Comfort, CostWeights, LatentGoal, PoseGoal
 from jepa_ros.planning.people import PeopleFuture, contact_probability
 from jepa_ros.planning.solver import CEM, SolverConfig
-from jepa_ros.planning.swept import SweptCells
 from jepa_ros.planning.verify import refine
 from jepa_ros.protocols import Rollout, Solution, WindowedOccupancy, WorldModel
 

@@ -1,0 +1,1 @@
+"""Motions judged by what the world model itself predicts of them."""

@@ -1,0 +1,66 @@
+"""What a finished plan is: does it end at the goal, how far is left, and what is to be said of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_ros.types import FloatArray, Plan, PlanStatus
+
+STOPPED_MPS = 0.05
+STAYS_M = 0.2  # a plan that gets no further than this from its start waits
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where a plan is to end, in the frame of the planning."""
+
+    pose: FloatArray  # (3,) x m, y m, yaw rad; a yaw of NaN is free
+    tolerance_m: float
+    tolerance_rad: float
+
+    def distance_m(self, pose: FloatArray) -> float:
+        return math.dist(pose[:2], self.pose[:2])
+
+    def reached_by(self, pose: FloatArray) -> bool:
+        """Whether a pose (x m, y m, yaw rad) is the goal, within the tolerances."""
+        off_rad = 0.0 if math.isnan(self.pose[2]) else math.remainder(pose[2] - self.pose[2], 2.0 * math.pi)
+        return self.distance_m(pose) <= self.tolerance_m and abs(off_rad) <= self.tolerance_rad
+
+
+def stays(path: FloatArray) -> bool:
+    """Whether (L + 1, 3) poses keep to their start."""
+    return bool(np.linalg.norm(path[:, :2] - path[0, :2], axis=1).max() < STAYS_M)
+
+
+def described(path: FloatArray, speeds: FloatArray, goal: Goal) -> str:
+    """One clause on where a path leads."""
+    left_m = goal.distance_m(path[-1])
+    if goal.reached_by(path[-1]):
+        return "the plan reaches the goal"
+    if left_m <= goal.tolerance_m:
+        return "the plan ends at the goal, but not yet with its heading"
+    if (np.abs(speeds) < STOPPED_MPS).all():
+        return f"the plan waits, {left_m:.1f} m from the goal"
+    return f"the plan ends {left_m:.1f} m from the goal"
+
+
+def towards(start: FloatArray, place_m: FloatArray) -> tuple[float, float]:
+    """Distance m and bearing rad (left of the heading) of a place from (3,) x m, y m, yaw rad."""
+    dx, dy = place_m - start[:2]
+    return math.hypot(dx, dy), math.remainder(math.atan2(dy, dx) - start[2], 2.0 * math.pi)
+
+
+def refusal(status: PlanStatus, message: str, dt_s: float, planning_time_s: float = 0.0) -> Plan:
+    """A plan without a path: cost, collision probability and the distance left are NaN."""
+    return Plan(status, message, np.zeros((0, 3)), np.zeros((0, 2)), dt_s, math.nan, math.nan, planning_time_s)
+
+
+def moved(poses: FloatArray, target_from_source: FloatArray) -> FloatArray:
+    """(..., 3) x, y, yaw in another frame; a yaw of NaN stays NaN."""
+    rotation, shift = target_from_source[:2, :2], target_from_source[:2, 3]
+    yaw = poses[..., 2] + math.atan2(rotation[1, 0], rotation[0, 0])
+    wrapped = np.arctan2(np.sin(yaw), np.cos(yaw))
+    return np.concatenate((poses[..., :2] @ rotation.T + shift, wrapped[..., None]), axis=-1)

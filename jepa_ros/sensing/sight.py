@@ -1,0 +1,172 @@
+"""Where a sensor has looked of late. What no beam has crossed is unseen: neither free nor occupied.
+
+A beam that came back from a distance has crossed everything before it. Heights below HEAD_M count as looked at, whatever the beam's own
+height: a lidar of one plane sees walls at its height only, and that counts. Nothing is seen behind the first return that makes a cell
+occupied, and a direction without a return is not seen.
+
+Axes: N point, A direction (one degree each, counted from behind the robot to the left), Y/X grid rows and columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.sensing.voxelize import OCCUPIED_M, anchor_lidar, anchor_points
+from jepa_ros.types import NANOSECONDS, CameraImage, FloatArray, GridSpec, Observation
+
+DIRECTIONS = 360
+ENOUGH_POINTS = 30_000  # returns that a look is made from; more tell nothing new of 360 directions
+CELL_SAMPLES = 8  # along each side of an occupied cell
+GAP = 2  # directions between two returns that a sensor with few columns leaves empty are seen as far as both neighbours are
+HEAD_M = OCCUPIED_M[1]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far one sensor saw in each direction, m from the sensor. Anchor frame."""
+
+    origin_m: FloatArray  # (2,) of the sensor
+    near_m: FloatArray  # (A,) where its beams come down below HEAD_M
+    reach_m: FloatArray  # (A,) how far it saw; 0 = not at all
+
+
+def looks_of(observation: Observation, occupied_YX: NDArray[np.bool_], grid: GridSpec) -> list[Look]:
+    """The lidar's look; without a lidar, those of the cameras, which reach to the first cell that a world model takes for occupied."""
+    origin_m = anchor_lidar(observation)
+    if origin_m is not None:
+        return [lidar_look(anchor_points(observation), origin_m, observation.ground_height_m)]
+    return [camera_look(camera, occupied_YX, grid) for camera in observation.cameras]
+
+
+def lidar_look(points_m: FloatArray, origin_m: FloatArray, ground_z_m: float) -> Look:
+    """Of (N, 3) returns in the anchor frame, seen from (3,) `origin_m`; `ground_z_m`: height of the ground there."""
+    points_m = points_m[:: max(len(points_m) // ENOUGH_POINTS, 1)]
+    x, y = points_m[:, 0] - np.float32(origin_m[0]), points_m[:, 1] - np.float32(origin_m[1])
+    distance = np.hypot(x, y)
+    direction = _direction(x, y)
+    height = points_m[:, 2] - np.float32(ground_z_m)
+    blocks = (height >= OCCUPIED_M[0]) & (height <= HEAD_M)
+    first_m = np.full(DIRECTIONS, np.inf, np.float32)
+    np.minimum.at(first_m, direction[blocks], distance[blocks])
+    near_m, far_m = _below_head(distance, height, float(origin_m[2]) - ground_z_m)
+    nearest_m = np.full(DIRECTIONS, np.inf, np.float32)
+    np.minimum.at(nearest_m, direction, near_m)
+    farthest_m = np.zeros(DIRECTIONS, np.float32)
+    np.maximum.at(farthest_m, direction, far_m)
+    reach_m = _bridge_gaps(np.minimum(first_m, farthest_m))
+    return Look(np.asarray(origin_m[:2]), np.where(np.isfinite(nearest_m), nearest_m, 0.0), reach_m)
+
+
+def camera_look(camera: CameraImage, occupied_YX: NDArray[np.bool_], grid: GridSpec) -> Look:
+    """Of a camera whose image a world model reads occupancy from: all that lies between the image's edges, up to what is occupied."""
+    origin_m = camera.base_from_camera[:2, 3]
+    width, (focal, middle) = camera.model.width, camera.model.intrinsics[0, [0, 2]]
+    forward, right = camera.base_from_camera[:2, 2], camera.base_from_camera[:2, 0]
+    angle = (np.arange(DIRECTIONS) + 0.5) * (2 * np.pi / DIRECTIONS) - np.pi
+    ray = np.stack((np.cos(angle), np.sin(angle)), axis=-1)
+    depth = ray @ forward
+    column = middle + focal * (ray @ right) / np.where(depth > 0, depth, np.inf)
+    shown = (depth > 0) & (column >= 0) & (column < width)
+    share = (np.arange(CELL_SAMPLES) + 0.5) / CELL_SAMPLES  # a cell hides what is behind all of it
+    within = np.stack(np.meshgrid(share, share), axis=-1).reshape(1, -1, 2)
+    corners = np.argwhere(occupied_YX)[:, None, ::-1]
+    x, y = (np.array(grid.origin_m) + grid.resolution_m * (corners + within) - origin_m).reshape(-1, 2).T
+    first_m = np.full(DIRECTIONS, grid.resolution_m * np.hypot(grid.rows, grid.columns), np.float32)
+    np.minimum.at(first_m, _direction(x, y), np.hypot(x, y).astype(np.float32))
+    first_m = np.min([np.roll(first_m, side) for side in (-1, 0, 1)], axis=0)
+    return Look(origin_m, np.zeros(DIRECTIONS), np.where(shown, first_m, 0.0))
+
+
+class SightMemory:
+    """When each place was last looked at: a map that lies still in odom and follows the robot. One instance belongs to one stream."""
+
+    def __init__(self, grid: GridSpec, remembered_s: float) -> None:
+        """grid: that of the answers, in the anchor frame. remembered_s: how long a place counts as seen after the last look at it."""
+        self._grid = grid
+        self._remembered_s = remembered_s
+        far_corner_m = np.add(grid.origin_m, np.multiply(grid.resolution_m, (grid.columns, grid.rows)))
+        farthest_m = np.maximum(np.abs(np.array(grid.origin_m)), np.abs(far_corner_m))
+        self._half = math.ceil(float(np.hypot(*farthest_m)) / grid.resolution_m) + 1
+        self._cells = _centres(grid)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the stream."""
+        self._corner = np.zeros(2, int)  # index of the map's first column and row, in cells from odom's origin
+        self._looked_s = np.full((2 * self._half, 2 * self._half), -np.inf)
+
+    def update(self, stamp_ns: int, odom_from_anchor: FloatArray, looks: Sequence[Look]) -> NDArray[np.bool_]:
+        """(Y, X) True where a look has reached within the remembered time, these looks among them. Stamps rise."""
+        stamp_s, size_m = stamp_ns / NANOSECONDS, self._grid.resolution_m
+        self._follow((odom_from_anchor[:2, 3] // size_m).astype(int) - self._half)
+        turn, shift = odom_from_anchor[:2, :2], odom_from_anchor[:2, 3]
+        axis_m = size_m * (np.arange(2 * self._half) + 0.5)
+        from_robot = size_m * self._corner - shift
+        x, y = np.meshgrid((from_robot[0] + axis_m).astype(np.float32), (from_robot[1] + axis_m).astype(np.float32))
+        turn_32 = turn.astype(np.float32)
+        x, y = turn_32[0, 0] * x + turn_32[1, 0] * y, turn_32[0, 1] * x + turn_32[1, 1] * y
+        for look in looks:
+            self._looked_s[_reached(look, x, y, 0.5 * size_m)] = stamp_s
+        column, row = np.floor((self._cells @ turn.T + shift) / size_m).astype(int).T - self._corner[:, None]
+        seen = stamp_s - self._looked_s[row, column] <= self._remembered_s
+        return seen.reshape(self._grid.rows, self._grid.columns)
+
+    def _follow(self, corner: NDArray[np.int_]) -> None:
+        """Move the map's window; what comes into it is unseen."""
+        right, up = corner - self._corner
+        size = 2 * self._half
+        moved = np.full_like(self._looked_s, -np.inf)
+        if abs(right) < size and abs(up) < size:
+            moved[max(-up, 0) : size - max(up, 0), max(-right, 0) : size - max(right, 0)] = self._looked_s[
+                max(up, 0) : size - max(-up, 0), max(right, 0) : size - max(-right, 0)
+            ]
+        self._corner, self._looked_s = corner, moved
+
+
+def _reached(look: Look, x: NDArray[np.float32], y: NDArray[np.float32], slack_m: float) -> NDArray[np.bool_]:
+    """Which of the points (anchor frame) a look reached."""
+    x, y = x - np.float32(look.origin_m[0]), y - np.float32(look.origin_m[1])
+    distance, direction = np.hypot(x, y), _direction(x, y)
+    near_m, reach_m = (limit.astype(np.float32)[direction] for limit in (look.near_m, look.reach_m))
+    return (reach_m > 0.0) & (distance >= near_m - slack_m) & (distance <= reach_m + slack_m)
+
+
+def _below_head(distance: FloatArray, height: FloatArray, sensor_m: float) -> tuple[FloatArray, FloatArray]:
+    """(N,), (N,): from where to where a straight beam to each return lies below HEAD_M; heights are above the ground."""
+    above = height > HEAD_M
+    if sensor_m <= HEAD_M:
+        far_m = np.where(above, distance * ((HEAD_M - sensor_m) / np.maximum(height - sensor_m, 1e-3)), distance)
+        return np.zeros_like(distance), far_m
+    near_m = np.where(above, np.inf, distance * ((sensor_m - HEAD_M) / np.maximum(sensor_m - height, 1e-3)))
+    return near_m, np.where(above, 0.0, distance)
+
+
+def _bridge_gaps(reach_m: FloatArray) -> FloatArray:
+    """Directions without a return between two others no further than GAP away see as far as the nearer of the two reaches."""
+    before, after = (_neighbour(reach_m, side) for side in (-1, 1))
+    return np.where(reach_m > 0, reach_m, np.minimum(before, after))
+
+
+def _neighbour(reach_m: FloatArray, side: int) -> FloatArray:
+    """The reach of the nearest direction on one side that has any; 0 where that is further than GAP away."""
+    found = np.zeros_like(reach_m)
+    for step in range(GAP, 0, -1):
+        other = np.roll(reach_m, -side * step)
+        found = np.where(other > 0, other, found)
+    return found
+
+
+def _direction(x: FloatArray, y: FloatArray) -> NDArray[np.intp]:
+    return ((np.arctan2(y, x) + np.pi) * (DIRECTIONS / (2 * np.pi))).astype(np.intp) % DIRECTIONS
+
+
+def _centres(grid: GridSpec) -> FloatArray:
+    """(Y * X, 2) centres of the cells, row by row."""
+    x = grid.origin_m[0] + (np.arange(grid.columns) + 0.5) * grid.resolution_m
+    y = grid.origin_m[1] + (np.arange(grid.rows) + 0.5) * grid.resolution_m
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
