@@ -5,7 +5,9 @@ Axes: S candidate, L step, U command, E elite.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -70,3 +72,23 @@ class ICEM(CEM):
 
 
 COMPARED: dict[str, Callable[[SolverConfig], Solver]] = {**SOLVERS, "icem": ICEM}
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """So many processes that only count, while it lasts."""
+    counting = [multiprocessing.Process(target=_count, daemon=True) for _ in range(processes)]
+    for process in counting:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in counting:
+            process.terminate()
+            process.join()
+
+
+def _count() -> None:
+    number = 0
+    while True:
+        number += 1

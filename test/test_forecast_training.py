@@ -97,17 +97,17 @@ def test_training_learns_and_an_interrupted_run_ends_the_same(place, tmp_path, m
     class Interrupted(Exception):
         pass
 
-    real = command.Trainer.train_step
+    real = command.ForecasterTrainer.train_step
 
     def until_eight(trainer):
         if trainer.step == 8:
             raise Interrupted
         return real(trainer)
 
-    monkeypatch.setattr(command.Trainer, "train_step", until_eight)
+    monkeypatch.setattr(command.ForecasterTrainer, "train_step", until_eight)
     with pytest.raises(Interrupted):
         command.run(arguments(place, tmp_path / "parts.safetensors", "--exclude", "eth"))
-    monkeypatch.setattr(command.Trainer, "train_step", real)
+    monkeypatch.setattr(command.ForecasterTrainer, "train_step", real)
     command.run(arguments(place, tmp_path / "parts.safetensors", "--exclude", "eth", "--resume"))
 
     whole, parts = load_forecaster(tmp_path / "whole.safetensors"), load_forecaster(tmp_path / "parts.safetensors")

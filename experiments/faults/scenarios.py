@@ -18,6 +18,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from visualization_msgs.msg import MarkerArray
 
+from experiments.common import busy
 from experiments.faults import gate
 from experiments.faults.gate import CAMERA, CLOCK, INFO, LIDAR, ODOMETRY, STATIC, TRANSFORMS, Spoiler
 from experiments.faults.robot import Robot
@@ -70,20 +71,8 @@ def clock_ahead(robot: Robot, seconds: float) -> Iterator[None]:
 @contextmanager
 def busy_machine(robot: Robot) -> Iterator[None]:
     """While it lasts, other processes take the processors."""
-    counting = [multiprocessing.Process(target=_count, daemon=True) for _ in range(BUSY)]
-    for process in counting:
-        process.start()
-    try:
+    with busy(BUSY):
         yield
-    finally:
-        for process in counting:
-            process.terminate()
-            process.join()
-
-
-def _count() -> None:
-    while True:
-        pass
 
 
 @contextmanager

@@ -22,8 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,6 +36,7 @@ from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from experiments.common import busy
 from jepa_ros.backends import load_world_model
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.planning.example_scene import crowd_scene
@@ -170,25 +170,6 @@ class Crowd:
         for status in message.status:
             if status.name == "planner: requests":
                 self.diagnostics = {pair.key: pair.value for pair in status.values}
-
-
-@contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """So many processes that only count."""
-    counting = [multiprocessing.Process(target=_count, daemon=True) for _ in range(processes)]
-    for process in counting:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in counting:
-            process.terminate()
-
-
-def _count() -> None:
-    number = 0
-    while True:
-        number += 1
 
 
 def resident_mb(pid: int) -> float:

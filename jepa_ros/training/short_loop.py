@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 CHECKPOINT_EVERY = 250
 REMEMBERED = 0.98  # of the shown losses from one step to the next
 
 
-class Trainer(Protocol):
+class Trainable(Protocol):
     """What `train` drives."""
 
     step: int
@@ -24,7 +27,63 @@ class Trainer(Protocol):
     def state(self) -> dict[str, object]: ...
 
 
-def train(trainer: Trainer, steps: int, checkpoint: Path | None, title: str) -> None:
+class Trainer(ABC):
+    """One training whose state is small. Everything random comes from one generator, so that a resumed run equals an uninterrupted one."""
+
+    def __init__(self, config: Any, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:
+        """config: a dataclass with `steps`, `batch` and `learning_rate`. modules: all that a checkpoint keeps, by name."""
+        self.config = config
+        self.modules = modules
+        self.optimizer = optimizer
+        self.generator = generator
+        self.step = 0
+        self.running: dict[str, float] = {}  # smoothed parts of the loss
+
+    @abstractmethod
+    def train_step(self) -> dict[str, float]:
+        """One optimiser step; returns the parts of the loss."""
+
+    def descend(self, loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
+        """Follow the gradient once; it is clipped to length 1."""
+        set_learning_rate(self.optimizer, self.config.learning_rate, self.step, self.config.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        self.optimizer.step()
+        self.step += 1
+
+    def state(self) -> dict[str, object]:
+        """Everything that a resumed run needs."""
+        modules = {name: module.state_dict() for name, module in self.modules.items()}
+        return {
+            "config": dataclasses.asdict(self.config),
+            "step": self.step,
+            "running": self.running,
+            **modules,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`. Raises ValueError where it was made with another configuration."""
+        check_options(state, dataclasses.asdict(self.config))
+        self.step, self.running = state["step"], state["running"]
+        for name, module in self.modules.items():
+            module.load_state_dict(state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+
+
+def prepare_out(trainer: Trainer, checkpoint: Path, resume: bool) -> None:
+    """Makes the folder of a training; goes on from its checkpoint where that is wanted. Raises ValueError where there is none."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if resume:
+        if not checkpoint.is_file():
+            raise ValueError(f"--resume: no checkpoint {checkpoint}; start without --resume, or give the --out of the interrupted run")
+        trainer.restore(torch.load(checkpoint, weights_only=True))
+
+
+def train(trainer: Trainable, steps: int, checkpoint: Path | None, title: str) -> None:
     """Train to the last step; the checkpoint is written now and then, by rename, so that it is never half a file."""
     bar = tqdm(total=steps, initial=trainer.step, desc=title, mininterval=5.0)
     while trainer.step < steps:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -31,10 +31,11 @@ from jepa_ros.viz import theme
 from jepa_ros.viz.birdseye import draw_birdseye
 from jepa_ros.viz.camera import VIRTUAL, draw_camera
 
-WIDTH_PX, HEIGHT_PX, DPI = 960, 440, 72
+WIDTH_PX, HEIGHT_PX, DPI = 800, 366, 60
 LOOK_AHEAD_S = 4.0  # how much later the robot's recorded place is the goal
-PLANNING_S = 2.0
-COLOURS = 96  # of the GIF's one palette
+PLANNING_S = 30.0  # as long as it takes: nobody waits
+COLOURS = 56  # of the GIF, beside those that mean something
+NOISE = 28  # of 255: a pixel that changes less stays as it is
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +84,7 @@ def recorded_goal(observations: Sequence[Observation], now: Observation) -> Floa
 
 
 def draw_frame(observation: Observation, state: SceneState, plan: Plan | None, robot_radius_m: float = 0.4) -> Image.Image:
-    """One picture, 960 x 440: the camera on the left, the map on the right."""
+    """One picture, 800 x 366: the camera on the left, the map on the right."""
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     canvas = FigureCanvasAgg(figure)
     points_m = anchor_points(observation)
@@ -92,7 +93,9 @@ def draw_frame(observation: Observation, state: SceneState, plan: Plan | None, r
     models = [camera.model for camera in observation.cameras] or [VIRTUAL]
     width = 0.55
     height = width * WIDTH_PX / HEIGHT_PX * max(model.height / model.width for model in models)
-    camera = figure.add_axes((0.012, max(0.9 - height, 0.16), width, min(height, 0.74)))
+    room = 0.74  # between the words and the legend
+    height = min(height, room)
+    camera = figure.add_axes((0.012, 0.16 + 0.5 * (room - height), width, height))
     draw_camera(camera, observation, points_m, ground, state, plan, robot_radius_m)
     _words(figure, observation, state, plan)
     _legend(figure.add_axes((0.012, 0.02, width, 0.13)), state)
@@ -121,13 +124,25 @@ def _legend(axes: Axes, state: SceneState) -> None:
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, rate_hz: float) -> None:
-    """One palette for all frames, without dithering: what stands still then costs nothing."""
-    sample = Image.new("RGB", (frames[0].width, frames[0].height * min(len(frames), 6)))
-    for row, index in enumerate(np.linspace(0, len(frames) - 1, min(len(frames), 6)).astype(int)):
-        sample.paste(frames[index], (0, row * frames[0].height))
-    palette = sample.quantize(COLOURS, Image.Quantize.MEDIANCUT)
-    images = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    """Small enough for a front page: one palette, no dithering, and pixels that change less than noise does keep their colour."""
+    palette = _palette(frames)
+    shown, images = np.asarray(frames[0]).astype(np.int16), []
+    for frame in frames:
+        pixels = np.asarray(frame).astype(np.int16)
+        shown = np.where(np.abs(pixels - shown).max(axis=-1, keepdims=True) < NOISE, shown, pixels)
+        images.append(Image.fromarray(shown.astype(np.uint8)).quantize(palette=palette, dither=Image.Dither.NONE))
     images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 / rate_hz), loop=0, optimize=False)
+
+
+def _palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """The colours that mean something, exactly; beside them the most frequent ones of a few frames."""
+    chosen = [frames[index] for index in np.linspace(0, len(frames) - 1, min(len(frames), 6)).astype(int)]
+    sample = Image.fromarray(np.concatenate([np.asarray(frame) for frame in chosen])).quantize(COLOURS, Image.Quantize.MEDIANCUT)
+    frequent = (sample.getpalette() or [])[: 3 * COLOURS]
+    meant = [to_rgb(colour) for colour in (theme.PLAN, theme.BRAKING, theme.PAPER, theme.PANEL, *theme.HORIZON_COLOURS, *theme.PEOPLE)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([round(255 * part) for colour in meant for part in colour] + frequent)
+    return palette
 
 
 if __name__ == "__main__":

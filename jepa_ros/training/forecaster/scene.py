@@ -30,7 +30,7 @@ from jepa_ros.training.forecaster.augment import AugmentConfig, Batch, TableTens
 from jepa_ros.training.forecaster.data import joined
 from jepa_ros.training.forecaster.losses import LossConfig, mixture_losses
 from jepa_ros.training.forecaster.worlds import CELL_M, FARTHEST_CM, World, worlds
-from jepa_ros.training.short_loop import check_options, follow, set_learning_rate, train
+from jepa_ros.training.short_loop import Trainer, follow, prepare_out, train
 
 FIRST_SEED = 6000  # of the range for training; see jepa_ros.sim
 
@@ -108,19 +108,20 @@ def _maps_with_people(place: World) -> np.ndarray:
     return np.stack(maps)
 
 
-class SceneTrainer:
-    """The state of one training; everything random comes from one generator, so that a resumed run equals an uninterrupted one."""
+class SceneTrainer(Trainer):
+    """Trains an adapter beside a frozen network; `averaged` is what is shipped."""
 
     def __init__(self, config: SceneTrainConfig, base: LearnedForecaster, places: list[World]) -> None:
-        self.config, self.network = config, base.network.requires_grad_(False)
+        self.network = base.network.requires_grad_(False)
         torch.manual_seed(config.seed)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
         self.adapter = SceneAdapter(base.network.config)
         if base.adapter is not None:
             self.adapter.load_state_dict(base.adapter.state_dict())
         self.averaged = SceneAdapter(base.network.config)
         self.averaged.load_state_dict(self.adapter.state_dict())
-        self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        super().__init__(config, {"adapter": self.adapter, "averaged": self.averaged}, optimizer, generator)
         table = joined([place.table(source) for source, place in enumerate(places)])
         self.rows = torch.from_numpy(np.flatnonzero((table.seen.sum(axis=1) >= 2) & (table.known.sum(axis=1) >= 4)))
         if not len(self.rows):
@@ -128,8 +129,6 @@ class SceneTrainer:
         self.tensors, self.origin = TableTensors(table), torch.from_numpy(table.history_m[:, -1])
         self.source, self.instant = torch.from_numpy(table.source), torch.from_numpy(table.instant)
         self.surroundings = Surroundings(places)
-        self.step = 0
-        self.running: dict[str, float] = {}
 
     def losses(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted loss and its parts on these rows of the table."""
@@ -160,37 +159,10 @@ class SceneTrainer:
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the parts of the loss."""
-        config = self.config
-        set_learning_rate(self.optimizer, config.learning_rate, self.step, config.steps)
-        loss, parts = self.losses(self.rows[torch.randint(len(self.rows), (config.batch,), generator=self.generator)])
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        follow(self.averaged, self.adapter, self.step, config.average)
+        loss, parts = self.losses(self.rows[torch.randint(len(self.rows), (self.config.batch,), generator=self.generator)])
+        self.descend(loss, self.adapter.parameters())
+        follow(self.averaged, self.adapter, self.step, self.config.average)
         return {name: float(value.detach()) for name, value in parts.items()}
-
-    def state(self) -> dict[str, object]:
-        """Everything that a resumed run needs."""
-        return {
-            "config": dataclasses.asdict(self.config),
-            "step": self.step,
-            "running": self.running,
-            "adapter": self.adapter.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def restore(self, state: dict) -> None:
-        """Continue from `state()`. Raises ValueError where it was made with another configuration."""
-        check_options(state, dataclasses.asdict(self.config))
-        self.step, self.running = state["step"], state["running"]
-        self.adapter.load_state_dict(state["adapter"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
 
 
 def simulated(count: int, first_seed: int = FIRST_SEED) -> list[tuple[str, int]]:
@@ -219,11 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = json.loads(read_metadata(args.forecaster)["training"])
     trainer = SceneTrainer(config, base, worlds(args.cache, simulated(args.worlds), args.bags))
     checkpoint = args.out.with_suffix(".scene.ckpt")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if args.resume:
-        if not checkpoint.is_file():
-            raise ValueError(f"--resume: no checkpoint {checkpoint}; start without --resume, or give the --out of the interrupted run")
-        trainer.restore(torch.load(checkpoint, weights_only=True))
+    prepare_out(trainer, checkpoint, args.resume)
     started = time.monotonic()
     train(trainer, config.steps, checkpoint, "scene adapter")
     about = {

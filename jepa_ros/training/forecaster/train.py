@@ -25,7 +25,7 @@ from jepa_ros.training.forecaster.augment import AugmentConfig, TableTensors, au
 from jepa_ros.training.forecaster.crowds import crowd_recordings
 from jepa_ros.training.forecaster.data import RECORDINGS_OF_SCENE, SCENES, Recording, joined, read_recordings, table_of
 from jepa_ros.training.forecaster.losses import LossConfig, latent_losses, mixture_losses
-from jepa_ros.training.short_loop import check_options, follow, set_learning_rate, train
+from jepa_ros.training.short_loop import Trainer, follow, prepare_out, train
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,19 @@ class TrainConfig:
         validate(self)
 
 
-class Trainer:
-    """The state of one training; everything random comes from one generator, so that a resumed run equals an uninterrupted one."""
+class ForecasterTrainer(Trainer):
+    """Trains the network on tracks; `averaged` is what is shipped."""
 
     def __init__(self, config: TrainConfig, recordings: list[Recording]) -> None:
-        self.config = config
         torch.manual_seed(config.seed)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
         self.network = TrackNetwork(config.network)
         self.future_encoder = FutureEncoder(config.network)
         self.averaged = copy.deepcopy(self.network).eval()
         self.parameters = [*self.network.parameters(), *self.future_encoder.parameters()]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-        self.step = 0
-        self.running: dict[str, float] = {}
+        optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        modules = {"network": self.network, "future_encoder": self.future_encoder, "averaged": self.averaged}
+        super().__init__(config, modules, optimizer, generator)
         crowds = [(len(recordings), crowd) for crowd in crowd_recordings(config.crowds)]  # together one source
         table = joined([table_of(variant, source) for source, variant in _variants(recordings, config.rates) + crowds])
         usable = (table.seen.sum(axis=1) >= 2) & (table.known.sum(axis=1) >= 4)
@@ -95,39 +94,11 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the parts of the loss."""
         self.network.train()
-        set_learning_rate(self.optimizer, self.config.learning_rate, self.step, self.config.steps)
         draw = torch.rand(self.config.batch, generator=self.generator, dtype=torch.float64) * self.cumulative[-1]
         loss, parts = self.losses(self.rows[torch.searchsorted(self.cumulative, draw).clamp(max=len(self.rows) - 1)])
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-        self.step += 1
+        self.descend(loss, self.parameters)
         follow(self.averaged, self.network, self.step, self.config.average)
         return {name: float(value.detach()) for name, value in parts.items()}
-
-    def state(self) -> dict[str, object]:
-        """Everything that a resumed run needs."""
-        return {
-            "config": dataclasses.asdict(self.config),
-            "step": self.step,
-            "running": self.running,
-            "network": self.network.state_dict(),
-            "future_encoder": self.future_encoder.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def restore(self, state: dict) -> None:
-        """Continue from `state()`. Raises ValueError where it was made with another configuration."""
-        check_options(state, dataclasses.asdict(self.config))
-        self.step, self.running = state["step"], state["running"]
-        self.network.load_state_dict(state["network"])
-        self.future_encoder.load_state_dict(state["future_encoder"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
 
 
 def _variants(recordings: list[Recording], rates: tuple[float, ...]) -> list[tuple[int, Recording]]:
@@ -165,13 +136,9 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     config = TrainConfig(seed=args.seed, steps=args.steps, crowds=args.crowds, loss=LossConfig(latent=args.latent_weight))
     recordings = training_recordings(args.data, args.exclude)
-    trainer = Trainer(config, recordings)
+    trainer = ForecasterTrainer(config, recordings)
     checkpoint = args.out.with_suffix(".ckpt")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if args.resume:
-        if not checkpoint.is_file():
-            raise ValueError(f"--resume: no checkpoint {checkpoint}; start without --resume, or give the --out of the interrupted run")
-        trainer.restore(torch.load(checkpoint, weights_only=True))
+    prepare_out(trainer, checkpoint, args.resume)
     started = time.monotonic()
     train(trainer, config.steps, checkpoint, f"forecaster seed {config.seed}")
     facts: dict[str, object] = {
