@@ -129,7 +129,7 @@ def test_worse_than_the_frozen_start_is_said_and_not_kept(tmp_path, capsys):
     toy, parts = Toy(), write_drives(tmp_path, stand=True)
     trainer = Trainer(toy, "toy", "", parts, dataclasses.replace(SMALL, steps=4, learning_rate=0.5, warmup=1, validate_every=2))
     network = trainer.train(tmp_path)
-    assert "WARNING: at step 2 the predictor foresees worse than the frozen start" in capsys.readouterr().out
+    assert "WARNING: at step 2 the predictor predicts worse than the frozen start" in capsys.readouterr().out
     history = torch.stack([code(0.0), code(3.0)])[None]
     torch.testing.assert_close(network.predict(history, torch.zeros(1, 2, 3))[0, 1], code(3.0))
 
@@ -151,7 +151,7 @@ def test_labels_are_seen_from_the_anchor_frame_of_now(tmp_path):
     assert batch.labels_BSCYX.shape == (1, 3, 2, BEV_GRID.rows, BEV_GRID.columns)
     assert batch.visible_BSYX[0].sum(dim=(1, 2)).min() > 100
     now = FrozenWindows(Toy(), config, [part]).batch([(0, 3)], np.array([0, 1]))
-    # The frame 0.4 s later, once foreseen and once as now: the corridor's walls are the same up to the vehicle's motion of some cells.
+    # The frame 0.4 s later, once predicted and once as now: the corridor's walls are the same up to the vehicle's motion of some cells.
     assert batch.labels_BSCYX[0, 1, 0].sum() == pytest.approx(float(now.labels_BSCYX[0, 0, 0].sum()), rel=0.2)
     assert now.valid_BSN[0, 1].sum() == 0  # the recording ends before
     assert now.visible_BSYX[0, 2].sum() == 0

@@ -93,7 +93,7 @@ def _train_step(
         inferred = model.infer_action(latents[:, :-1].flatten(0, 1), latents[:, 1:].flatten(0, 1))
     target = latents.detach()
     prediction = latent_error(taught, target[:, 1:]) + latent_error(rolled, target[:, context:])
-    # Each place by its own mean: else a code of the place alone, perfectly foreseeable, would count as variance.
+    # Each place by its own mean: else a code of the place alone, perfectly predictable, would count as variance.
     tokens = (latents - latents.mean(dim=(0, 1))).flatten(0, 2)
     anti_collapse = anti_collapse_loss(tokens, config.objective, torch.Generator().manual_seed(step))
     inverse = F.mse_loss(inferred.float(), scaled_action(actions).flatten(0, 1))
@@ -125,7 +125,7 @@ def latent_error(predicted_BTPD: Tensor, target_BTPD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def validate_model(model: GripModel, validation: Episodes) -> dict[str, float]:
-    """How far the latents foresee, and whether hand and box can be read off them (linear, R2 on the second half of the episodes)."""
+    """How far the latents predict, and whether hand and box can be read off them (linear, R2 on the second half of the episodes)."""
     latents = encode_all(model, validation.images)
     actions = torch.from_numpy(validation.actions)
     rolled = model.roll(latents[:, 2:4], actions[:, 2:8])

@@ -188,7 +188,7 @@ def encode_all(model: TwoRoomModel, frames: Frames, chunk: int = 512) -> Tensor:
 
 @torch.no_grad()
 def health(model: TwoRoomModel, frames: Frames) -> dict[str, float]:
-    """On episodes that were not learned from: whether latents collapsed, hold where the dot is, and are foreseen.
+    """On episodes that were not learned from: whether latents collapsed, hold where the dot is, and are predicted.
 
     `position_r2`: of a linear probe, trained on the first half of the frames. `over_persistence_k`: error of k predicted steps over that of
     the unchanged latent.

@@ -1,7 +1,7 @@
 """Whether two intended ego motions give different futures where people react to them, and the same ones where nothing does.
 
 From one instant a simulated world is continued twice: the ego drives on, and it stands. Where people end up differently they react; those
-who do not are the check, and a world without people is another. The model foretells both, from the same past.
+who do not are the check, and a world without people is another. The model predicts both, from the same past.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Differences:
 
 
 def section(model: SceneJepa, worlds: int) -> Section:
-    """Changes of the foretold occupancy, and how well they tell who reacts."""
+    """Changes of the predicted occupancy, and how well they tell who reacts."""
     result, found = Section("Interaction"), Differences()
     for seed in tqdm(range(FIRST_SEED, FIRST_SEED + worlds), desc="interaction", unit="world"):
         _run(model, seed, None, found)
@@ -67,7 +67,7 @@ def section(model: SceneJepa, worlds: int) -> Section:
         holds = bool(reacting.mean() > 2 * unmoved.mean() and share >= 0.8)
         result.rows.append(Row("Interaction", wanted, reached, holds))
     result.text.append(
-        "The ego drives on, or brakes and stands, from the same instant. Mean absolute change of the foretold occupancy probability over "
+        "The ego drives on, or brakes and stands, from the same instant. Mean absolute change of the predicted occupancy probability over "
         f"all steps, in the cells within {AROUND_M:g} m of a person in either true future; cells within {EGO_M:g} m of the ego's way left "
         f"out. Somebody reacts whose two futures end more than {REACTS_M:g} m apart, and does not where they end within {SAME_M:g} m."
     )

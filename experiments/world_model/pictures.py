@@ -1,4 +1,4 @@
-"""Film strips of what moves: the truth, and who foretold it."""
+"""Film strips of what moves: the truth, and who predicted it."""
 
 from __future__ import annotations
 

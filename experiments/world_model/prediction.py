@@ -1,4 +1,4 @@
-"""What is foretold of the scene: latents, occupancy and moving cells, for each sensor and each recording, beside the baselines."""
+"""What is predicted of the scene: latents, occupancy and moving cells, for each sensor and each recording, beside the baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scene_jepa foresees, feels and costs, each figure beside its baselines: python -m experiments.world_model.report [--bags BAG ...]
+"""What scene_jepa predicts, feels and costs, each figure beside its baselines: python -m experiments.world_model.report [--bags BAG ...]
 
 Worlds simulated from seeds that no training used, then the second half of each recording that is named. Baselines, on the same windows:
 persistence of the newest sweep and the mean of the last four, both warped by ego motion, and constant-velocity flow (training/flow.py).

@@ -52,7 +52,7 @@ class ErrorHistory:
 
 @dataclass
 class _Moment:
-    """An observation of the past and what was foreseen from it, both in its own anchor frame."""
+    """An observation of the past and what was predicted from it, both in its own anchor frame."""
 
     stamp_ns: int
     odom_from_anchor: FloatArray
@@ -66,16 +66,16 @@ class _Moment:
 class Judgement:
     """Of one observation. The error is what the history learns from it: None where the scene was not judged anew."""
 
-    surprise: float  # 0-1; NaN where nothing was foretold, or too little was seen yet to say what is usual
-    scene: float  # the part of it that says how far the scene is from what was foretold
+    surprise: float  # 0-1; NaN where nothing was predicted, or too little was seen yet to say what is usual
+    scene: float  # the part of it that says how far the scene is from what was predicted
     error: float | None
     by_critic: bool
 
 
 class SurpriseWatch:
-    """Judges a stream of encoded observations, each by what was foretold of it one model step before.
+    """Judges a stream of encoded observations, each by what was predicted of it one model step before.
 
-    Two things surprise: a scene that is not as foretold, against the history of how well scenes were foretold, and a sensor that repeats
+    Two things surprise: a scene that is not as predicted, against the history of how well scenes were predicted, and a sensor that repeats
     itself, stands still while the robot moves, or runs backwards (`replay`). The larger of the two counts. How strange a scene is says the
     critic where there is one; else the error of the worst places does. Sensors are looked at in each observation; the scene half a model
     step apart, and in between what was last said of it holds.
@@ -106,7 +106,7 @@ class SurpriseWatch:
         return Judgement(max(scene, sensors), scene, error, by_critic)
 
     def take(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded, judgement: Judgement, foresight: Foresight) -> None:
-        """Remember an observation, its judgement, and what is foreseen from it, in its own anchor frame."""
+        """Remember an observation, its judgement, and what is predicted from it, in its own anchor frame."""
         self._replay.take(stamp_ns, odom_from_anchor, encoded.sensors)
         if self._is_due(stamp_ns):
             self._scene = judgement.scene
@@ -171,7 +171,7 @@ def worst_error(observed_ND: Tensor, predicted_ND: Tensor) -> float:
     """
     if observed_ND.shape != predicted_ND.shape:
         raise ValueError(f"observed {tuple(observed_ND.shape)} and predicted {tuple(predicted_ND.shape)} latents differ in shape")
-    # A prediction warped into this frame is zero where it had no data: nothing was foretold there, so nothing surprises there.
+    # A prediction warped into this frame is zero where it had no data: nothing was predicted there, so nothing surprises there.
     foretold_N = predicted_ND.abs().amax(dim=1) > 0
     error_N = (observed_ND - predicted_ND).square().mean(dim=1).float() * foretold_N
     side = math.isqrt(len(error_N))

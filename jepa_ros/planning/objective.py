@@ -39,7 +39,7 @@ class CostWeights:
         1.0, "A contact so far ahead, s, costs 1/e: before, the plan is made anew and people step aside", at_least=0.1
     )
     surprise: float = param(
-        0.0, "Cost of speed while the world is not as foreseen, mean of (m/s)^2 at surprise 1; 0 = not looked at", at_least=0.0
+        0.0, "Cost of speed while the world is not as predicted, mean of (m/s)^2 at surprise 1; 0 = not looked at", at_least=0.0
     )
     acceleration: float = param(0.05, "Cost of acceleration, mean of (m/s^2)^2", at_least=0.0)
     jerk: float = param(0.005, "Cost of jerk, mean of (m/s^3)^2", at_least=0.0)

@@ -188,7 +188,7 @@ class Planner:
         return self._conclude(task, dynamics, verifier, solution, around, way)
 
     def _rehearse(self, task: _Task, dynamics: Vehicle, objective: Objective, solution: Solution, rehearsal: Rehearsal) -> Solution:
-        """Of the finalists the one that is best with what the world model foresees if it is driven: a second in that costs extra."""
+        """Of the finalists the one that is best with what the world model predicts if it is driven: a second in that costs extra."""
         started_s = time.perf_counter()
         assert solution.finalists_SLU is not None
         rollout = dynamics.rollout(task.init_X, solution.finalists_SLU)

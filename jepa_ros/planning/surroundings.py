@@ -26,7 +26,7 @@ from jepa_ros.planning.scene import PlanningScene, known_and_unseen
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import FloatArray
 
-AROUND_EXPECTED_M = 0.6  # cells that are foreseen so near to where a person may be, beyond one deviation, are that person
+AROUND_EXPECTED_M = 0.6  # cells that are predicted so near to where a person may be, beyond one deviation, are that person
 LIKELY = 0.05  # modes of less probability do not count for that
 AHEAD_M = 1.0  # a robot that stops before something stops nearer to it than this
 PERSON_CLEARANCE_M = 0.5  # around people nothing is taken for a standing obstacle: they may step aside
@@ -86,7 +86,7 @@ class Surroundings:
         self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)[0]
 
     def _without_people_to_come(self, local_TYX: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A world model foresees occupied cells where people may be, the forecaster people: once is enough. What is occupied now stays."""
+        """A world model predicts occupied cells where people may be, the forecaster people: once is enough. What is occupied now stays."""
         if len(self.people.radii_P) == 0:
             return local_TYX
         future = self.people.at(torch.as_tensor(self.times_s, dtype=torch.float32))

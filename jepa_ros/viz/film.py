@@ -31,11 +31,11 @@ from jepa_ros.viz import theme
 from jepa_ros.viz.birdseye import draw_birdseye
 from jepa_ros.viz.camera import VIRTUAL, draw_camera
 
-WIDTH_PX, HEIGHT_PX, DPI = 800, 366, 60
+WIDTH_PX, HEIGHT_PX, DPI = 720, 330, 54
 LOOK_AHEAD_S = 4.0  # how much later the robot's recorded place is the goal
 PLANNING_S = 30.0  # as long as it takes: nobody waits
 COLOURS = 56  # of the GIF, beside those that mean something
-NOISE = 28  # of 255: a pixel that changes less stays as it is
+NOISE = 12  # of 255: a pixel that changes less stays as it is
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +84,7 @@ def recorded_goal(observations: Sequence[Observation], now: Observation) -> Floa
 
 
 def draw_frame(observation: Observation, state: SceneState, plan: Plan | None, robot_radius_m: float = 0.4) -> Image.Image:
-    """One picture, 800 x 366: the camera on the left, the map on the right."""
+    """One picture, 720 x 330: the camera on the left, the map on the right."""
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     canvas = FigureCanvasAgg(figure)
     points_m = anchor_points(observation)

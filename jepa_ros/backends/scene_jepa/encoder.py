@@ -90,7 +90,7 @@ class SceneEncoder(nn.Module):
     def _grounded(self, scene: SceneInput, learned: Tensor) -> Tensor:
         """Put what the lidar states about each cell in front of what was learned.
 
-        Purely learned latents keep what is easily foreseen and, at the size of our trainings, forget where exactly a return was. Without a
+        Purely learned latents keep what is easily predicted and, at the size of our trainings, forget where exactly a return was. Without a
         lidar these channels are guessed.
         """
         returns = (scene.pillars_BCYX[:, FIRST_BAND:] > 0).to(learned.dtype)

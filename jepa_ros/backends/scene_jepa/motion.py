@@ -39,7 +39,7 @@ _CANDIDATES = np.stack(np.meshgrid(_AXIS, _AXIS, indexing="ij"), axis=-1).reshap
 _SPEEDS = np.hypot(*_CANDIDATES.T)
 
 # How sure a cluster is to be where its velocity takes it after 0.4, 0.8 ... 4.8 s: on training worlds .74 .62 .50 .38 .33 .28 .24 and then
-# about .2 of the cells were occupied. From 1.6 s on it is set higher, so that somebody who comes is foretold rather than lost in the mean.
+# about .2 of the cells were occupied. From 1.6 s on it is set higher, so that somebody who comes is predicted rather than lost in the mean.
 ARRIVES = (0.74, 0.62, 0.5, 0.45, 0.42, 0.4, 0.35, 0.32, 0.3, 0.28, 0.26, 0.25)
 LEAVES = (0.7, *[0.85] * 11)  # how sure it is to be gone from where it was, as far as the predictor has not said so already
 

@@ -1,6 +1,6 @@
 """Finds the best of many candidates while predicting few of them.
 
-The energy of an action is a smooth function of a handful of numbers, and a forward pass per candidate is a dear way to read it. A
+The energy of an action is a smooth function of a handful of numbers, and a forward pass per candidate is an expensive way to read it. A
 Gaussian process over all energies known so far tells for each candidate what its energy will be and how sure that is. Only candidates
 that may belong to the best go through the predictor, until none is left in doubt: every energy that decides anything is the predictor's
 own. Where energies are not smooth, the process is unsure of everything and everything is predicted.

@@ -105,7 +105,7 @@ def imagine(
 def occupied_on_way(
     model: WindowedOccupancy, history_TND: Tensor, paths_SLX: Tensor, robot_radius_m: float, due_s: float = math.inf
 ) -> Tensor:
-    """(S,) highest occupancy that the robot meets on each path (its first state is now), as the model foresees it under that motion."""
+    """(S,) highest occupancy that the robot meets on each path (its first state is now), as the model predicts it under that motion."""
     grid = model.spec.grid
     assert grid is not None
     windows = model.occupancy_windows(history_TND)

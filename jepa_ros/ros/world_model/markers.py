@@ -1,4 +1,4 @@
-"""Tracked people and their forecasts as visualization_msgs markers, for RViz and Foxglove. Dear to build: only while somebody looks."""
+"""Tracked people and their forecasts as visualization_msgs markers. Expensive to build: only while somebody looks."""
 
 from __future__ import annotations
 

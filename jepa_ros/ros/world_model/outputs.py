@@ -30,7 +30,7 @@ class OutputConfig:
     top_modes: int = param(6, "forecast modes published for each person, likeliest first", at_least=1, at_most=100, read_only=False)
     markers_period_s: float = param(
         0.2,
-        "least time between two ~/markers, which are dear to build, s; 0 = with every output",
+        "least time between two ~/markers, which are expensive to build, s; 0 = with every output",
         at_least=0.0,
         at_most=60.0,
         read_only=False,

@@ -149,7 +149,7 @@ class Trainer:
         tqdm.write(f"step {step}: validation error {ratio:.3f} of the frozen start's")
         if ratio > 1:
             tqdm.write(
-                f"WARNING: at step {step} the predictor foresees worse than the frozen start, for which nothing changes "
+                f"WARNING: at step {step} the predictor predicts worse than the frozen start, for which nothing changes "
                 f"({ratio:.2f} of its error). Lower learning_rate (now {self.training.learning_rate}), or give more bags. "
                 f"What is kept is the best so far ({self.best:.3f})."
             )

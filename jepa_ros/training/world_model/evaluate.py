@@ -1,4 +1,4 @@
-"""`evaluate`: a table of what a scene_jepa foresees, step by step, beside its baselines on the same windows.
+"""`evaluate`: a table of what a scene_jepa predicts, step by step, beside its baselines on the same windows.
 
 Persistence: the newest sweep, seen from the anchor frame of now, stays. Accumulated: the mean of the history's sweeps stays.
 Flow: what moved through the history's sweeps keeps its velocity, the rest stays.
