@@ -75,6 +75,7 @@ class Observation:
     lidar: LidarSweep | None = None
     cameras: tuple[CameraImage, ...] = ()
     ground_height_m: float = 0.0  # z of the ground around the vehicle in the anchor frame, estimated by sensing (SensorHub)
+    ground_seen: bool = True  # False: no sweep has shown the ground yet, and `ground_height_m` is an assumption
 
     def __post_init__(self) -> None:
         if self.lidar is None and not self.cameras:
@@ -92,15 +93,18 @@ class Observation:
     @cached_property
     def levelled_m(self) -> NDArray[np.float32]:
         """(N, 3) points of the sweep in the anchor frame, for reading only; (0, 3) without lidar. Worked out once, however many ask."""
-        if self.lidar is None:
-            return np.empty((0, 3), np.float32)
-        # Same origin as base: only roll and pitch are taken out. Column by column: ten times as fast as a product with a 3 x 3 matrix.
-        level = (self.odom_from_anchor[:3, :3].T @ self.ego.odom_from_base[:3, :3]).astype(np.float32)
-        x, y, z = np.ascontiguousarray(self.lidar.points_m.T)
-        levelled = np.empty((3, len(x)), np.float32)
-        for row in range(3):
-            levelled[row] = level[row, 0] * x + level[row, 1] * y + level[row, 2] * z
-        return levelled.T
+        return np.empty((0, 3), np.float32) if self.lidar is None else levelled(self.lidar.points_m, self.ego.odom_from_base)
+
+
+def levelled(points_base_m: NDArray[np.float32], odom_from_base: FloatArray) -> NDArray[np.float32]:
+    """(N, 3) points of the base frame in its anchor frame."""
+    # Same origin: only roll and pitch are taken out. Column by column: ten times as fast as a product with a 3 x 3 matrix.
+    level = (gravity_aligned(odom_from_base)[:3, :3].T @ odom_from_base[:3, :3]).astype(np.float32)
+    x, y, z = np.ascontiguousarray(points_base_m.T)
+    points = np.empty((3, len(x)), np.float32)
+    for row in range(3):
+        points[row] = level[row, 0] * x + level[row, 1] * y + level[row, 2] * z
+    return points.T
 
 
 def gravity_aligned(pose: FloatArray) -> FloatArray:

@@ -65,7 +65,7 @@ def test_time_of_each_point(name, kind, values):
 
 def test_time_in_an_unknown_unit_is_left_out():
     fields = [("x", 7, 0), ("y", 7, 4), ("z", 7, 8), ("time", 7, 12)]
-    decoded = decode_cloud(messages.cloud(fields=fields, values={"x": X, "y": Y, "z": Z, "time": np.arange(COUNT) * 1e5}))
+    decoded = decode_cloud(messages.cloud(fields=fields, values={"x": X, "y": Y, "z": Z, "time": np.arange(COUNT) * 1e9}))
     assert decoded.time_offset_s is None
     np.testing.assert_array_equal(decoded.points_m, POINTS)
 

@@ -17,7 +17,7 @@ from jepa_ros.sensing import (
 )
 from jepa_ros.sensing.frames.poses import pose_matrix
 from jepa_ros.sensing.ground import ground_height
-from jepa_ros.sensing.hub.own_body import own_body, without_own_body
+from jepa_ros.sensing.hub.own_body import of_points, off_body, own_body
 from jepa_ros.types import EgoState, GridSpec, LidarSweep, Observation, gravity_aligned
 
 RNG = np.random.default_rng(0)
@@ -46,6 +46,10 @@ def test_anchor_points_are_level():
     np.testing.assert_allclose(anchor_points(observation(in_base, pose)), anchored, atol=1e-4)
 
 
+def without_own_body(sweep, box):
+    return of_points(sweep, off_body(sweep.points_m, box))
+
+
 def test_own_body_by_the_height_of_the_lidar():
     points = np.array([[-0.1, -1.6, 1.1], [0.2, 0.1, 0.5], [0, 3, 1]], np.float32)
     low, roof = (LidarSweep(1, points, points[:, 2], None, None, pose_matrix((0, 0, height), (0, 0, 0, 1))) for height in (0.8, 1.73))
@@ -63,6 +67,73 @@ def test_ground_on_any_rig(ground_m):
     clutter = np.vstack([wall(x, -20, 20, ground_m, ground_m + 3) for x in (-12.0, 9.0, 15.0)])
     below = np.column_stack((RNG.uniform(-15, 15, (30, 2)), np.full(30, ground_m - 1.0)))  # reflections in puddles
     assert ground_height(np.vstack((flat_ground(ground_m), clutter, below))) == pytest.approx(ground_m, abs=0.08)
+
+
+def scan_of(elevations_deg, surfaces, height_m=0.8, columns=360):
+    """(N, 3) what a lidar at `height_m` sees: for each surface, a function from rays (N, 3) to distances; the nearest counts."""
+    azimuth, elevation = (a.ravel() for a in np.meshgrid(np.linspace(-np.pi, np.pi, columns), np.radians(elevations_deg)))
+    rays = np.column_stack((np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.min([surface(rays, height_m) for surface in surfaces], axis=0)
+    seen = np.isfinite(distance) & (distance < 60)
+    return (rays * np.where(seen, distance, 0)[:, None] + (0, 0, height_m))[seen].astype(np.float32)
+
+
+def floor(rays, height_m):
+    return np.where(rays[:, 2] < 0, -height_m / rays[:, 2], np.inf)
+
+
+def corridor(rays, height_m, above_m=0.0):
+    """Walls at y = +-2.2 m, 3 m high, of which the lowest `above_m` are not reported."""
+    distance = 2.2 / np.abs(rays[:, 1])
+    z = height_m + distance * rays[:, 2]
+    return np.where((z > above_m) & (z < 3.0), distance, np.inf)
+
+
+LIDAR = np.array([0.0, 0.0, 0.8])
+NO_GROUND = {
+    "one plane": scan_of([0.0], [corridor]),
+    "one plane, nodding down by 2 degrees": scan_of([-2.0], [corridor]),
+    "two planes": scan_of([-1.0, 1.0], [corridor]),
+    "four nearly level planes": scan_of([-0.8, -0.4, 0.4, 0.8], [corridor]),
+    "32 beams, ground removed": scan_of(np.linspace(-25, 15, 32), [lambda rays, h: corridor(rays, h, 0.2)]),
+    "16 beams, ground removed": scan_of(np.linspace(-15, 15, 16), [lambda rays, h: corridor(rays, h, 0.25)]),
+}
+GROUND = {
+    "32 beams in a corridor": scan_of(np.linspace(-25, 15, 32), [floor, corridor]),
+    "16 beams outdoors": scan_of(np.linspace(-15, 15, 16), [floor]),
+    "a few beams that look down": scan_of([-12, -8, -5], [floor, corridor]),
+}
+
+
+@pytest.mark.parametrize("kind", NO_GROUND)
+def test_what_shows_no_ground_is_not_taken_for_it(kind):
+    points = NO_GROUND[kind]
+    assert ground_height(points, LIDAR) is None
+    estimator = GroundEstimator()
+    assert estimator.update(points, LIDAR) == 0.0
+    assert not estimator.seen
+    grid = occupancy_grid(points, estimator.height_m)
+    assert grid[54:58, 64:70].any() or grid[58:60, 64:70].any(), "the wall on the right is an obstacle"
+
+
+@pytest.mark.parametrize("kind", GROUND)
+def test_ground_is_known_where_it_is_shown(kind):
+    estimator = GroundEstimator()
+    lower = np.array([0.0, 0.0, -0.3])
+    assert estimator.update(GROUND[kind] + lower, LIDAR + lower) == pytest.approx(-0.3, abs=0.05)
+    assert estimator.seen
+    estimator.update(NO_GROUND["one plane"], LIDAR)
+    assert estimator.height_m == pytest.approx(-0.3, abs=0.05), "a sweep without ground changes nothing"
+
+
+def test_a_low_level_lidar_still_sees_obstacles():
+    """A plane 0.18 m above the floor, and base_link at the lidar: what it meets counts as standing."""
+    for base_m in (0.0, 0.18):
+        points = scan_of([0.0], [corridor], height_m=0.18) - (0, 0, base_m)
+        estimator = GroundEstimator()
+        estimator.update(points, np.array([0.0, 0.0, 0.18 - base_m]))
+        assert occupancy_grid(points, estimator.height_m).sum() > 20
 
 
 def test_ground_on_a_slope_is_that_below_the_vehicle():

@@ -23,6 +23,9 @@ class SensingConfig:
         (), "Extrinsics where no TF gives them, each 'parent child x y z roll pitch yaw' in m and rad"
     )
 
+    deskew: bool = param(
+        True, "Bring each point to the stamp of its sweep by its time offset and the odometry; clouds named as compensated are left alone"
+    )
     own_body_m: tuple[float, ...] = param(
         (), "Box of the vehicle's own returns: x_min, y_min, x_max, y_max in the base frame, m; empty = by the height of the lidar"
     )

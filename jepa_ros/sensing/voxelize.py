@@ -22,9 +22,7 @@ def anchor_points(observation: Observation) -> NDArray[np.float32]:
 
 def anchor_cloud(observation: Observation) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """`anchor_points`, and the intensity of each point, (N,) in sensor units, or None where the sensor has none."""
-    if observation.lidar is None:
-        return np.empty((0, 3), np.float32), None
-    return observation.levelled_m, observation.lidar.intensity
+    return observation.levelled_m, observation.lidar.intensity if observation.lidar else None
 
 
 def anchor_lidar(observation: Observation) -> FloatArray | None:

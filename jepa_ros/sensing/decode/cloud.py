@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
+from jepa_ros.sensing.time.offsets import NAMES as TIME_NAMES
+from jepa_ros.sensing.time.offsets import time_offsets_s
 from jepa_ros.types import NANOSECONDS
 
 # sensor_msgs/PointField: datatype -> numpy type without its byte order
 DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 INTENSITY_NAMES = ("intensity", "intensities", "i", "reflectivity")
 RING_NAMES = ("ring", "channel", "line", "laser_id")
-TIME_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "time_offset")
-MAX_TIME_OFFSET_S = 10.0
 FARTHEST_M = 1e5  # numbers beyond are garbage, and overflow in later arithmetic
 
 
@@ -37,31 +37,34 @@ class Cloud:
 def decode_cloud(message: Any) -> Cloud:
     """Read x, y, z and, where present, intensity, ring and time of each point.
 
-    Any offsets, padding, byte order and numeric type. Times: integers are nanoseconds after the stamp; floats are seconds after the
-    stamp, or absolute seconds or nanoseconds where they are that large. A time in a unit that fits none of these is left out.
+    Any offsets, padding, byte order and numeric type; names in any case. Times in any unit and from any origin that drivers use, see
+    `sensing.time.offsets`; numbers that are no times of one sweep are left out.
     Raises MalformedMessage: "wrong_step", "truncated_data", "bad_fields".
     """
     points = _structured(message)
-    names = points.dtype.names or ()
-    if not {"x", "y", "z"} <= set(names):
+    known = {name.lower(): name for name in reversed(points.dtype.names or ())}
+    if not {"x", "y", "z"} <= set(known):
         raise MalformedMessage("bad_fields", f"a cloud needs x, y and z, got {[field.name for field in message.fields]}")
 
-    xyz = _coordinates(points)
+    xyz = _coordinates([points[known[axis]] for axis in "xyz"])
     real = np.abs(xyz) <= FARTHEST_M  # False for NaN and infinity too
     keep = slice(None) if real.all() else np.flatnonzero(real.all(axis=1))
     total = len(xyz)
     xyz = xyz[keep]
 
+    time_name = next((name for name in TIME_NAMES if name in known), "")
+
     def column(candidates: tuple[str, ...]) -> NDArray[Any] | None:
-        name = next((name for name in candidates if name in names), None)
+        name = next((known[name] for name in candidates if name in known), None)
         return None if name is None else _first(points[name])[keep]
 
-    intensity, ring, times = column(INTENSITY_NAMES), column(RING_NAMES), column(TIME_NAMES)
+    intensity, ring, times = column(INTENSITY_NAMES), column(RING_NAMES), column((time_name,))
+    stamp_ns = int(message.header.stamp.sec) * NANOSECONDS + int(message.header.stamp.nanosec)
     return Cloud(
         points_m=xyz,
         intensity=None if intensity is None else np.nan_to_num(intensity.astype(np.float32)),
         ring=None if ring is None else np.nan_to_num(ring).astype(np.int32),
-        time_offset_s=None if times is None else _time_offsets_s(times, message.header),
+        time_offset_s=None if times is None else time_offsets_s(time_name, times, stamp_ns),
         dropped=total - len(xyz),
     )
 
@@ -99,31 +102,14 @@ def _dtype(fields: Any, step: int, bigendian: bool) -> np.dtype[Any]:
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": step})
 
 
-def _coordinates(points: NDArray[Any]) -> NDArray[np.float32]:
-    xyz = np.empty((len(points), 3), np.float32)
+def _coordinates(axes: list[NDArray[Any]]) -> NDArray[np.float32]:
+    xyz = np.empty((len(axes[0]), 3), np.float32)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is dropped as such
-        for axis, name in enumerate("xyz"):
-            xyz[:, axis] = _first(points[name])
+        for axis, values in enumerate(axes):
+            xyz[:, axis] = _first(values)
     return xyz
 
 
 def _first(values: NDArray[Any]) -> NDArray[Any]:
     """Of a field with several elements a point, the first."""
     return values if values.ndim == 1 else values[:, 0]
-
-
-def _time_offsets_s(times: NDArray[Any], header: Any) -> NDArray[np.float32] | None:
-    if not len(times):
-        return np.empty(0, np.float32)
-    stamp_s = header.stamp.sec + header.stamp.nanosec / NANOSECONDS
-    if times.dtype.kind in "iu":
-        offsets = times.astype(np.float64) / NANOSECONDS
-    else:
-        offsets = times.astype(np.float64)
-        largest = np.abs(offsets).max()
-        if largest > 1e15:  # absolute nanoseconds
-            offsets = offsets / NANOSECONDS - stamp_s
-        elif largest > 1e8:  # absolute seconds
-            offsets = offsets - stamp_s
-    usable = np.abs(offsets).max() <= MAX_TIME_OFFSET_S  # False for NaN too
-    return offsets.astype(np.float32) if usable else None

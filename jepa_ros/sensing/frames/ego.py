@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jepa_ros.sensing.decode.errors import MalformedMessage, stamp_ns
-from jepa_ros.sensing.frames.poses import interpolate, message_pose
+from jepa_ros.sensing.frames.poses import interpolate, interpolate_many, message_pose
 from jepa_ros.sensing.frames.twist_check import SPAN_NS, TwistCheck, twist_between
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
@@ -108,6 +108,19 @@ class EgoHistory:
         if abs(stamp - nearest.stamp_ns) > self._extrapolation_ns:
             return None
         return follow(self._told(nearest), stamp)
+
+    def track(self, stamps: list[int]) -> FloatArray | None:
+        """(K, 4, 4) poses at several stamps, in one go; None where they are not known at all of them."""
+        ends = [self.at(min(stamps)), self.at(max(stamps))]
+        if any(end is None for end in ends):
+            return None
+        inside = self._states[bisect.bisect_right(self._stamps_ns, min(stamps)) : bisect.bisect_left(self._stamps_ns, max(stamps))]
+        states = [state for state in (ends[0], *inside, ends[1]) if state is not None]
+        times_T = np.array([(state.stamp_ns - stamps[0]) / NANOSECONDS for state in states])
+        if len(states) == 2 and times_T[0] == times_T[1]:
+            return np.tile(states[0].odom_from_base, (len(stamps), 1, 1))
+        at_K = np.array([(stamp - stamps[0]) / NANOSECONDS for stamp in stamps])
+        return interpolate_many(times_T, np.stack([state.odom_from_base for state in states]), at_K)
 
     def newest(self) -> EgoState | None:
         """The state at the newest sample."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jepa_ros.sensing.frames.ego import finite_difference
+from jepa_ros.sensing.frames.ego import finite_difference, follow
 from jepa_ros.sensing.frames.odometry import fixed_from_told
 from jepa_ros.sensing.frames.poses import invert
 from jepa_ros.sensing.frames.transforms import TransformError
@@ -37,3 +37,12 @@ def seen_from(inbox: Inbox, now: EgoState, stamp: int) -> FloatArray:
     """(4, 4) base now from base at another stamp; the identity where that pose is not known."""
     then = ego_at(inbox, stamp)
     return np.eye(4) if then is None else invert(now.odom_from_base) @ then.odom_from_base
+
+
+def base_at(inbox: Inbox, now: EgoState, stamps: list[int]) -> FloatArray:
+    """(K, 4, 4) base now from base at each stamp, by what is known and beyond that by the present twist."""
+    poses_K44 = inbox.ego.track([now.stamp_ns, *stamps])
+    if poses_K44 is None:
+        states = [ego_at(inbox, stamp) or follow(now, stamp) for stamp in stamps]
+        poses_K44 = np.stack([now.odom_from_base, *(state.odom_from_base for state in states)])
+    return invert(poses_K44[0]) @ poses_K44[1:]

@@ -123,6 +123,7 @@ class TransformTree:
             edge.static = parent_from_child
         else:
             edge.add(parent_from_child, stamp_ns, self._buffer_ns)
+            self._succeed(edge, stamp_ns)
         if edge.static is not None and edge.stamps_ns:
             self._say(f"{edge.name} twice", f"{edge.name} is on /tf_static and on /tf: the one on /tf is used")
 
@@ -176,17 +177,28 @@ class TransformTree:
             del self._edges[frame]
 
     def _join(self, parent: str, child: str, stamp_ns: int | None) -> _Edge:
-        """A new edge: it leads where it is the first, the others have fallen silent, or it is static and so was the other."""
+        """A new edge: it leads where it is the first, or is static and replaces a static one."""
         edges = self._edges.get(child, {})
-        replaced = [old for old, edge in edges.items() if edge.silent(stamp_ns) or (stamp_ns is None and not edge.stamps_ns)]
+        replaced = [old for old, edge in edges.items() if stamp_ns is None and not edge.stamps_ns]
         others = {old: edge for old, edge in edges.items() if old not in replaced}
         if others:
             names = ", ".join(others)
             self._say(f"{child} parents", f"frame {child} has several parents: {names} leads, {parent} is used where that does not reach")
-        elif any(edges[old].static is not None for old in replaced):
+        elif replaced:
             self._say(f"{child} parents", f"frame {child} was mounted on {', '.join(replaced)} and is now on {parent}")
         self._edges[child] = {**others, parent: _Edge(parent, child)}
         return self._edges[child][parent]
+
+    def _succeed(self, edge: _Edge, stamp_ns: int) -> None:
+        """An edge that is told on takes the lead over one that has fallen silent, which stays for earlier times."""
+        leading = self._leading(edge.child)
+        if leading is not edge and leading.silent(stamp_ns) and edge.child not in self._chain(edge.parent):
+            edges = self._edges[edge.child]
+            kept = {
+                old: other for old, other in edges.items() if other.static is not None or other.stamps_ns[-1] > stamp_ns - self._buffer_ns
+            }
+            self._edges[edge.child] = {edge.parent: edge, **{old: other for old, other in kept.items() if other is not edge}}
+            self._say(f"{edge.child} parents", f"frame {edge.child} was told in {leading.parent} and is now told in {edge.parent}")
 
     def _leading(self, child: str) -> _Edge:
         return next(iter(self._edges[child].values()))

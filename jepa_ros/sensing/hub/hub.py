@@ -9,37 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
-
-import numpy as np
+from typing import Any
 
 from jepa_ros.sensing.config import SensingConfig
-from jepa_ros.sensing.decode.camera_info import Calibration
-from jepa_ros.sensing.decode.errors import MalformedMessage
 from jepa_ros.sensing.decode.image import decode_compressed_image, decode_image
 from jepa_ros.sensing.frames.ego_motion import ego_at, seen_from
 from jepa_ros.sensing.frames.transforms import TransformError, Transforms
-from jepa_ros.sensing.ground import GroundEstimator
-from jepa_ros.sensing.hub.inbox import UNREADABLE, Inbox, Pending
-from jepa_ros.sensing.hub.own_body import Box, own_body, without_own_body
+from jepa_ros.sensing.hub.builder import ObservationBuilder, Selection
+from jepa_ros.sensing.hub.inbox import Inbox, Pending
 from jepa_ros.sensing.hub.status import InputStatus
-from jepa_ros.sensing.voxelize import anchor_points
-from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation
+from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 
 ODOMETRY_SETTLED_NS = 20_000_000  # so little is followed by the twist without waiting for the next message
-
-
-@dataclass
-class _Selection:
-    """What one observation will be made of; everything but the decoding is done."""
-
-    epoch: int
-    stamp_ns: int
-    arrival_ns: int
-    ego: EgoState
-    sweep: tuple[Pending, FloatArray] | None = None  # base_from_lidar
-    images: list[tuple[Pending, Calibration, FloatArray]] = field(default_factory=list)  # base (at stamp_ns) from camera
 
 
 class SensorHub:
@@ -62,7 +43,7 @@ class SensorHub:
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._inbox = Inbox(self.config, clock_ns, transforms)
-        self._ground = GroundEstimator()
+        self._builder = ObservationBuilder(self._inbox, self._lock)
         self._taken_ns: int | None = None
         self._taken_epoch = 0
         self._match_ns = round(self.config.match_tolerance_s * NANOSECONDS)
@@ -139,7 +120,7 @@ class SensorHub:
 
     # -- selecting: the lock is held; (True, None) = wait for more ----------------------------------------------------------------------
 
-    def _select_sweep(self, patient: bool) -> tuple[bool, _Selection | None]:
+    def _select_sweep(self, patient: bool) -> tuple[bool, Selection | None]:
         inbox = self._inbox
         while (sweep := inbox.sweep) is not None:
             if patient and not self._waited(sweep) and not self._settled(sweep.stamp_ns):
@@ -153,7 +134,7 @@ class SensorHub:
                 return False, selection
         return False, None
 
-    def _select_images(self, patient: bool) -> tuple[bool, _Selection | None]:
+    def _select_images(self, patient: bool) -> tuple[bool, Selection | None]:
         """Camera only: where the lidar is lost, the newest image leads."""
         newest = max((waiting[-1] for waiting in self._inbox.images.values() if waiting), key=lambda image: image.stamp_ns, default=None)
         if newest is None or newest.used or not self._lidar_lost(newest.stamp_ns):
@@ -166,14 +147,14 @@ class SensorHub:
         self._add_images(selection)
         return False, selection if selection.images else None
 
-    def _start(self, leader: Pending) -> _Selection | None:
+    def _start(self, leader: Pending) -> Selection | None:
         ego = ego_at(self._inbox, leader.stamp_ns)
         if ego is None:
             self._inbox.counters[leader.name].malformed["missing_pose"] += 1
             return None
-        return _Selection(self._inbox.epoch, leader.stamp_ns, leader.arrival_ns, ego)
+        return Selection(self._inbox.epoch, leader.stamp_ns, leader.arrival_ns, ego)
 
-    def _add_images(self, selection: _Selection) -> None:
+    def _add_images(self, selection: Selection) -> None:
         inbox = self._inbox
         for name, waiting in inbox.images.items():
             nearest = min(waiting, key=lambda image: abs(image.stamp_ns - selection.stamp_ns), default=None)
@@ -240,52 +221,15 @@ class SensorHub:
 
     # -- decoding: without the lock -----------------------------------------------------------------------------------------------------
 
-    def _build(self, selection: _Selection) -> Observation | None:
+    def _build(self, selection: Selection) -> Observation | None:
         started = time.perf_counter()
         receive_ms = (self._clock_ns() - selection.arrival_ns) / 1e6
-        lidar = self._decode_sweep(*selection.sweep) if selection.sweep else None
-        if selection.sweep and lidar is None:
+        observation = self._builder.build(selection)
+        if observation is None:
             return None
-        cameras = tuple(image for part in selection.images if (image := self._decode_image(*part)) is not None)
-        if lidar is None and not cameras:
-            return None
-        observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras)
-        if lidar is not None:
-            self._ground.update(anchor_points(observation))
-            box = cast(Box, self.config.own_body_m) or own_body(lidar, self._ground.height_m)
-            observation = replace(observation, lidar=without_own_body(lidar, box))
         with self._lock:
             if selection.epoch != self._inbox.epoch:
                 return None  # time jumped while this was decoded
             self._taken_ns = selection.stamp_ns
         self.last_timings_ms = {"receive": receive_ms, "decode": (time.perf_counter() - started) * 1e3}
-        return replace(observation, ground_height_m=self._ground.height_m)
-
-    def _decode_sweep(self, pending: Pending, base_from_lidar: FloatArray) -> LidarSweep | None:
-        try:
-            cloud = pending.value()
-            if not len(cloud.points_m):
-                raise MalformedMessage("no_points", f"an empty cloud, or all of its {cloud.dropped} points are non-finite")
-        except UNREADABLE as error:
-            self._settle(pending, error)
-            return None
-        self._settle(pending)
-        pose = base_from_lidar.astype(np.float32)
-        points = cloud.points_m @ pose[:3, :3].T + pose[:3, 3]
-        return LidarSweep(pending.stamp_ns, points, cloud.intensity, cloud.ring, cloud.time_offset_s, base_from_lidar, cloud.dropped)
-
-    def _decode_image(self, pending: Pending, known: Calibration, base_from_camera: FloatArray) -> CameraImage | None:
-        try:
-            rgb = pending.value()
-            model = known.for_image(rgb.shape[1], rgb.shape[0])
-        except UNREADABLE as error:
-            self._settle(pending, error)
-            return None
-        self._settle(pending)
-        base_from_image = base_from_camera.copy()
-        base_from_image[:3, :3] @= known.optical_from_image
-        return CameraImage(pending.stamp_ns, pending.name, rgb, model, base_from_image)
-
-    def _settle(self, pending: Pending, error: Exception | None = None) -> None:
-        with self._lock:
-            self._inbox.settle(pending, error)
+        return observation

@@ -204,10 +204,20 @@ class Inbox:
             self.base_frame = sample.child_frame
         state = in_base(sample, self.base_frame, self.tree)
         self.ego.add(state, sample.has_twist)
-        if not self.ego.twist.believed:
-            counters.notices["twist"] = self.ego.twist.explain()
+        counters.tell("twist", None if self.ego.twist.believed else self.ego.twist.explain())
+        counters.tell("frame", self._unknown_frame())
         counters.used += 1
         counters.good_stamp_ns = max(counters.good_stamp_ns or 0, state.stamp_ns)
+
+    def _unknown_frame(self) -> str | None:
+        """What is missing before the poses of the odometry can be used in the frame that was asked for."""
+        if self.told_frame in ("", self.odom_frame):
+            return None
+        try:
+            self.tree.lookup(self.odom_frame, self.told_frame, None)
+        except TransformError:
+            return f"its poses are in {self.told_frame!r}, sensing.odom_frame is {self.odom_frame!r}, and no transform joins the two"
+        return None
 
     def _store_transform(self, transform: Any, static: bool) -> str | None:
         """The reason why it cannot be used, or None."""

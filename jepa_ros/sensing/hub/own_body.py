@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.types import LidarSweep
+from jepa_ros.types import FloatArray, LidarSweep
 
 Box = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max, base frame, m
 
@@ -23,21 +24,23 @@ def own_body(sweep: LidarSweep, ground_height_m: float) -> Box:
     return CAR if sweep.base_from_lidar[2, 3] - ground_height_m > ROOF_M else ROBOT
 
 
-def without_own_body(sweep: LidarSweep, box: Box) -> LidarSweep:
-    """The sweep without the points over the box."""
-    x, y = sweep.points_m[:, 0], sweep.points_m[:, 1]
+def off_body(points_base_m: FloatArray, box: Box) -> NDArray[np.bool_]:
+    """(N,) which of the points, in the base frame as it was when each was measured, are not the vehicle itself."""
+    x, y = points_base_m[:, 0], points_base_m[:, 1]
     x_min, y_min, x_max, y_max = box
-    outside = (x < x_min) | (x > x_max) | (y < y_min) | (y > y_max)
-    if outside.all():
-        return sweep
+    return (x < x_min) | (x > x_max) | (y < y_min) | (y > y_max)
 
-    def kept(column: NDArray[Any] | None) -> Any:
-        return None if column is None else column[outside]
+
+def of_points(sweep: LidarSweep, kept: NDArray[np.bool_]) -> LidarSweep:
+    """The sweep with only some of its points."""
+
+    def column(values: NDArray[Any] | None) -> Any:
+        return None if values is None else values[kept]
 
     return dataclasses.replace(
         sweep,
-        points_m=kept(sweep.points_m),
-        intensity=kept(sweep.intensity),
-        ring=kept(sweep.ring),
-        time_offset_s=kept(sweep.time_offset_s),
+        points_m=column(sweep.points_m),
+        intensity=column(sweep.intensity),
+        ring=column(sweep.ring),
+        time_offset_s=column(sweep.time_offset_s),
     )

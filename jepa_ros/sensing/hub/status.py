@@ -41,6 +41,13 @@ class Counters:
         self.last_stamp_ns = max(self.last_stamp_ns or stamp_ns, stamp_ns)
         self.first_stamp_ns = self.first_stamp_ns or stamp_ns
 
+    def tell(self, what: str, notice: str | None) -> None:
+        """Something odd about this input, in a sentence; None = it is no longer so."""
+        if notice is None:
+            self.notices.pop(what, None)
+        else:
+            self.notices[what] = notice
+
     def forget_time(self) -> None:
         self.last_stamp_ns = self.good_stamp_ns = self.first_stamp_ns = None
 
