@@ -42,6 +42,12 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/glossary.md", "docs/add_a_backend.md", "README.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_exist(page):
+    named = re.findall(r"`((?:jepa_ros|experiments|scripts|config|launch|msg|srv|weights|test|docs)/[\w/.]+)`", (ROOT / page).read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_front_page_is_short_and_moves_lightly():
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= README_LINES

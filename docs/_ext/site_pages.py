@@ -50,6 +50,7 @@ def _make_pages(app: Sphinx, config: Any) -> None:
     with mock(absent):
         (out / "parameters.md").write_text(parameters_page(root))
     (out / "interfaces.md").write_text(interfaces_page(root))
+    (out / "map.md").write_text(map_page(root))
     for part in parts(root):
         (out / "api" / f"{part}.rst").write_text(api_page(root, part))
     for place in undocumented(root):
@@ -179,6 +180,20 @@ def api_page(root: Path, part: str) -> str:
         if module != title:
             lines += [module, "-" * len(module), ""]
         lines += [f".. automodule:: {module}", "   :members:", ""]
+    return "\n".join(lines)
+
+
+def map_page(root: Path) -> str:
+    """Every module with the first line of its docstring, folder by folder."""
+    lines = ["# Map", "", "Every module and its first line, made from the sources.", ""]
+    for base in ("jepa_ros", "experiments"):
+        for folder in sorted({path.parent for path in (root / base).rglob("*.py")}):
+            modules = sorted(folder.glob("*.py"), key=lambda path: (path.name != "__init__.py", path.name))
+            lines += [f"## {folder.relative_to(root)}", "", "| | |", "|---|---|"]
+            for path in modules:
+                about = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+                lines.append(f"| `{path.name}` | {_cell(about)} |")
+            lines.append("")
     return "\n".join(lines)
 
 
