@@ -23,6 +23,7 @@ setup(
         "rosbags-image[opencv-headless]>=0.10",
         "safetensors",
         "scipy",
+        "threadpoolctl",
         "torch>=2.2",
         "tqdm",
     ],
@@ -31,6 +32,8 @@ setup(
         "sim": ["mujoco>=3.1"],
         "viz": ["matplotlib", "pillow"],
         "train": ["tensorboard"],
+        # `engine:=onnxruntime`: the static part of the world model as one graph on a processor.
+        "engine": ["onnxruntime>=1.20", "onnx>=1.16", "onnxscript>=0.2"],
         "ray": ["ray>=2.10"],
         # Of the bench's environment, which itself is installed with --no-deps: requirements/two_room.txt says why.
         "two-room": ["gymnasium>=1.0,<2", "loguru>=0.7", "einops>=0.8", "lancedb>=0.30,<1", "imageio>=2.30"],

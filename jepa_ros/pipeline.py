@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.backends import load_world_model
+from jepa_ros.backends.engine import ENGINES
 from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
@@ -20,8 +21,9 @@ from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.protocols import Forecaster, Foresight, ModelSpec, SceneLatents, WorldModel
+from jepa_ros.protocols import Forecaster, Foresight, ModelSpec, RunsOnEngines, SceneLatents, WorldModel
 from jepa_ros.sensing.sight import SightMemory, looks_of
+from jepa_ros.threads import one_blas_thread
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -48,6 +50,7 @@ class PipelineConfig:
         "pedestrian forecaster: empty = the shipped default, 'scene', 'constant_velocity', a .safetensors file, or one of your own",
         read_only=False,
     )
+    engine: str = param("auto", "what runs the model's static parts, see jepa_ros.backends.engine", choices=ENGINES, read_only=False)
     detector: str = param("lidar_columns", "what finds people: 'lidar_columns', or one of your own; used at configure", read_only=False)
     seen_for_s: float = param(
         10.0, "how long a place counts as seen after a sensor last looked at it, s; odometry drifts by less than a cell meanwhile",
@@ -79,7 +82,10 @@ class WorldModelPipeline:
         """Load a back-end by its name in `jepa_ros.backends.registry.BACKENDS`; an unknown name raises ValueError with the known ones."""
         config = config or PipelineConfig()
         options = {"weights": config.weights} if config.weights else {}
-        return cls(load_world_model(model, device=device, **options), load_forecaster(config.forecaster or None), config)
+        world_model = load_world_model(model, device=device, **options)
+        if isinstance(world_model, RunsOnEngines):
+            world_model.use_engine(config.engine)
+        return cls(world_model, load_forecaster(config.forecaster or None), config)
 
     @property
     def spec(self) -> ModelSpec:
@@ -121,6 +127,10 @@ class WorldModelPipeline:
         For models whose actions are not poses: (H, A) actions; None = none are taken.
         A stamp that is not newer than the last one starts the stream anew (bag loop, simulation reset).
         """
+        with one_blas_thread():
+            return self._step(observation, intended_motion)
+
+    def _step(self, observation: Observation, intended_motion: FloatArray | None) -> SceneState:
         if self._last_stamp_ns is not None and observation.stamp_ns <= self._last_stamp_ns:
             self.reset()
         self._last_stamp_ns = observation.stamp_ns

@@ -135,6 +135,15 @@ class Foresees(Protocol):
         ...
 
 
+@runtime_checkable
+class RunsOnEngines(Protocol):
+    """What a world model offers besides `WorldModel` where its static parts can run as graphs, see `backends.engine`."""
+
+    def use_engine(self, engine: str) -> str:
+        """Run on an engine of `backends.engine.ENGINES` from now on; returns which it is in the end."""
+        ...
+
+
 class OccupancyWindows(Protocol):
     """The occupancy that a world model foresees from one history, read only in small windows: for many motions, at little cost."""
 

@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from jepa_ros.threads import one_blas_thread
+
 COMMANDS = {  # name -> (module, one line of help); a new command is a line here
     "prepare": ("jepa_ros.training.world_model.dataset", "turn bags into a random-access dataset"),
     "pretrain": ("jepa_ros.training.world_model.loop", "train scene_jepa on a prepared dataset, self-supervised"),
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(sub_parser)
     args = sub_parser.parse_args((sys.argv[1:] if argv is None else list(argv))[1:])
     try:
-        module.run(args)
+        with one_blas_thread():
+            module.run(args)
     except ValueError as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 2

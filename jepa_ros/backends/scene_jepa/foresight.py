@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jepa_ros.backends.engine import Graph
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.latents import from_map, to_map
 from jepa_ros.backends.scene_jepa.motion import Carried, trust
@@ -32,6 +33,8 @@ class Model(Protocol):
     predictor: ScenePredictor
     occupancy_probe: OccupancyProbe
 
+    def graph(self, part: str) -> Graph | None: ...
+    def probe(self, latents_BDYX: Tensor) -> Tensor: ...
     def fast(self) -> AbstractContextManager[object]: ...
     def aligned_stated(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor: ...
     def aligned_history(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor) -> Tensor: ...
@@ -60,6 +63,12 @@ class SceneForesight:
             stated_TCYX = torch.cat([older_TDYX, newest_DYX[None, :stated]])
         steps = torch.arange(self._actions.shape[1], device=newest_DYX.device)
         carried = predictor.moving(stated_TCYX[None], steps)
+        graph = model.graph("predictor") if len(steps) == model.config.horizon else None
+        if graph is not None:
+            latents_HCYX, said_HYX = graph(older_TDYX, newest_DYX, stated_TCYX, self._actions)
+            self._carry(latents_HCYX, carried, said_HYX if model.config.trust else None)
+            self._next_NC = latents_HCYX[0].flatten(1).T.clone()
+            return model.probe(latents_HCYX)
         with model.fast():
             shared = predictor.trunk_of(older_TDYX[None], newest_DYX[None])
             return self._read(StatedSteps(predictor, shared, stated_TCYX, self._actions), carried)
@@ -70,13 +79,16 @@ class SceneForesight:
         occupancy = []
         for begin in range(0, horizon, chunk):
             latents_SCYX, said = maps(slice(begin, begin + chunk))
-            if carried is not None:
-                part = carried.steps(begin, begin + chunk)
-                part.onto_(latents_SCYX[None], None if said is None else trust(said)[None])
+            self._carry(latents_SCYX, carried and carried.steps(begin, begin + chunk), said)
             if begin == 0:
                 self._next_NC = latents_SCYX[0].flatten(1).T.float()
             occupancy.append(probe_logits(model.occupancy_probe, latents_SCYX))
         return torch.cat(occupancy).float().sigmoid_()
+
+    @staticmethod
+    def _carry(latents_SCYX: Tensor, carried: Carried | None, said_SYX: Tensor | None) -> None:
+        if carried is not None:
+            carried.onto_(latents_SCYX[None], None if said_SYX is None else trust(said_SYX)[None])
 
     @torch.inference_mode()
     def next_ND(self, channels: int | None = None) -> Tensor:
@@ -122,18 +134,18 @@ class StatedSteps:
         entering = torch.addcmul(self._shift_SC11[steps], self._shared, self._scale_SC11[steps]).add_(self._footprint_SCYX[steps]).relu_()
         hidden = F.relu_(convolution(entering.contiguous(memory_format=torch.channels_last)))
         flat_SMK = hidden.permute(0, 2, 3, 1).flatten(1, 2)
-        changes = [torch.addmm(self._bias_C1, self._weight_CK, flat_MK.T).unflatten(0, (-1, 4)) for flat_MK in flat_SMK]
-        mixed = torch.stack([self._mix(change_CPM) for change_CPM in changes])
-        said = torch.stack([change_CPM[-1:] for change_CPM in changes])
-        return self._lay(mixed), self._lay(said)[:, 0] if self._predictor.config.trust else None
+        weight_SCK = self._weight_CK.expand(len(flat_SMK), -1, -1)
+        change_SCPM = torch.baddbmm(self._bias_C1, weight_SCK, flat_SMK.transpose(1, 2)).unflatten(1, (-1, 4))
+        said = self._lay(change_SCPM[:, -1:])[:, 0] if self._predictor.config.trust else None
+        return self._lay(self._mix(change_SCPM)), said
 
-    def _mix(self, change_CPM: Tensor) -> Tensor:
-        """(C, P, M), as `ScenePredictor._mix` does."""
+    def _mix(self, change_SCPM: Tensor) -> Tensor:
+        """(S, C, P, M), as `ScenePredictor._mix` does."""
         stated, past = self._stated, len(self._past_TCPM)
-        fade_and_older = change_CPM[stated : stated + past]
-        mixed = torch.addcmul(change_CPM[:stated], 1 - fade_and_older.sum(dim=0), self._past_TCPM[-1])
+        fade_and_older = change_SCPM[:, stated : stated + past, None]
+        mixed = torch.addcmul(change_SCPM[:, :stated], 1 - fade_and_older.sum(dim=1), self._past_TCPM[-1])
         for k in range(past - 1):
-            mixed.addcmul_(fade_and_older[k + 1], self._past_TCPM[k])
+            mixed.addcmul_(fade_and_older[:, k + 1], self._past_TCPM[k])
         return mixed
 
     def _lay(self, maps_SCPM: Tensor) -> Tensor:

@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
+from jepa_ros.backends.engine import EAGER, Graph, Staging, build
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.critic import critic_path, load_critic, stated
-from jepa_ros.backends.scene_jepa.encoder import SceneEncoder
-from jepa_ros.backends.scene_jepa.foresight import SceneForesight
+from jepa_ros.backends.scene_jepa.critic import critic_path, fingerprint, load_critic, stated
+from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
+from jepa_ros.backends.scene_jepa.foresight import SceneForesight, probe_logits
+from jepa_ros.backends.scene_jepa.graphs import parts
 from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
@@ -45,6 +47,7 @@ class SceneJepa(nn.Module):
         self.config = config
         self.half_m = half_extent_m(BEV_GRID)
         self.weights: Path | None = None  # the file they came from
+        self._engine, self._staging = EAGER, Staging()
         self.encoder = SceneEncoder(config, config.pillar_channels, len(SAMPLE_HEIGHTS_M))
         self.predictor = ScenePredictor(config, self.half_m)
         self.occupancy_probe = OccupancyProbe(config.grounded, config.probe)
@@ -85,10 +88,27 @@ class SceneJepa(nn.Module):
 
     def _encode(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """(1, N, D) latents, and (1, K, C, H, W) what was made of the images alone; None where there is none."""
-        scene = scene_input(observation, self.config.pillar_channels).to(self.device)
+        scene = self._staged(scene_input(observation, self.config.pillar_channels))
+        graph = self.graph(f"encoder_{len(observation.cameras)}") if observation.lidar else None
+        if graph is not None:
+            latents_1DYX, of_images = graph(scene.pillars_BCYX, scene.images_BKCHW, scene.pixels_BKZYX2)
+            return from_map(latents_1DYX), of_images if observation.cameras else None
         with self.fast():
             features = self.encoder.camera.features(scene.images_BKCHW) if observation.cameras else None
             return from_map(self.encoder(scene, features)).float(), features
+
+    def use_engine(self, engine: str) -> str:
+        """See `protocols.RunsOnEngines`; what is built is kept beside the fingerprint of the weights."""
+        if engine == "eager":
+            self._engine = EAGER
+        else:
+            found = parts(self.config, self.encoder, self.predictor, self.occupancy_probe, len(SAMPLE_HEIGHTS_M), self.device)
+            self._engine = build(engine, found, fingerprint(self), self.fast)
+        return self._engine.name
+
+    def graph(self, part: str) -> Graph | None:
+        """A part of `graphs.parts` where an engine runs it."""
+        return self._engine.get(part)
 
     def critic(self) -> Critic | None:
         """Judges how surprising latents are; None where none was fitted to these weights, which the log then says."""
@@ -129,8 +149,20 @@ class SceneJepa(nn.Module):
     @torch.inference_mode()
     def occupancy(self, latents_BND: Tensor) -> Tensor:
         """(B, Y, X) probability that a lidar return 0.3-2.0 m above the ground falls in each cell of spec.grid."""
+        return self.probe(to_map(latents_BND))
+
+    @torch.inference_mode()
+    def probe(self, latents_BDYX: Tensor) -> Tensor:
+        """`occupancy` of (B, D, Y, X) maps, of which only the stated channels are read."""
+        graph = self.graph({1: "probe_now", self.config.horizon: "probe"}.get(len(latents_BDYX), ""))
+        if graph is not None:
+            return graph(latents_BDYX[:, : self.config.grounded])[0]
         with self.fast():
-            return self.occupancy_probe(to_map(latents_BND)).float().sigmoid()
+            return probe_logits(self.occupancy_probe, latents_BDYX).float().sigmoid()
+
+    def _staged(self, scene: SceneInput) -> SceneInput:
+        """On the device of the model."""
+        return SceneInput(*(self._staging(name, getattr(scene, name), self.device) for name in SceneInput.__dataclass_fields__))
 
     @torch.inference_mode()
     def occupancy_windows(self, history_TND: Tensor) -> OccupancyWindows:

@@ -6,6 +6,8 @@ All steps are predicted directly from one trunk, so the cost of a step is small 
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -113,5 +115,5 @@ class ScenePredictor(nn.Module):
         along = (x - actions_BHA[..., 0:1]).square()  # (B, H, x)
         across = (y - actions_BHA[..., 1:2]).square()  # (B, H, y)
         present = torch.exp(-(across[..., :, None] + along[..., None, :]) / (2 * EGO_SIGMA_M**2))  # (B, H, y, x)
-        swept = present.cummax(dim=1).values
+        swept = torch.stack(list(accumulate(present.unbind(1), torch.maximum)), dim=1)
         return torch.stack([present[:, steps], swept[:, steps]], dim=2)
