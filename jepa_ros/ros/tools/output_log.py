@@ -20,6 +20,7 @@ from jepa_ros.types import Plan, PlanStatus, SceneState
 
 LATENT, OCCUPANCY, PEDESTRIANS = "/world_model/latent", "/world_model/occupancy", "/world_model/pedestrians"
 DIAGNOSTICS = "/diagnostics"
+KEPT = 64  # occupancy forecasts; answers of the planner come long before so many more
 # What is recorded of the nodes. Not the latent forecasts: 4 MB each would make up most of the recording, and no viewer shows them.
 OUTPUTS = {
     LATENT: "jepa_ros/msg/LatentState",
@@ -55,9 +56,12 @@ class OutputLog:
     def __init__(self, frame_topic: str) -> None:
         """frame_topic: the topic whose messages count as frames (the lidar, or a camera where there is none)."""
         self._frame_topic = frame_topic
-        self.latent: dict[int, bytes] = {}  # serialized messages by stamp; decoded only where they are reported
+        self.surprise: dict[int, float] = {}  # by stamp, of every latent
+        # Serialized messages by stamp, decoded only where they are reported. Occupancy is large: the newest, and that of the best plan.
         self.occupancy: dict[int, bytes] = {}
+        self.has_occupancy = False  # whether the model shows what stands where, without which no path can be called safe
         self.pedestrians: dict[int, bytes] = {}
+        self._people_counts: dict[int, int] = {}
         self._diagnostics: list[bytes] = []
         self._first: tuple[int, float] | None = None  # stamp of a frame, ns, and when it came, s
         self._last = (0, 0.0)
@@ -68,7 +72,7 @@ class OutputLog:
 
     @property
     def frames_processed(self) -> int:
-        return len(self.latent)
+        return len(self.surprise)
 
     @property
     def played_s(self) -> float:
@@ -86,9 +90,9 @@ class OutputLog:
             self._last = (header_stamp_ns(data), time.monotonic())
             self._first = self._first or self._last
         elif topic == LATENT:
-            self.latent[header_stamp_ns(data)] = data
+            self.surprise[header_stamp_ns(data)] = deserialize_message(data, LatentState).surprise
         elif topic == OCCUPANCY:
-            self.occupancy[header_stamp_ns(data)] = data
+            self._keep_occupancy(header_stamp_ns(data), data)
         elif topic == PEDESTRIANS:
             self.pedestrians[header_stamp_ns(data)] = data
         elif topic == DIAGNOSTICS:
@@ -101,28 +105,37 @@ class OutputLog:
     def answered(self, response: PlanPath.Response) -> None:
         self.plans.append(AnsweredPlan(response, readers.stamp_ns_of(response.forecast_stamp)))
 
-    @property
-    def has_occupancy(self) -> bool:
-        """Whether the model shows what stands where, without which no path can be called safe."""
-        return any(deserialize_message(data, OccupancyForecast).rows for data in self.occupancy.values())
+    def _keep_occupancy(self, stamp_ns: int, data: bytes) -> None:
+        if not self.has_occupancy:
+            self.has_occupancy = deserialize_message(data, OccupancyForecast).rows > 0
+        self.occupancy[stamp_ns] = data
+        if len(self.occupancy) > KEPT:
+            best = self._best_plan()
+            oldest = next(stamp for stamp in self.occupancy if best is None or stamp != best.forecast_ns)
+            del self.occupancy[oldest]
+
+    def _best_plan(self) -> AnsweredPlan | None:
+        """The one to draw: it can be followed, with the most people around."""
+        drawable = [plan for plan in self.plans if plan.forecast_ns in self.occupancy and plan.forecast_ns in self.pedestrians]
+        return max(drawable, key=lambda plan: (plan.status == "OK", self._people_count(plan.forecast_ns), plan.forecast_ns), default=None)
 
     def best_moment(self) -> tuple[SceneState, Plan | None] | None:
         """The scene to draw: a plan that can be followed, with the most people around; else the newest scene. None = nothing came out."""
-        drawable = [plan for plan in self.plans if plan.forecast_ns in self.occupancy and plan.forecast_ns in self.pedestrians]
-        if drawable:
-            best = max(drawable, key=lambda plan: (plan.status == "OK", self._people_count(plan.forecast_ns), plan.forecast_ns))
+        best = self._best_plan()
+        if best is not None:
             return self.state(best.forecast_ns), plan_of(best.response)
         whole = self.occupancy.keys() & self.pedestrians.keys()
         return (self.state(max(whole)), None) if whole else None
 
     def _people_count(self, stamp_ns: int) -> int:
-        return len(deserialize_message(self.pedestrians[stamp_ns], PedestrianForecastArray).pedestrians)
+        if stamp_ns not in self._people_counts:
+            self._people_counts[stamp_ns] = len(deserialize_message(self.pedestrians[stamp_ns], PedestrianForecastArray).pedestrians)
+        return self._people_counts[stamp_ns]
 
     def state(self, stamp_ns: int) -> SceneState:
         """The scene of one stamp, as far as messages tell it."""
         occupancy = deserialize_message(self.occupancy[stamp_ns], OccupancyForecast)
         people, forecast = readers.people_of(deserialize_message(self.pedestrians[stamp_ns], PedestrianForecastArray))
-        latent = deserialize_message(self.latent[stamp_ns], LatentState) if stamp_ns in self.latent else None
         received = readers.received_of(occupancy)
         return SceneState(
             stamp_ns=stamp_ns,
@@ -133,13 +146,10 @@ class OutputLog:
             occupancy=readers.occupancy_of(occupancy),
             people=people,
             pedestrians=forecast,
-            surprise=latent.surprise if latent else math.nan,
+            surprise=self.surprise.get(stamp_ns, math.nan),
             timings_ms={stage: p50 for stage, p50 in self.stage_latencies_ms("p50").items() if stage not in ("transport", "end_to_end")},
             sensors=tuple(occupancy.sensors),
         )
-
-    def surprises(self) -> list[float]:
-        return [deserialize_message(data, LatentState).surprise for data in self.latent.values()]
 
     def people(self) -> list[PedestrianForecastArray]:
         return [deserialize_message(data, PedestrianForecastArray) for data in self.pedestrians.values()]
@@ -189,7 +199,7 @@ def plan_of(response: PlanPath.Response) -> Plan:
 
 def summary_of(log: OutputLog) -> dict[str, Any]:
     """What came out, for summary.json."""
-    people, surprises = log.people(), log.surprises()
+    people, surprises = log.people(), list(log.surprise.values())
     p50, p99 = log.stage_latencies_ms("p50"), log.stage_latencies_ms("p99")
     followed = [plan for plan in log.plans if plan.status == "OK"]
     chosen = (followed or log.plans or [None])[-1]

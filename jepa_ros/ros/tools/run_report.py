@@ -23,7 +23,7 @@ def run_report(log: OutputLog) -> dict[str, Any]:
     publishing_ms = sum(ms for stage, ms in work_ms.items() if stage in PUBLISHING)
     busy_ms = max(stepping_ms, publishing_ms)
     slowest = max(work_ms, key=lambda stage: work_ms[stage], default=None)
-    gaps_s = [(later - earlier) / 1e9 for earlier, later in pairwise(sorted(log.latent))]
+    gaps_s = [(later - earlier) / 1e9 for earlier, later in pairwise(sorted(log.surprise))]
     report = {
         "real_time_factor": round(log.played_s / log.took_s, 3) if log.took_s else None,
         "frames_dropped": log.frames_in - log.frames_processed,
@@ -55,9 +55,9 @@ def advice(log: OutputLog, report: dict[str, Any], busy_ms: float) -> str:
 
 def surprise_note(log: OutputLog) -> str | None:
     """Why no surprise was scored, where none was."""
-    if np.isfinite(log.surprises()).any() or not log.latent:
+    if np.isfinite(list(log.surprise.values())).any() or not log.surprise:
         return None
-    stamps = sorted(log.latent)
+    stamps = sorted(log.surprise)
     apart_s = float(np.median(np.diff(stamps))) / 1e9 if len(stamps) > 1 else 0.0
     longest_s = (1 + OFF_STEP) * MODEL_STEP_S
     if apart_s > longest_s:

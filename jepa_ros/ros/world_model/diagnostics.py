@@ -127,6 +127,8 @@ def latent_status(state: SceneState | None) -> DiagnosticStatus:
         return status("latent", ERROR, "latents are not finite", values)
     if rank < COLLAPSED_RANK * width:
         return status("latent", WARN, f"latents have collapsed: effective rank {rank:.1f} of {width}", values)
+    if np.isnan(state.surprise):
+        return status("latent", OK, "surprise is not scored yet: it takes ten judged predictions, and frames at 1.7 Hz or more", values)
     return status("latent", OK, f"surprise {state.surprise:.2f}", values)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+import jepa_ros.config
 from jepa_ros import __version__
 from jepa_ros.ros.tools.demo import default_bag, stand_in_weights
 from jepa_ros.ros.tools.demo_report import draw_picture
@@ -110,6 +111,7 @@ def summarise(replayed: Replayed, bag: Path, config: ReplayConfig) -> dict[str, 
         "model": spec.name,
         "model_version": spec.version,
         "version": __version__,
+        "code": code_digest(),
         "machine": f"{platform.machine()}, {capability}, {stack.threads} torch threads, torch {torch.__version__}",
         **summary_of(log),
         "forecast_scores": {name: finite(score) for name, score in stack.score.summary().items()},
@@ -119,6 +121,13 @@ def summarise(replayed: Replayed, bag: Path, config: ReplayConfig) -> dict[str, 
     }
     note = surprise_note(log)
     return summary | ({"surprise_note": note} if note else {})
+
+
+def code_digest() -> str:
+    """Of the package's Python sources: tells two commits of one version apart."""
+    package = Path(jepa_ros.config.__file__).parent
+    digests = {str(path.relative_to(package)): file_digest(path) for path in sorted(package.rglob("*.py"))}
+    return digest(digests)[:12]
 
 
 def print_summary(summary: dict[str, Any], out: Path) -> None:

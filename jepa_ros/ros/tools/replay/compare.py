@@ -157,7 +157,7 @@ def _plans(old: Outcome, new: Outcome) -> tuple[float, float, list[str]]:
 
 
 def _settings(old: Outcome, new: Outcome) -> list[str]:
-    kept = ("bag", "model", "model_version", "version", "machine")
+    kept = ("bag", "model", "model_version", "version", "code", "machine")
     a, b = ({name: run.summary.get(name) for name in kept} | run.summary["settings"] for run in (old, new))
     return [f"{name}: {a.get(name)} -> {b.get(name)}" for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
 
