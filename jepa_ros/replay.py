@@ -15,9 +15,8 @@ def main() -> int:
 
         import jepa_ros.msg  # noqa: F401
     except ImportError as error:
-        print(
-            f"replay builds ROS 2 messages, and {error.name} is not here: run `make build`, then scripts/env.sh python -m jepa_ros.replay"
-        )
+        advice = "run `make build`, then scripts/env.sh python -m jepa_ros.replay"
+        print(f"replay builds ROS 2 messages, and {error.name} is not here: {advice}", file=sys.stderr)
         return 1
     from jepa_ros.ros.tools.replay.cli import main as replay_main
 

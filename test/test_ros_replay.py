@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(600)]
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer  # noqa: E402
 from rosbags.typesys import Stores, get_typestore  # noqa: E402
 
+from jepa_ros.replay import main as entry  # noqa: E402
 from jepa_ros.ros.tools.replay import cli  # noqa: E402
 from jepa_ros.ros.tools.replay.compare import compare, matched, occupied_share, read_limits  # noqa: E402
 from jepa_ros.ros.tools.replay.outcome import People  # noqa: E402
@@ -93,6 +95,18 @@ def test_a_simulation_recorded_by_the_wall_is_planned_in_like_any_other(tmp_path
     assert abs(bag_info(tmp_path / "out").start_ns - bag_info(TINY_BAG).start_ns) < 1e9, "recorded by the clock of the stamps"
 
 
+def test_a_bag_that_yields_nothing_is_an_error_with_its_cause(tmp_path, capsys):
+    types = get_typestore(Stores.ROS2_KILTED)
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        points = writer.add_connection("/lidar/points", "sensor_msgs/msg/PointCloud2", typestore=types)
+        for raw in read_raw(TINY_BAG, ["/lidar/points"]):
+            writer.write(points, raw.log_time_ns, raw.data)  # no odometry, no TF
+    threads = torch.get_num_threads()
+    assert cli.main([str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 1
+    torch.set_num_threads(threads)
+    assert "/lidar/points" in capsys.readouterr().err
+
+
 def people(*places: tuple[float, float]) -> People:
     positions = np.array(places, float).reshape(-1, 2)
     return People(np.arange(len(places)), positions, positions)
@@ -125,6 +139,12 @@ def test_wrong_words_are_named(tmp_path, capsys):
     with pytest.raises(ValueError, match="min_existance"):
         read_config(None, ["world_model.pipeline.tracking.min_existance=0.9"])
     assert read_limits("people=0.02, plans=0") == {"people": 0.02, "plans": 0.0}
+
+
+def test_without_ros_it_says_what_to_do(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rclpy.serialization", None)
+    assert entry() == 1
+    assert "make build" in capsys.readouterr().err
 
 
 def test_parameters_come_from_the_file_that_nodes_take(tmp_path):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from jepa_ros.ros.tools.output_log import DIAGNOSTICS, OUTPUTS, OutputLog
 from jepa_ros.ros.tools.plan_asker import GOAL_AHEAD_M, PLAN_PERIOD_S, request_ahead
 from jepa_ros.ros.tools.replay.loopback import Graph
 from jepa_ros.ros.tools.replay.stack import ReplayConfig, Stack
-from jepa_ros.sensing import BagInfo, RawMessage, bag_info, read_raw
+from jepa_ros.sensing import BagError, BagInfo, InputStatus, RawMessage, bag_info, read_raw
 from jepa_ros.sensing.bag import choose_topics, feed_bag
 from jepa_ros.types import NANOSECONDS
 
@@ -109,6 +109,15 @@ def _drive(
     for raw in messages(None):
         _hand_on(raw, recording, graph, clock)
     progress(log.frames_in)
+    if not log.surprise:
+        raise BagError(f"{info.path}: no frame came through: {_reasons(feed.hub.status(), stack.errors)}")
+
+
+def _reasons(inputs: Mapping[str, InputStatus], errors: Mapping[str, int]) -> str:
+    """What was counted against each input, and the steps that failed."""
+    counts = [f"{name}: {count} x {reason}" for name, status in inputs.items() for reason, count in status.malformed.items()]
+    counts += [f"step: {count} x {error}" for error, count in errors.items()]
+    return "; ".join(counts) or "nothing was counted against any input"
 
 
 def _hand_on(raw: RawMessage, recording: Recording, graph: Graph, clock: BagClock) -> None:
