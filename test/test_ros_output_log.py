@@ -8,12 +8,13 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecast, PedestrianForecastArray, PlanningStatus  # noqa: E402
 from jepa_ros.ros.stamps import header_message, time_message  # noqa: E402
 from jepa_ros.ros.tools.demo_report import failure  # noqa: E402
-from jepa_ros.ros.tools.output_log import KEPT, LATENT, OCCUPANCY, PEDESTRIANS, OutputLog  # noqa: E402
+from jepa_ros.ros.tools.output_log import DIAGNOSTICS, KEPT, LATENT, OCCUPANCY, PEDESTRIANS, OutputLog  # noqa: E402
 from jepa_ros.ros.tools.run_report import picture_note, run_report, surprise_note  # noqa: E402
 from jepa_ros.srv import PlanPath  # noqa: E402
 from jepa_ros.types import PlanStatus  # noqa: E402
@@ -76,6 +77,18 @@ def test_a_failure_says_what_was_asked_and_counts_answers_that_differ_in_figures
     assert "5 x such as STALE_SENSORS" in text
     answer(log, PlanStatus.OK, "", START_NS)
     assert failure(log, 12.0) is None
+
+
+def test_what_is_wrong_with_the_inputs_is_told_with_its_count_unless_it_is_that_the_bag_is_over():
+    log = OutputLog("/points")
+    lost = DiagnosticStatus(name="world_model: input /points", level=DiagnosticStatus.ERROR, message="lost")
+    lost.values = [KeyValue(key="malformed.missing_pose", value="20"), KeyValue(key="received", value="20")]
+    log.on_message(DIAGNOSTICS, serialize_message(DiagnosticArray(status=[lost])))
+    log.over()
+    late = DiagnosticStatus(name="world_model: sensors", level=DiagnosticStatus.ERROR, message="all sensors lost")
+    log.on_message(DIAGNOSTICS, serialize_message(DiagnosticArray(status=[late])))
+    assert log.complaints() == ["world_model: input /points: lost (20 x missing_pose)"]
+    assert "20 x missing_pose" in failure(log, 12.0)
 
 
 def test_a_model_without_occupancy_cannot_have_an_ok_plan_and_no_frame_is_a_failure():

@@ -168,10 +168,16 @@ class OutputLog:
         """What the nodes warned of, each thing once, as they last said it."""
         playing = self._diagnostics[: self._said_while_playing]
         last = {status.name: status for status in _statuses(playing)}
-        return [f"{name}: {status.message}" for name, status in last.items() if status.level != DiagnosticStatus.OK]
+        return [f"{name}: {status.message}{_counted(status)}" for name, status in last.items() if status.level != DiagnosticStatus.OK]
 
     def by_status(self) -> dict[str, int]:
         return dict(Counter(plan.status for plan in self.plans))
+
+
+def _counted(status: DiagnosticStatus) -> str:
+    """What was wrong with an input's messages, and how often."""
+    counts = [f"{pair.value} x {pair.key.removeprefix('malformed.')}" for pair in status.values if pair.key.startswith("malformed.")]
+    return f" ({', '.join(counts)})" if counts else ""
 
 
 def _statuses(diagnostics: list[bytes]) -> list[DiagnosticStatus]:
