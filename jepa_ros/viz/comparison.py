@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jepa_ros.types import NANOSECONDS, PlanStatus
+from jepa_ros.types import NANOSECONDS
 from jepa_ros.viz import theme
 
 OLD, NEW, GAINED, LOST = "#64748b", "#0284c7", "#059669", "#be123c"
@@ -88,8 +88,8 @@ def _occupancy(axes: Axes, comparison: Compared, time_s: np.ndarray) -> None:
 
 
 def _plans(axes: Axes, comparison: Compared) -> None:
-    counts = [Counter(PlanStatus(plan["status"]).name for plan in run.plans) for run in (comparison.old, comparison.new)]
-    names = sorted(counts[0] | counts[1], key=lambda name: PlanStatus[name])
+    counts = [Counter(plan["status"] for plan in run.plans) for run in (comparison.old, comparison.new)]
+    names = [name for name, _ in (counts[0] + counts[1]).most_common()]
     place = np.arange(len(names))
     for offset, count, colour, label in ((-0.2, counts[0], OLD, "old"), (0.2, counts[1], NEW, "new")):
         bars = axes.barh(place + offset, [count[name] for name in names], 0.38, color=colour, label=label)

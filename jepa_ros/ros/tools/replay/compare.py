@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.ros.tools.replay.outcome import Outcome, People, read_outcome
-from jepa_ros.types import FloatArray, PlanStatus
+from jepa_ros.types import FloatArray
 
 SAME_PERSON_M = 0.8  # two runs mean the same person where they see one so near to each other
 OCCUPIED = 128  # of 255: even odds
@@ -22,7 +22,7 @@ FIGURES = {
     "people_m": "mean distance between the places of one person, m",
     "forecast_m": "mean distance between the ends of one person's likeliest paths, m",
     "occupancy": "share of occupied cells that only one of them calls occupied",
-    "plans": "share of plans with another status",
+    "plans": "share of plans with another status, or that now end at the goal or short of it",
     "path_m": "mean distance between paths, m",
     "surprise": "mean difference of surprise",
     "latency": "time of a frame, new over old, minus 1",
@@ -142,11 +142,11 @@ def _apart(old: People, new: People, pairs: list[tuple[int, int]]) -> tuple[Floa
 
 
 def _plans(old: Outcome, new: Outcome) -> tuple[float, float, list[str]]:
-    """(share with another status, mean distance of paths, changes in words), of plans that were asked at the same stamp."""
+    """(share with another answer, mean distance of paths, changes in words), of plans that were asked at the same stamp."""
     before = {plan["asked_at_stamp_ns"]: plan for plan in old.plans}
     both = [(before[plan["asked_at_stamp_ns"]], plan) for plan in new.plans if plan["asked_at_stamp_ns"] in before]
-    changes = Counter((a["status"], b["status"]) for a, b in both if a["status"] != b["status"])
-    words = [f"{count} x {PlanStatus(a).name} -> {PlanStatus(b).name}" for (a, b), count in changes.most_common()]
+    changes = Counter((_answer(a), _answer(b)) for a, b in both if _answer(a) != _answer(b))
+    words = [f"{count} x {a} -> {b}" for (a, b), count in changes.most_common()]
     alone = len(old.plans) + len(new.plans) - 2 * len(both)
     apart_m = [
         float(np.linalg.norm(np.subtract(a["path"], b["path"]), axis=-1).mean())
@@ -154,6 +154,10 @@ def _plans(old: Outcome, new: Outcome) -> tuple[float, float, list[str]]:
         if a["path"] and len(a["path"]) == len(b["path"])
     ]
     return (changes.total() + alone) / max(1, len(both) + alone), _mean(np.array(apart_m)), words
+
+
+def _answer(plan: dict[str, Any]) -> str:
+    return plan["status"] + (" at the goal" if plan.get("reaches_goal") else "")
 
 
 def _settings(old: Outcome, new: Outcome) -> list[str]:

@@ -20,7 +20,7 @@ from jepa_ros.ros.tools.replay.loopback import Graph
 from jepa_ros.ros.tools.replay.stack import ReplayConfig, Stack
 from jepa_ros.sensing import BagError, BagInfo, InputStatus, RawMessage, bag_info, read_raw
 from jepa_ros.sensing.bag import choose_topics, feed_bag
-from jepa_ros.types import NANOSECONDS
+from jepa_ros.types import NANOSECONDS, PlanStatus
 
 RECORDED = {topic: kind for topic, kind in OUTPUTS.items() if topic != DIAGNOSTICS}  # diagnostics tell of times, which differ
 
@@ -149,9 +149,11 @@ def plan_record(response: Any, scene_ns: int) -> dict[str, Any]:
     """A plan as plain values, without the time that it took."""
     return {
         "asked_at_stamp_ns": scene_ns,
-        "status": response.status.code,
+        "status": PlanStatus(response.status.code).name,
         "message": response.status.message,
         "fallback": response.fallback,
+        "reaches_goal": response.reaches_goal,
+        "distance_to_goal_m": finite(response.distance_to_goal_m),
         "collision_probability": finite(response.collision_probability),
         "cost": finite(response.cost),
         "path": [[pose.pose.position.x, pose.pose.position.y] for pose in response.path.poses],
