@@ -265,7 +265,7 @@ def test_odometry_and_the_path_of_a_plan():
     np.testing.assert_allclose(ego.odom_from_base, pose(1.0, 4.0, 5.0), atol=1e-12)
     assert (ego.velocity_mps[0], ego.yaw_rate_radps) == (1.5, 0.2)
     odometry.twist.twist.linear.x = 1e6
-    with pytest.raises(ValueError, match="1000000"):
+    with pytest.raises(ValueError, match=r"1\.e\+06|1000000"):
         read_odometry(odometry)
 
     path = np.array([[0.0, 0, 0], [1, 0, 0.1]])
