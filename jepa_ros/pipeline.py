@@ -197,8 +197,7 @@ class WorldModelPipeline:
 
     def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:
         detections = self._detector.detect_in(observation)
-        positions_odom = detections.positions_m @ anchor_pose[:2, :2].T + anchor_pose[:2, 3]
-        return self._tracker.update(observation.stamp_ns, positions_odom, detections.radii_m, detections.scores)
+        return self._tracker.follow(observation.stamp_ns, detections, anchor_pose)
 
     def _shows_what_stands(self, observation: Observation) -> bool:
         return set(self.spec.occupancy_needs) <= set(observation_sensors(observation))

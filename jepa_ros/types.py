@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +160,18 @@ class Tracks:
             raise ValueError(f"Tracks.dt_s must be > 0 s, got {self.dt_s}")
 
 
+class Sight(Protocol):
+    """What one sweep showed to be free."""
+
+    def placed(self, pose: FloatArray) -> Sight:
+        """The same in the frame into which `pose` (4, 4) leads."""
+        ...
+
+    def free(self, places_m: FloatArray) -> FloatArray:
+        """(P,) of places (P, 2): 1 where it was free, -1 where something was, 0 where it was hidden or not looked at."""
+        ...
+
+
 @dataclass(frozen=True)
 class Detections:
     """People seen in one sweep, in the frame of the points, in no particular order."""
@@ -168,6 +181,8 @@ class Detections:
     scores: FloatArray  # (M,) 0-1: how much the column looks like a person
     heights_m: FloatArray  # (M,) top above the local ground
     ground_m: FloatArray  # (M,) height of the local ground in the frame of the points
+    riding: FloatArray | None = None  # (M,) 0-1: that this is a rider, given that it is a person; None = the detector cannot tell
+    sight: Sight | None = None  # what was free and what was not, in the frame of the points; None = the detector does not say
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from jepa_ros.objects.sightlines import BEARINGS, SightLines
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.types import TrackedPeople
 
@@ -130,3 +131,56 @@ def test_a_crowd_of_two_hundred_is_cheap() -> None:
     people = follow(tracker, paths[29:], start=29)[-1]
     assert time.process_time() - start < 0.05  # some four milliseconds on an idle core
     assert len(people.ids) > 180
+
+
+def sight(*, wall_x_m: float | None = None, body_m: np.ndarray | None = None) -> SightLines:
+    """What a lidar at the origin sees of a wall across x, open ground behind it, and somebody 0.5 m wide before it."""
+    angle = (np.arange(BEARINGS) + 0.5) / BEARINGS * 2 * np.pi - np.pi
+    nearest = np.full(BEARINGS, np.inf)
+    if wall_x_m is not None:
+        ahead = np.abs(angle) < 1.2
+        nearest[ahead] = wall_x_m / np.cos(angle[ahead])
+    if body_m is not None:
+        range_m, middle = np.hypot(*body_m), np.arctan2(body_m[1], body_m[0])
+        nearest[np.abs(angle - middle) < 0.25 / range_m] = range_m - 0.1
+    return SightLines(np.zeros(2), 0.0, nearest, np.ones(BEARINGS, bool))
+
+
+def test_a_place_is_free_taken_or_hidden() -> None:
+    seen = sight(wall_x_m=8.0)
+    places = np.array([(5.0, 1.0), (8.1, 1.0), (12.0, 1.0), (-5.0, 0.0)])
+    np.testing.assert_array_equal(seen.free(places), [1.0, -1.0, 0.0, 1.0])
+    turn = np.array([[0.0, -1, 0, 3], [1, 0, 0, 4], [0, 0, 1, 0], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(seen.placed(turn).free(places @ turn[:2, :2].T + turn[:2, 3]), [1.0, -1.0, 0.0, 1.0])
+
+
+def test_pieces_of_a_hedge_do_not_walk_and_a_person_before_it_does() -> None:
+    """The hedge is cut elsewhere in each sweep as the car drives by: a steady course at 2 m/s along what was there all the time."""
+    speeds = {}
+    for name, path in (("hedge", lines([(8.0, -3.0)], [(0.0, 2.0)], 30)), ("person", lines([(6.0, -3.0)], [(0.0, 1.4)], 30))):
+        tracker = PeopleTracker()
+        for k, row in enumerate(path):
+            seen = sight(wall_x_m=8.0, body_m=row[0] if name == "person" else None)
+            people = tracker.update(START_NS + k * 10**8, row, np.array([0.3]), np.array([0.95]), np.zeros(1), seen)
+            if k > 15:
+                speeds.setdefault(name, []).extend(np.hypot(*people.velocities_mps.T).tolist())
+    assert np.mean(np.array(speeds.get("hedge", [0.0])) > 0.5) < 0.15
+    np.testing.assert_allclose(speeds["person"], 1.4, atol=0.4)
+    assert len(speeds["person"]) == 14
+
+
+def test_nobody_on_foot_is_faster_than_four_metres_a_second() -> None:
+    path = lines([(-10, 5)], [(6.0, 0.0)], 20)
+    for riding, shown in ((0.0, 0), (0.9, 1)):
+        tracker = PeopleTracker()
+        for k, row in enumerate(path):
+            people = tracker.update(START_NS + k * 10**8, row, np.array([0.4]), np.array([0.95]), np.array([riding]))
+        assert len(people.ids) == shown
+
+
+@pytest.mark.parametrize("rate_hz", [5, 10, 20])
+def test_whoever_is_in_full_view_is_reported_within_three_tenths_of_a_second(rate_hz: int) -> None:
+    tracker = PeopleTracker()
+    for k in range(int(0.3 * rate_hz) + 1):
+        people = tracker.update(START_NS + k * 10**9 // rate_hz, np.array([[9.0, 1.0]]), np.array([0.3]), np.array([0.97]))
+    assert len(people.ids) == 1

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.objects.rows import Rows
+from jepa_ros.objects.shape import SHAPE, Surroundings, shape_features
 from jepa_ros.types import FloatArray
 
 # Each deviation is 0 for a person and grows by about 1 where people end. Body sizes: adults are 1.5-1.9 m tall and 0.4-0.55 m across
@@ -28,6 +29,7 @@ FEATURES = (
     "sparse",  # fewer returns than a body would give
     "gaps",  # not seen from bottom to top
 )
+EVIDENCE = (*FEATURES, *SHAPE)  # all that a verifier reads
 LARGEST_DEVIATION = 5.0
 HEIGHT_BINS = 8
 BIN_M = 0.25
@@ -110,10 +112,13 @@ def describe(
     count: int,
     accept: Callable[[Columns], NDArray[np.bool_]],
     view: View,
+    blobs_m: FloatArray,
+    surroundings: Surroundings,
     density: float = 1.0,
 ) -> tuple[Columns, FloatArray]:
-    """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) deviations.
+    """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) `EVIDENCE`.
 
+    `blobs_m`: (count + 1, 2) longer and shorter side of the whole that each column is part of.
     `density`: returns per solid angle of this lidar, relative to 60,000 in a sweep of 360 x 27 degrees.
     """
     body = (labels > 0) & (height < BODY_TOP_M)
@@ -159,7 +164,10 @@ def describe(
     attached = _attached(points[(height < BODY_TOP_M) & ~keep[labels], :2], kept)
     filled = bins.reshape(-1, HEIGHT_BINS)[keep]
     deviations = _deviations(kept, above[keep], attached, np.hypot(*shift)[keep], filled, square[keep], density)
-    return kept, deviations
+    own = keep[label]
+    row = (np.cumsum(keep) - 1)[label[own]]
+    shape = shape_features(row, across[own], along[own], tall[own], kept, blobs_m[keep], surroundings)
+    return kept, np.concatenate((deviations, shape), axis=1)
 
 
 def _attached(others: FloatArray, columns: Columns) -> FloatArray:

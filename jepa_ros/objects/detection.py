@@ -13,34 +13,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jepa_ros.config import param, validate
-from jepa_ros.objects.columns import FEATURES, Columns, View, describe
+from jepa_ros.objects.columns import Columns, View, describe
 from jepa_ros.objects.ground import GroundGrid
+from jepa_ros.objects.shape import Surroundings
+from jepa_ros.objects.sightlines import SightLines
+from jepa_ros.objects.verifier import load_verifier
 from jepa_ros.sensing import anchor_lidar, anchor_points
 from jepa_ros.types import Detections, FloatArray, Observation
 
-# Log-odds lost per unit of each deviation in `columns.FEATURES`, and the log-odds of a column that deviates in nothing. Logistic
-# regression on eight simulated bags (`python -m jepa_ros.sim`, streets, crossings, corridors, halls, 16 to 64 rings, 9,300 columns, of
-# which 3,200 are people). "short", "thin", "square", "leaning" and "sparse" stand at or above a floor set by hand: simulated places have
-# fewer bollards, bicycles and bushes than real ones.
-BIAS = 3.8
-WEIGHTS = {
-    "short": 1.0,
-    "tall": 4.0,
-    "wide": 3.3,
-    "deep": 3.3,
-    "thin": 1.4,
-    "flat": 1.2,
-    "square": 0.7,
-    "floating": 0.7,
-    "continues": 2.6,
-    "attached": 0.5,
-    "leaning": 3.1,
-    "sparse": 0.7,
-    "gaps": 0.5,
-}
 # What may be people who stand together, by its longer side: about four abreast at most; a longer blob is a car or a wall.
 SMALLEST_GROUP_M, LARGEST_GROUP_M = 0.8, 2.2
 MOST_IN_GROUP = 8
+# Out of what is larger than a group, pieces are cut around summits: whoever leans on a wall or stands in a crowd is one of them.
+PIECE_M = 0.4
 SUMMIT_M = 0.2  # a summit of the density is the highest so far around
 LIMB_M = 0.2  # arms, legs and wheels reach so far beyond the trunk
 NEAR_M, SEAM_M = 4.0, 1.0  # so near, returns lie close enough for finer cells: a person and the wall behind are two
@@ -61,6 +46,11 @@ class DetectionConfig:
     min_points: int = param(5, "fewest returns of a column, beyond `dense_range_m`", at_least=1, at_most=1000)
     min_points_near: int = param(12, "fewest returns of a column nearer than `dense_range_m`", at_least=1, at_most=1000)
     dense_range_m: float = param(12.0, "beyond this range gaps between cells are closed and fewer returns suffice", at_least=1.0)
+    verifier: str = param(
+        "",
+        "weights that tell people from clutter: empty = the shipped ones, 'rules' = thirteen hand-set weights, or a .safetensors file",
+        read_only=False,
+    )
     min_score: float = param(0.1, "columns that look less like a person are dropped", at_least=0.0, at_most=1.0)
 
     def __post_init__(self) -> None:
@@ -87,6 +77,7 @@ class PersonDetector:
 
     def __init__(self, config: DetectionConfig | None = None) -> None:
         self.config = config or DetectionConfig()
+        self._verifier = load_verifier(self.config.verifier)
 
     def detect_in(self, observation: Observation) -> Detections:
         """`protocols.Detector`: people in the sweep of an observation, in its anchor frame; none where there is no sweep."""
@@ -99,9 +90,8 @@ class PersonDetector:
         whoever comes so near that its beams end below their head or above their knees is then not taken for somebody short or for something
         that floats, nor their lowest return for the ground. Raises ValueError on another shape.
         """
-        columns, features = self.columns(points_anchor_m, ground_height_m, lidar_m)
-        logit = BIAS - features @ np.array([WEIGHTS[name] for name in FEATURES])
-        scores = 1.0 / (1.0 + np.exp(-logit))
+        columns, evidence, sight = self._columns(points_anchor_m, ground_height_m, lidar_m)
+        scores, riding = self._verifier(evidence)
         keep = scores >= self.config.min_score
         return Detections(
             positions_m=columns.centres_m[keep],
@@ -109,12 +99,19 @@ class PersonDetector:
             scores=scores[keep],
             heights_m=columns.tops_m[keep],
             ground_m=columns.ground_m[keep],
+            riding=riding[keep],
+            sight=sight,
         )
 
     def columns(
         self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None
     ) -> tuple[Columns, FloatArray]:
-        """All person-sized columns and their (M, F) deviations, before scoring."""
+        """All person-sized columns and their (M, F) evidence, in the order of `columns.EVIDENCE`, before scoring."""
+        return self._columns(points_anchor_m, ground_height_m, lidar_m)[:2]
+
+    def _columns(
+        self, points_anchor_m: FloatArray, ground_height_m: float, lidar_m: FloatArray | None
+    ) -> tuple[Columns, FloatArray, SightLines]:
         if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
         config = self.config
@@ -127,24 +124,35 @@ class PersonDetector:
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]
+        sight = SightLines.of(points, height, points_anchor_m, view.lidar_m[:2])
+        surroundings = Surroundings.of(points, height, config.max_range_m, sight)
         looks = (
             _Look(0.5 * config.cell_m, SMOOTH_NEAR_M, 0.0, NEAR_M),
             _Look(config.cell_m, SMOOTH_M, NEAR_M, config.max_range_m),
         )
-        (near, near_features), (far, far_features) = (self._look(look, points, height, ground_m, view, density) for look in looks)
-        return near.join(far), np.concatenate((near_features, far_features))
+        (near, near_features), (far, far_features) = (
+            self._look(look, points, height, ground_m, view, surroundings, density) for look in looks
+        )
+        return near.join(far), np.concatenate((near_features, far_features)), sight
 
     def _look(
-        self, look: _Look, points: FloatArray, height: FloatArray, ground_m: FloatArray, view: View, density: float
+        self,
+        look: _Look,
+        points: FloatArray,
+        height: FloatArray,
+        ground_m: FloatArray,
+        view: View,
+        surroundings: Surroundings,
+        density: float,
     ) -> tuple[Columns, FloatArray]:
         """Columns whose centres lie within the look; the points of those at its edge go on beyond it."""
         seen = look.holds(points, SEAM_M)
-        labels, count = self._cluster(points[seen], height[seen], look)
+        labels, count, blobs_m = self._cluster(points[seen], height[seen], look)
 
         def accept(columns: Columns) -> NDArray[np.bool_]:
             return self._accept(columns) & look.holds(columns.centres_m)
 
-        return describe(points[seen], height[seen], ground_m[seen], labels, count, accept, view, density)
+        return describe(points[seen], height[seen], ground_m[seen], labels, count, accept, view, blobs_m, surroundings, density)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:
         """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
@@ -154,8 +162,11 @@ class PersonDetector:
         compact = (columns.widths_m < 1.4) & (columns.depths_m < 2.2)
         return enough & compact & ((columns.tops_m > config.min_height_m) | columns.cut)
 
-    def _cluster(self, points: FloatArray, height: FloatArray, look: _Look) -> tuple[NDArray[np.intp], int]:
-        """Column number of each point (N,), 0 for none; columns are grown by LIMB_M to take in arms, legs and wheels."""
+    def _cluster(self, points: FloatArray, height: FloatArray, look: _Look) -> tuple[NDArray[np.intp], int, FloatArray]:
+        """Column number of each point (N,), 0 for none; how many columns; the sides of the blob that each is part of (count + 1, 2).
+
+        Columns are grown by LIMB_M to take in arms, legs and wheels.
+        """
         config, cell_m, range_m = self.config, look.cell_m, look.most_m + SEAM_M
         side = int(np.ceil(2 * range_m / cell_m)) + 2
         index = ((points[:, :2] + range_m) / cell_m).astype(np.intp) + 1
@@ -167,9 +178,9 @@ class PersonDetector:
         far = axis[None, :] ** 2 + axis[:, None] ** 2 > config.dense_range_m**2
         # Between two beams of a coarse lidar a far body leaves empty cells.
         cells, count = ndimage.label(occupied | (far & _closed(occupied)), np.ones((3, 3)))
-        cells, count = _split(cells, count, hits, look)
+        cells, count, blobs_m = _split(cells, count, hits, look)
         grown = np.where(cells > 0, cells, ndimage.grey_dilation(cells, size=(_odd(LIMB_M / cell_m),) * 2))
-        return grown.ravel()[flat], count
+        return grown.ravel()[flat], count, blobs_m
 
 
 def _odd(reach_cells: float) -> int:
@@ -186,12 +197,16 @@ def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask
 
 
-def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp], look: _Look) -> tuple[NDArray[np.int32], int]:
+def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp], look: _Look) -> tuple[NDArray[np.int32], int, FloatArray]:
     """Part blobs of people who stand together at the valleys of their return density; cars and walls have none and stay whole."""
     density = ndimage.gaussian_filter(hits.astype(np.float32), look.smooth_m / look.cell_m)
     summit = (density == ndimage.maximum_filter(density, size=_odd(SUMMIT_M / look.cell_m))) & (cells > 0)
+    blobs_m, split_m, large = [(0.0, 0.0)], [], [False]
     for label, box in enumerate(ndimage.find_objects(cells), start=1):
-        longer_m = look.cell_m * max(box[0].stop - box[0].start, box[1].stop - box[1].start)
+        sides_m = [look.cell_m * (along.stop - along.start) for along in box]
+        longer_m = max(sides_m)
+        blobs_m.append((longer_m, min(sides_m)))
+        large.append(longer_m > LARGEST_GROUP_M + 1e-6)
         if not SMALLEST_GROUP_M - 1e-6 <= longer_m <= LARGEST_GROUP_M + 1e-6:
             continue
         own = cells[box] == label
@@ -202,7 +217,20 @@ def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp], look: _
         nearest = ((members[:, None] - peaks[None]) ** 2).sum(axis=-1).argmin(axis=1)
         cells[box][own] = np.where(nearest == 0, label, count + nearest)
         count += len(peaks) - 1
-    return cells, count
+        split_m += [blobs_m[label]] * (len(peaks) - 1)
+    divisible = np.array(large + [False] * len(split_m))[cells]
+    whole = np.flatnonzero((divisible & (density == _highest(density, look))).ravel())
+    split_m += [blobs_m[label] for label in cells.ravel()[whole]]
+    seeds = np.zeros_like(cells)
+    seeds.ravel()[whole] = count + 1 + np.arange(len(whole))
+    pieces = ndimage.grey_dilation(seeds, size=(_odd(PIECE_M / look.cell_m),) * 2)
+    cells = np.where(divisible & (pieces > 0), pieces, cells)
+    return cells, count + len(whole), np.array(blobs_m + split_m)
+
+
+def _highest(density: FloatArray, look: _Look) -> FloatArray:
+    """The highest density around each cell, as far as a piece reaches."""
+    return ndimage.maximum_filter(density, size=_odd(PIECE_M / look.cell_m))
 
 
 def _separate(peaks: NDArray[np.intp], density: FloatArray) -> NDArray[np.intp]:

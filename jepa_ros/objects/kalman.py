@@ -38,3 +38,11 @@ def correct(mean: FloatArray, covariance: FloatArray, positions_m: FloatArray, n
     corrected = covariance - gain @ covariance[:, :2, :]
     innovation = positions_m - mean[:, :2]
     return mean + (gain @ innovation[..., None])[..., 0], 0.5 * (corrected + corrected.transpose(0, 2, 1))
+
+
+def slow(mean: FloatArray, covariance: FloatArray, deviation_mps: float) -> tuple[FloatArray, FloatArray]:
+    """Take in that each stands, as far as that is certain."""
+    spread = covariance[:, 2:, 2:] + deviation_mps**2 * np.eye(2)
+    gain = covariance[:, :, 2:] @ np.linalg.inv(spread)  # (P, 4, 2)
+    corrected = covariance - gain @ covariance[:, 2:, :]
+    return mean - (gain @ mean[:, 2:, None])[..., 0], 0.5 * (corrected + corrected.transpose(0, 2, 1))

@@ -13,17 +13,20 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.config import param, validate
 from jepa_ros.objects import kalman
-from jepa_ros.objects.rows import Rows
-from jepa_ros.types import NANOSECONDS, FloatArray, TrackedPeople, Tracks
+from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, logit_of
+from jepa_ros.types import NANOSECONDS, Detections, FloatArray, Sight, TrackedPeople, Tracks
 
+FREED_TIME_S = 0.4  # what sight lines say of a motion is averaged over this time
+FREED_FROM_M, FREED_RIDING_M = 0.5, 1.4  # a shorter way than this leaves a body, or a bicycle, partly where it was
+STANDS_MPS = 0.25  # standard deviation of the speed of what was seen to stand
 # Evidence for a person, in log-odds. The shape seen in sweep after sweep is not new evidence each time, so it is averaged over
 # SHAPE_TIME_S instead of summed. Motion is evidence that no pole or wall gives; standing still speaks against, but people wait too.
 SHAPE_TIME_S = 0.6
-LARGEST_LOGIT = 4.0
 MOVING_LOGIT = 1.2
 STANDING_LOGIT = -1.8
 MOTION_TIME_S = 1.2  # motion is judged over this time
 MOVED_M = 0.5  # a slow walk over MOTION_TIME_S; the centre of a static column seen from a moving robot shifts by less
+RIDES = 0.3  # looks that much like a rider
 UNKNOWN_FAR = 1e6  # cost of a pair outside the gate
 
 
@@ -34,8 +37,9 @@ class TrackingConfig:
     dt_s: float = param(0.4, "step of the history that forecasters read", at_least=0.01, at_most=5.0)
     history_steps: int = param(8, "steps of that history, the newest is now", at_least=1, at_most=100)
     coast_s: float = param(1.2, "a hidden track is predicted for at most this long", at_least=0.1, at_most=10.0)
-    confirm_s: float = param(0.25, "a track is reported once it has been followed for this long", at_least=0.0, at_most=5.0)
-    confirm_hits: int = param(3, "and has been seen this often", at_least=1, at_most=100)
+    confirm_s: float = param(0.15, "a track is reported once it has been followed for this long", at_least=0.0, at_most=5.0)
+    confirm_logit: float = param(4.5, "and the log-odds of its detections have added up to this", at_least=0.0, at_most=100.0)
+    max_walking_mps: float = param(4.0, "who is faster must look like a rider to be reported", at_least=0.5, at_most=20.0)
     min_existence: float = param(0.5, "and is believed at least this much", at_least=0.0, at_most=1.0)
     max_speed_mps: float = param(12.0, "nothing tracked is faster (a cyclist going downhill)", at_least=0.5, at_most=50.0)
     acceleration_mps2: float = param(1.5, "random acceleration acting over one second, standard deviation", at_least=0.05, at_most=20.0)
@@ -46,25 +50,6 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         validate(self)
-
-
-@dataclass(frozen=True)
-class _State(Rows):
-    """P tracks; every update makes a new one."""
-
-    ids: NDArray[np.int64]  # (P,)
-    mean: FloatArray  # (P, 4) x, y, vx, vy
-    covariance: FloatArray  # (P, 4, 4)
-    logit: FloatArray  # (P,) belief from shape and misses
-    radii_m: FloatArray  # (P,)
-    hits: NDArray[np.intp]  # (P,)
-    first_s: FloatArray  # (P,) time of the first detection
-    seen_s: FloatArray  # (P,) time of the last detection
-    seen_m: FloatArray  # (P, 2) where that was
-    path_m: FloatArray  # (P, L, 2) filtered positions at the remembered times, NaN before birth
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class PeopleTracker:
@@ -79,21 +64,43 @@ class PeopleTracker:
         """Forget all people (time jumped back, localisation jumped). Ids go on counting: none is ever used for two people."""
         self._start_ns: int | None = None  # seconds count from here, so that float keeps its precision on wall-clock stamps
         self._times_s = np.zeros(0)
-        self._tracks = self._born(np.zeros((0, 2)), np.zeros(0), np.zeros(0), 0.0)
+        self._sights: list[Sight | None] = []  # one for each of the times
+        self._tracks = self._born(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0), 0.0)
 
-    def update(self, stamp_ns: int, positions_m: FloatArray, radii_m: FloatArray, scores: FloatArray) -> TrackedPeople:
+    def follow(self, stamp_ns: int, seen: Detections, odom_from_anchor: FloatArray) -> TrackedPeople:
+        """`update` with what was detected in the anchor frame, whose pose in odom is (4, 4)."""
+        positions_m = seen.positions_m @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3]
+        sight = None if seen.sight is None else seen.sight.placed(odom_from_anchor)
+        return self.update(stamp_ns, positions_m, seen.radii_m, seen.scores, seen.riding, sight)
+
+    def update(
+        self,
+        stamp_ns: int,
+        positions_m: FloatArray,
+        radii_m: FloatArray,
+        scores: FloatArray,
+        riding: FloatArray | None = None,
+        sight: Sight | None = None,
+    ) -> TrackedPeople:
         """Take in (M, 2) positions in odom, (M,) footprint radii and (M,) scores 0-1 seen at `stamp_ns`; say who is there now.
+
+        `riding`: (M,) 0-1, how much each looks like a rider; without it nobody is too fast for a person.
+        `sight`: what was free and what was not, in odom; without it motion is believed as far as it is steady.
 
         Raises ValueError when the stamp lies before the last one (call `reset` first) or when the lengths differ.
         """
         positions_m = np.asarray(positions_m, dtype=np.float64).reshape(-1, 2)
         if not len(positions_m) == len(radii_m) == len(scores):
             raise ValueError(f"positions, radii and scores must have one length, got {len(positions_m)}, {len(radii_m)}, {len(scores)}")
+        radii_m, scores = np.asarray(radii_m), np.asarray(scores)
+        riding = np.ones(len(scores)) if riding is None else np.asarray(riding)
         now_s, dt_s = self._advance(stamp_ns)
+        self._sights = [*self._sights, sight][-len(self._times_s) :]
         track, detection = self._associate(positions_m, now_s)
-        self._correct(track, positions_m[detection], np.asarray(radii_m)[detection], np.asarray(scores)[detection], now_s, dt_s)
+        self._correct(track, positions_m[detection], radii_m[detection], scores[detection], riding[detection], now_s, dt_s)
+        self._look_again(track, now_s, dt_s)
         free = np.setdiff1d(np.arange(len(positions_m)), detection)
-        born = self._born(positions_m[free], np.asarray(radii_m)[free], np.asarray(scores)[free], now_s)
+        born = self._born(positions_m[free], radii_m[free], scores[free], riding[free], now_s)
         self._tracks = self._prune(self._tracks.join(born), now_s)
         return self._report(now_s)
 
@@ -126,26 +133,75 @@ class PeopleTracker:
         kept = allowed[track, detection]
         return track[kept], detection[kept]
 
-    def _correct(self, track: NDArray, positions_m: FloatArray, radii_m: FloatArray, scores: FloatArray, now_s: float, dt_s: float) -> None:
+    def _correct(
+        self,
+        track: NDArray,
+        positions_m: FloatArray,
+        radii_m: FloatArray,
+        scores: FloatArray,
+        riding: FloatArray,
+        now_s: float,
+        dt_s: float,
+    ) -> None:
         """Update the tracks that were seen; the others lose belief at the rate that ends it after `coast_s`."""
         old, config = self._tracks, self.config
         mean, covariance, path = old.mean.copy(), old.covariance.copy(), old.path_m.copy()
         mean[track], covariance[track] = kalman.correct(mean[track], covariance[track], positions_m, config.position_noise_m)
         path[:, -1] = mean[:, :2]
-        seen_s, seen_m, hits, radii = old.seen_s.copy(), old.seen_m.copy(), old.hits.copy(), old.radii_m.copy()
+        seen_s, seen_m, gathered, radii = old.seen_s.copy(), old.seen_m.copy(), old.gathered.copy(), old.radii_m.copy()
         seen_s[track], seen_m[track] = now_s, positions_m
-        hits[track] += 1
+        gathered[track] += np.maximum(logit_of(scores), 0.0)
         radii[track] += 0.2 * (radii_m - radii[track])
         # What was never confirmed and is missed at once was most likely clutter.
-        rate = np.where(old.hits < config.confirm_hits, 3.0, 1.0) * LARGEST_LOGIT / config.coast_s
-        logit = old.logit - rate * dt_s
+        rate = np.where(old.gathered < config.confirm_logit, 3.0, 1.0) * LARGEST_LOGIT / config.coast_s
+        logit, ride = old.logit - rate * dt_s, old.riding.copy()
         renewal = 1.0 - np.exp(-dt_s / SHAPE_TIME_S)
-        logit[track] = old.logit[track] + renewal * (_logit(scores) - old.logit[track])
+        logit[track] = old.logit[track] + renewal * (logit_of(scores) - old.logit[track])
+        ride[track] += renewal * (riding - ride[track])
         self._tracks = replace(
-            old, mean=mean, covariance=covariance, path_m=path, seen_s=seen_s, seen_m=seen_m, hits=hits, radii_m=radii, logit=logit
+            old,
+            mean=mean,
+            covariance=covariance,
+            path_m=path,
+            seen_s=seen_s,
+            seen_m=seen_m,
+            gathered=gathered,
+            radii_m=radii,
+            logit=logit,
+            riding=ride,
         )
 
-    def _born(self, positions_m: FloatArray, radii_m: FloatArray, scores: FloatArray, now_s: float) -> _State:
+    def _look_again(self, track: NDArray[np.intp], now_s: float, dt_s: float) -> None:
+        """Compare the motion of the tracks that were just seen with what the sight lines of then and now show.
+
+        Was there nothing where each is now, is there nothing where it was then? What was found to stand loses its speed.
+        """
+        tracks, now = self._tracks, self._sights[-1]
+        if now is None or not len(track):
+            return
+        freed = tracks.freed.copy()
+        start = self._oldest(tracks.path_m, now_s)[track]
+        came_m, is_m = tracks.path_m[track, start], tracks.seen_m[track]
+        far = np.hypot(*(is_m - came_m).T) > FREED_FROM_M + (FREED_RIDING_M - FREED_FROM_M) * tracks.riding[track]
+        evidence = np.zeros(len(track))
+        for moment in np.unique(start[far]):
+            then = self._sights[moment]
+            if then is not None:
+                own = far & (start == moment)
+                evidence[own] = 0.5 * (then.free(is_m[own]) + now.free(came_m[own]))
+        renewal = 1.0 - np.exp(-dt_s / FREED_TIME_S)
+        freed[track[far]] += renewal * (evidence - freed[track])[far]
+        stands = track[far & (evidence < 0.0)]
+        mean, covariance = tracks.mean.copy(), tracks.covariance.copy()
+        mean[stands], covariance[stands] = kalman.slow(mean[stands], covariance[stands], STANDS_MPS)
+        self._tracks = replace(tracks, freed=freed, mean=mean, covariance=covariance)
+
+    def _oldest(self, path_m: FloatArray, now_s: float) -> NDArray[np.intp]:
+        """(P,) the first moment of each path that is no older than MOTION_TIME_S."""
+        recent = self._times_s >= now_s - MOTION_TIME_S
+        return (np.isfinite(path_m[:, :, 0]) & recent).argmax(axis=1)
+
+    def _born(self, positions_m: FloatArray, radii_m: FloatArray, scores: FloatArray, riding: FloatArray, now_s: float) -> TrackState:
         """New tracks, standing still as far as is known. Their ids are given out when they are first reported."""
         count, config = len(positions_m), self.config
         spread = np.array([config.position_noise_m] * 2 + [config.birth_speed_mps] * 2)
@@ -154,13 +210,13 @@ class PeopleTracker:
         ids = np.zeros(count, dtype=np.int64)
         mean = np.concatenate([positions_m, np.zeros((count, 2))], axis=1)
         covariance = np.tile(np.diag(spread**2), (count, 1, 1))
-        time = np.full(count, now_s)
-        return _State(ids, mean, covariance, _logit(scores), radii_m, np.ones(count, dtype=np.intp), time, time, positions_m, path)
+        time, logit, freed = np.full(count, now_s), logit_of(scores), np.zeros(count)
+        return TrackState(ids, mean, covariance, logit, radii_m, np.maximum(logit, 0.0), riding, freed, time, time, positions_m, path)
 
-    def _prune(self, tracks: _State, now_s: float) -> _State:
+    def _prune(self, tracks: TrackState, now_s: float) -> TrackState:
         """Drop what was hidden too long, was never confirmed and is missed, or moves as nothing on foot or wheels does."""
         hidden_s = now_s - tracks.seen_s
-        tentative = tracks.hits < self.config.confirm_hits
+        tentative = tracks.gathered < self.config.confirm_logit
         limit_s = np.where(tentative, 0.25 * self.config.coast_s, self.config.coast_s)
         speed = np.hypot(tracks.mean[:, 2], tracks.mean[:, 3])
         tracks = tracks.take((hidden_s <= limit_s) & (speed < 1.5 * self.config.max_speed_mps))
@@ -172,7 +228,9 @@ class PeopleTracker:
         config = self.config
         existence = 1.0 / (1.0 + np.exp(-(self._tracks.logit + self._motion_logit(now_s))))
         followed = self._tracks.seen_s - self._tracks.first_s >= config.confirm_s
-        shown = followed & (self._tracks.hits >= config.confirm_hits) & (existence >= config.min_existence)
+        speed = np.hypot(self._tracks.mean[:, 2], self._tracks.mean[:, 3])
+        on_foot_or_riding = (speed < config.max_walking_mps) | (self._tracks.riding > RIDES)
+        shown = followed & (self._tracks.gathered >= config.confirm_logit) & (existence >= config.min_existence) & on_foot_or_riding
         nameless = shown & (self._tracks.ids == 0)
         ids = self._tracks.ids.copy()
         ids[nameless] = self._next_id + np.arange(nameless.sum())
@@ -188,14 +246,14 @@ class PeopleTracker:
         A piece of wall that is cut differently in every sweep jumps to and fro, a person gets somewhere.
         """
         path = self._tracks.path_m
-        recent = self._times_s >= now_s - MOTION_TIME_S
-        known = np.isfinite(path[:, :, 0]) & recent
-        oldest = known.argmax(axis=1)
+        known = np.isfinite(path[:, :, 0]) & (self._times_s >= now_s - MOTION_TIME_S)
+        oldest = self._oldest(path, now_s)
         moved = np.hypot(*(path[:, -1] - path[np.arange(len(path)), oldest]).T)
         age_s = now_s - self._times_s[oldest]
         steps = np.where((known[:, 1:] & known[:, :-1])[..., None], np.diff(path, axis=1), 0.0)
         straight = moved / np.maximum(np.hypot(steps[..., 0], steps[..., 1]).sum(axis=1), 1e-6)
         moving = np.clip(moved / MOVED_M - 0.5, 0.0, 1.0) * np.clip((straight - 0.5) / 0.3, 0.0, 1.0)
+        moving = moving * np.clip(1.0 + 2.0 * self._tracks.freed, 0.0, 1.0)  # against what was seen to stand no steady course helps
         certainty = np.clip(2 * age_s / MOTION_TIME_S - 1.0, 0.0, 1.0)
         return MOVING_LOGIT * moving + STANDING_LOGIT * (1.0 - moving) * certainty
 
@@ -214,8 +272,3 @@ class PeopleTracker:
         remembered = wanted_s >= self._times_s[0] - 1e-9
         valid = np.isfinite(positions[..., 0]) & remembered[None]
         return Tracks(np.where(valid[..., None], positions, 0.0), valid, config.dt_s)
-
-
-def _logit(probability: FloatArray) -> FloatArray:
-    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.clip(np.log(clipped / (1.0 - clipped)), -LARGEST_LOGIT, LARGEST_LOGIT)

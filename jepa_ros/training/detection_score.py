@@ -109,7 +109,7 @@ def evaluate(
         seen = detector.detect(points_m, observation.ground_height_m, anchor_lidar(observation))
         middle_s = time.process_time()
         seen_m = seen.positions_m @ pose[:2, :2].T + pose[:2, 3]
-        people = tracker.update(observation.stamp_ns, seen_m, seen.radii_m, seen.scores)
+        people = tracker.follow(observation.stamp_ns, seen, pose)
         score.track_ms.append(1e3 * (time.process_time() - middle_s))
         score.detect_ms.append(1e3 * (middle_s - start_s))
         truth = truths.get(observation.stamp_ns)

@@ -163,8 +163,7 @@ def _frame(model: WorldModel, observation: Observation, detector: PersonDetector
     if observation.lidar is not None:
         points = anchor_points(observation)
         found = detector.detect(points, observation.ground_height_m, anchor_lidar(observation))
-        in_odom = found.positions_m @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3]
-        tracked = tracker.update(observation.stamp_ns, in_odom, found.radii_m, found.scores)
+        tracked = tracker.follow(observation.stamp_ns, found, odom_from_anchor)
         people = tracked.positions_m[tracked.existence > SURE_PERSON]
         anchor_from_lidar = np.linalg.inv(odom_from_anchor) @ observation.ego.odom_from_base @ observation.lidar.base_from_lidar
         origin = anchor_from_lidar[:3, 3]

@@ -1,0 +1,70 @@
+"""How far a lidar saw in each direction at the height of a body: whether a place was free, taken or hidden in a sweep that is past.
+
+What moves comes to a place that was free and leaves one that is free now. What stands may be cut into pieces that seem to move, but where
+the next piece appears there was something before, and where the last one was there still is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.types import FloatArray
+
+BEARINGS = 720  # half a degree, as fine as a coarse lidar
+BODY_FROM_M, BODY_TO_M = 0.5, 2.0
+TAKEN_M, FREE_M = 0.35, 0.45  # a return so near to a place is of what stands there; a beam that went so far beyond it met nothing there
+HALF_BODY_M = 0.15
+SOME_POINTS = 15_000  # tell which directions were looked at
+
+
+@dataclass(frozen=True)
+class SightLines:
+    """One sweep's view from `origin_m`, in whatever frame that is given in; bearings count from `yaw` of that frame."""
+
+    origin_m: FloatArray  # (2,)
+    yaw: float
+    nearest_m: FloatArray  # (BEARINGS,) infinite where nothing of that height was met
+    looked: NDArray[np.bool_]  # (BEARINGS,)
+
+    @classmethod
+    def of(cls, points: FloatArray, height: FloatArray, whole: FloatArray, origin_m: FloatArray) -> SightLines:
+        """From returns (N, 3) with their heights above the ground, and the whole sweep, which tells where beams went at all."""
+        body = (height > BODY_FROM_M) & (height < BODY_TO_M)
+        offset = points[body, :2] - origin_m
+        nearest = np.full(BEARINGS, np.inf)
+        np.minimum.at(nearest, bearing(offset), np.hypot(offset[:, 0], offset[:, 1]))
+        looked = np.zeros(BEARINGS, bool)
+        looked[bearing(whole[:: len(whole) // SOME_POINTS + 1, :2] - origin_m)] = True
+        return cls(np.asarray(origin_m, float), 0.0, nearest, looked)
+
+    def placed(self, pose: FloatArray) -> SightLines:
+        """The same in the frame into which `pose` (4, 4) leads."""
+        return replace(self, origin_m=pose[:2, :2] @ self.origin_m + pose[:2, 3], yaw=self.yaw + float(np.arctan2(pose[1, 0], pose[0, 0])))
+
+    def free(self, places_m: FloatArray) -> FloatArray:
+        """(P,) of places (P, 2): 1 where it was free, -1 where something was, 0 where it was hidden or not looked at."""
+        offset = places_m - self.origin_m
+        range_m = np.maximum(np.hypot(offset[:, 0], offset[:, 1]), 0.5)
+        angle = (
+            np.arctan2(offset[:, 1], offset[:, 0])[:, None]
+            - self.yaw
+            + np.arctan(HALF_BODY_M / range_m)[:, None] * np.array([-1.0, 0, 1.0])
+        )
+        index = slot(angle)
+        beyond = self.nearest_m[index] - range_m[:, None]
+        taken = (np.abs(beyond) < TAKEN_M).any(axis=1)
+        free = (beyond > FREE_M).all(axis=1) & self.looked[index].all(axis=1)
+        return np.where(taken, -1.0, np.where(free, 1.0, 0.0))
+
+
+def slot(angle: FloatArray) -> NDArray[np.intp]:
+    """Number of the bearing that an angle falls in."""
+    return np.floor((angle / (2 * np.pi) + 0.5) * BEARINGS).astype(np.intp) % BEARINGS
+
+
+def bearing(offset_m: FloatArray) -> NDArray[np.intp]:
+    """The same of (N, 2) offsets."""
+    return slot(np.arctan2(offset_m[:, 1], offset_m[:, 0]))

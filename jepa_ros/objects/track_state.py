@@ -1,0 +1,40 @@
+"""What is remembered of each track. Axes: P tracks, L remembered updates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.objects.rows import Rows
+from jepa_ros.types import FloatArray
+
+LARGEST_LOGIT = 4.0
+
+
+@dataclass(frozen=True)
+class TrackState(Rows):
+    """P tracks; every update makes a new one."""
+
+    ids: NDArray[np.int64]  # (P,)
+    mean: FloatArray  # (P, 4) x, y, vx, vy
+    covariance: FloatArray  # (P, 4, 4)
+    logit: FloatArray  # (P,) belief from shape and misses
+    radii_m: FloatArray  # (P,)
+    gathered: FloatArray  # (P,) log-odds of its detections, added up
+    riding: FloatArray  # (P,) 0-1
+    freed: FloatArray  # (P,) -1 what stands, cut in another way each time, to 1 what comes to free places and leaves them free
+    first_s: FloatArray  # (P,) time of the first detection
+    seen_s: FloatArray  # (P,) time of the last detection
+    seen_m: FloatArray  # (P, 2) where that was
+    path_m: FloatArray  # (P, L, 2) filtered positions at the remembered times, NaN before birth
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def logit_of(probability: FloatArray) -> FloatArray:
+    """Log-odds, within what one detection may say."""
+    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.clip(np.log(clipped / (1.0 - clipped)), -LARGEST_LOGIT, LARGEST_LOGIT)
