@@ -143,7 +143,7 @@ def test_where_the_lidar_is_changes_nothing_below_the_end_of_its_view() -> None:
 
 def test_whoever_stands_in_a_long_row_is_found() -> None:
     """The row is one blob, longer than any group that is parted at its valleys."""
-    row = [(13.0, y) for y in (-1.2, -0.6, 0.0, 0.6, 1.2)]
+    row = [(13.0, y) for y in (-1.5, -0.75, 0.0, 0.75, 1.5)]
     cloud = np.concatenate([ground(), *(person(x, y) for x, y in row)])
     columns, _ = PersonDetector().columns(cloud.astype(np.float32))
     for place in row:

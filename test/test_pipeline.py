@@ -14,10 +14,19 @@ WALK_MPS = 1.2
 def sweep(rng: np.random.Generator, person_xy_m: tuple[float, float]) -> np.ndarray:
     ground = np.column_stack([rng.uniform(-20, 20, (8000, 2)), rng.normal(0, 0.01, 8000)])
     wall = np.column_stack([rng.uniform(-20, 20, 4000), np.full(4000, 10.0), rng.uniform(0, 3, 4000)])
-    angle = rng.uniform(0, 2 * np.pi, 300)
-    person = np.column_stack([0.2 * np.cos(angle), 0.2 * np.sin(angle), rng.uniform(0.0, 1.7, 300)])
-    person[:, :2] += person_xy_m
+    x, y = person_xy_m
+    facing = np.arctan2(-y, -x)
+    parts = ((-0.12, 0.08, 0.0, 0.85, 90), (0.12, 0.08, 0.0, 0.85, 90), (0.0, 0.24, 0.8, 1.45, 200), (0.0, 0.1, 1.45, 1.7, 60))
+    person = np.concatenate([_side(rng, x, y + aside, facing, *part) for aside, *part in parts])  # legs, trunk, head
     return np.concatenate([ground, wall, person]).astype(np.float32)
+
+
+def _side(
+    rng: np.random.Generator, x: float, y: float, facing: float, radius_m: float, low_m: float, high_m: float, count: int
+) -> np.ndarray:
+    """The half of an upright cylinder that a lidar at the origin sees."""
+    angle = facing + rng.uniform(-1.4, 1.4, count)
+    return np.column_stack([x + radius_m * np.cos(angle), y + radius_m * np.sin(angle), rng.uniform(low_m, high_m, count)])
 
 
 def observation(stamp_s: float, rng: np.random.Generator) -> Observation:
@@ -51,7 +60,7 @@ def test_state_has_the_shapes_that_the_api_promises(pipeline, states):
 
 def test_occupancy_now_shows_wall_and_person_but_not_the_ground(states):
     occupancy = states[-1].occupancy
-    cell = ((np.array([[0.0, 10.0], [6.0, -4.0 + WALK_MPS * 3.9], [5.0, 5.0]]) - occupancy.origin_m) / occupancy.resolution_m).astype(int)
+    cell = ((np.array([[0.0, 10.0], [5.8, -4.0 + WALK_MPS * 3.9], [5.0, 5.0]]) - occupancy.origin_m) / occupancy.resolution_m).astype(int)
     wall, person, free = occupancy.probability[0, cell[:, 1], cell[:, 0]]
     assert wall > 0.5
     assert person > 0.5

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.rows import Rows
+from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import SHAPE, Surroundings, shape_features
 from jepa_ros.types import FloatArray
 
@@ -33,22 +33,6 @@ EVIDENCE = (*FEATURES, *SHAPE)  # all that a verifier reads
 LARGEST_DEVIATION = 5.0
 HEIGHT_BINS = 8
 BIN_M = 0.25
-
-
-@dataclass(frozen=True)
-class Columns(Rows):
-    """M columns of points."""
-
-    centres_m: FloatArray  # (M, 2)
-    tops_m: FloatArray  # (M,) above the local ground
-    bottoms_m: FloatArray  # (M,)
-    widths_m: FloatArray  # (M,) across the line of sight
-    depths_m: FloatArray  # (M,) along it
-    thickness_m: FloatArray  # (M,) along the shorter principal axis, whichever way it lies
-    counts: NDArray[np.intp]  # (M,) returns below `BODY_TOP_M`
-    ground_m: FloatArray  # (M,) height of the local ground
-    cut: NDArray[np.bool_]  # (M,) they end where the lidar's view ends, and so may well go on
-    in_view_from_m: FloatArray  # (M,) above the local ground; 0 where they are in view down to it
 
 
 @dataclass(frozen=True)

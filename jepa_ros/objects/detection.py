@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jepa_ros.config import param, validate
-from jepa_ros.objects.columns import Columns, View, describe
+from jepa_ros.objects.columns import View, describe
 from jepa_ros.objects.ground import GroundGrid
+from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import Surroundings
 from jepa_ros.objects.sightlines import SightLines
 from jepa_ros.objects.verifier import load_verifier

@@ -7,16 +7,13 @@ Axes: M columns, S slices, B height bands, R rings around.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.sightlines import SightLines, slot
 from jepa_ros.types import FloatArray
-
-if TYPE_CHECKING:
-    from jepa_ros.objects.columns import Columns
 
 SLICES, SLICE_M = 9, 0.25
 BANDS_M = (0.2, 0.8, 1.5, 2.1, 2.9)  # above the local ground: legs, trunk, head, above people
