@@ -23,9 +23,9 @@ MIRRORED = [name.startswith("aside") for name in EVIDENCE]
 class FitConfig:
     """How long, how large, how careful."""
 
-    networks: int = 4
+    networks: int = 3
     hidden: tuple[int, ...] = (64, 32)
-    epochs: int = 25
+    epochs: int = 12
     batch: int = 512
     rate: float = 2e-3
     decay: float = 0.02
