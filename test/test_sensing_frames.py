@@ -81,7 +81,7 @@ def test_the_hub_counts_loops_under_their_name():
     hub.put_transforms(messages.transforms((T, "base_link", "odom", (0, 0, 0), messages.UNIT)), static=False)
     status = hub.status()["tf"]
     assert status.malformed == {"transform_loop": 1}
-    assert any("base_link -> odom is left out" in notice for notice in status.notices)
+    assert any("base_link -> odom is left out" in notice for notice in status.notices.values())
 
 
 def test_mounts_on_a_slow_topic_hold_and_joints_do_not():
@@ -173,7 +173,7 @@ def test_odometry_in_another_fixed_frame_is_transformed_and_never_renamed():
     hub.put_cloud("points", messages.cloud(T))
     assert hub.take(patient=False) is None, "where odom lies on the map is not known"
     assert hub.status()["points"].malformed == {"missing_pose": 1}
-    assert any("'map'" in notice and "'odom'" in notice for notice in hub.status()["odom"].notices)
+    assert any("'map'" in notice and "'odom'" in notice for notice in hub.status()["odom"].notices.values())
     hub.put_transforms(messages.transforms((T, "map", "odom", (0.0, 5.0, 0.0), messages.yaw_quaternion(np.pi / 2))), static=False)
     hub.put_odometry("odom", messages.odometry(T + 0.1, x=1.2, speed=2.0))
     hub.put_cloud("points", messages.cloud(T + 0.1))
@@ -232,7 +232,7 @@ def test_the_poses_outvote_a_twist_that_contradicts_them(lie, rate_hz):
         ego = hub.take(patient=False).ego
         np.testing.assert_allclose(ego.velocity_mps, [SPEED, 0.0], atol=0.03)
         assert ego.yaw_rate_radps == pytest.approx(TURN, abs=0.03)
-    assert any("the poses are used" in notice for notice in hub.status()["odom"].notices)
+    assert any("the poses are used" in notice for notice in hub.status()["odom"].notices.values())
 
 
 @pytest.mark.parametrize("noise_m", [0.0, 0.003, 0.01])
@@ -243,7 +243,7 @@ def test_a_twist_that_agrees_is_kept_however_noisy_the_poses_are(noise_m):
 
     def put(message):
         hub.put_odometry("odom", message)
-        history_notices.extend(hub.status()["odom"].notices)
+        history_notices.extend(hub.status()["odom"].notices.values())
 
     drive(lambda yaw: (SPEED, 0.0, TURN), noise_m=noise_m, put=put)
     assert not history_notices

@@ -31,7 +31,7 @@ class Reporter:
         if stream is None:
             self._inputs, self._errors = {}, 0
             return statuses
-        inputs, worker = stream.hub.status(), stream.worker
+        inputs, worker = stream.input_status(), stream.worker
         statuses += [
             sensors_status(worker.last, inputs),
             latency_status(stream.latency.percentiles()),
@@ -84,11 +84,14 @@ def _input_status(name: str, now: InputStatus, before: InputStatus | None) -> Di
         "stale": now.stale,
         "malformed": sum(now.malformed.values()),
         **{f"malformed.{reason}": count for reason, count in sorted(now.malformed.items())},
+        **{f"notice.{what}": notice for what, notice in sorted(now.notices.items())},
     }
     if now.lost:
         return status(f"input {name}", ERROR, "lost: silent, or nothing usable, while other sensors go on", values)
     if fresh:
         return status(f"input {name}", WARN, f"malformed: {', '.join(sorted(fresh))}", values)
+    if now.notices:
+        return status(f"input {name}", WARN, f"receiving; see notice.{', notice.'.join(sorted(now.notices))}", values)
     return status(f"input {name}", OK, "receiving", values)
 
 

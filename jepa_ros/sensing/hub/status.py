@@ -19,7 +19,7 @@ class InputStatus:
     malformed: Mapping[str, int]  # short reason -> count
     last_stamp_ns: int | None
     lost: bool  # silent, or without a usable message, while other sensors went on
-    notices: tuple[str, ...] = ()  # what is odd about it and what is done about that, a sentence each
+    notices: Mapping[str, str] = field(default_factory=dict)  # short name -> what is odd about it and what is done, in a sentence
 
 
 @dataclass
@@ -53,5 +53,6 @@ class Counters:
 
     def snapshot(self, lost: bool) -> InputStatus:
         malformed = {reason: count for reason, count in self.malformed.items() if count}
-        notices = tuple(self.notices.values())
-        return InputStatus(self.kind, self.received, self.used, self.dropped, self.stale, malformed, self.last_stamp_ns, lost, notices)
+        return InputStatus(
+            self.kind, self.received, self.used, self.dropped, self.stale, malformed, self.last_stamp_ns, lost, dict(self.notices)
+        )
