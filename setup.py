@@ -1,15 +1,18 @@
 """Installs the ROS-free core with pip, for training machines and notebooks. A robot builds the whole package with colcon."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
 # Where jepa_ros.weights looks below the prefix of the installation.
 WEIGHTS = sorted(path for path in Path("weights").rglob("*") if path.is_file())
+# package.xml is where ROS release tools raise it.
+VERSION = ElementTree.parse("package.xml").findtext("version")
 
 setup(
     name="jepa_ros",
-    version="0.1.0",
+    version=VERSION,
     description="JEPA world models for ROS 2: scene latents, occupancy and pedestrian forecasts, planning",
     license="Apache-2.0",
     packages=find_packages(include=["jepa_ros", "jepa_ros.*"], exclude=["jepa_ros.ros", "jepa_ros.ros.*"]),

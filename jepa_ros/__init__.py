@@ -3,4 +3,6 @@
 # The build installs generated messages under the same package name; this lets both folders serve one package.
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
-__version__ = "0.1.0"
+from jepa_ros.version import find_version
+
+__version__ = find_version()

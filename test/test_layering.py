@@ -17,7 +17,7 @@ SHARED_BY_EXPERIMENTS = {"experiments.common"}
 MOST_MODULES, MOST_LINES = 15, 300  # in a folder, beside its __init__; in a module
 # A layer may import from its own and from earlier layers; parts of one layer only from themselves, where they are listed apart.
 LAYERS = (
-    {"types", "config", "protocols", "weights", "lazy", "threads", "extensions"},
+    {"version", "types", "config", "protocols", "weights", "lazy", "threads", "extensions"},
     {"sensing"},
     {"backends"},
     {"memory", "foresight"},

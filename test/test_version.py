@@ -1,0 +1,49 @@
+"""One version in one place, wherever the package is imported from; and every extra that an error text advises exists."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import jepa_ros
+
+ROOT = Path(__file__).parents[1]
+VERSION = ElementTree.parse(ROOT / "package.xml").findtext("version")
+
+
+def test_the_source_tree_says_what_package_xml_says():
+    assert jepa_ros.__version__ == VERSION
+    assert f"version: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
+    said = subprocess.run([sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split()[-1] == VERSION
+
+
+def test_the_workspace_that_colcon_built_says_so_too():
+    """The package alone, as `ros2 run` finds it: without the source tree on the path."""
+    installed = [
+        place for place in os.environ.get("AMENT_PREFIX_PATH", "").split(":") if (Path(place) / "share/jepa_ros/package.xml").is_file()
+    ]
+    if not installed:
+        pytest.skip("needs the built workspace: run `make build`, then tests through scripts/env.sh")
+    (site,) = {str(path.parent.parent) for path in Path(installed[0]).glob("lib*/python3*/*-packages/jepa_ros/__init__.py")}
+    code = "import jepa_ros; print(jepa_ros.__file__, jepa_ros.__version__)"
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd="/", env={**os.environ, "PYTHONPATH": site}, capture_output=True, text=True, check=True
+    )
+    where, version = said.stdout.split()
+    assert where.startswith(site)
+    assert version == VERSION
+
+
+def test_every_extra_that_is_advised_exists():
+    known = set(re.findall(r'^ {8}"([a-z-]+)": \[', (ROOT / "setup.py").read_text(), re.MULTILINE))
+    advised = set()
+    for path in [*ROOT.glob("jepa_ros/**/*.py"), *ROOT.glob("docs/**/*.md"), ROOT / "README.md"]:
+        text = path.read_text()
+        advised |= set(re.findall(r"jepa_ros\[([a-z-]+)\]", text)) | set(re.findall(r'_lazy\([^)]*extra="([a-z-]+)"', text))
+    assert {"hub", "sim"} <= advised
+    assert advised <= known, f"setup.py has no extra {advised - known}"
