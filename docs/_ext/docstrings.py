@@ -49,8 +49,12 @@ def escaped(line: str) -> str:
     for index in range(0, len(parts), 2):
         parts[index] = re.sub(r"([\\*_|`])", r"\\\1", parts[index])
     words = [part if index % 2 == 0 else f"``{part.strip()}``" for index, part in enumerate(parts)]
-    # A literal must be set off from letters that touch it.
-    joined = re.sub(r"(``[^`]+``)(?=[\w])", r"\1\\ ", "".join(words))
+    for index in range(1, len(words), 2):  # a literal must be set off from letters that touch it
+        if words[index - 1][-1:].isalnum():
+            words[index] = rf"\ {words[index]}"
+        if words[index + 1][:1].isalnum():
+            words[index] = rf"{words[index]}\ "
+    joined = "".join(words)
     return f"{lead}{bullet or ''}{joined}"
 
 
