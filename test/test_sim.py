@@ -8,7 +8,7 @@ import pytest
 
 from jepa_ros.sensing import open_bag
 from jepa_ros.sim.bag import BagSpec, write_bag
-from jepa_ros.sim.people.crowd import Crowd, simulate_crowd
+from jepa_ros.sim.people.crowd import Crowd
 from jepa_ros.sim.people.signals import people_may_start
 from jepa_ros.sim.people.social_force import RADIUS_M, Movers
 from jepa_ros.sim.places.layout import Obstacles, WalkGraph
@@ -16,6 +16,7 @@ from jepa_ros.sim.places.worlds import PLACES, make_layout
 from jepa_ros.sim.sensors.recording import Recorder
 from jepa_ros.sim.sensors.rig import Camera, Lidar, Odometer, Renderer, Rig, cast
 from jepa_ros.sim.simulation import Simulation
+from jepa_ros.training.forecaster.crowds import crowd_recording
 
 RESOURCES = Path(__file__).parent / "resources"
 
@@ -208,14 +209,14 @@ def test_the_tiny_bag_is_what_its_generator_makes(tmp_path):
 
 
 def test_a_crowd_without_mujoco_is_seeded_and_marks_who_is_absent():
-    crowd = simulate_crowd(5, 20, steps=60, dt_s=0.4)
-    again = simulate_crowd(5, 20, steps=60, dt_s=0.4)
-    assert np.array_equal(crowd, again, equal_nan=True)
-    present = np.isfinite(crowd).all(axis=2)
-    assert (present.sum(axis=1) == 20).all()
-    assert present.shape[1] > 20  # some left, others came
-    speed = np.linalg.norm(np.diff(crowd, axis=0), axis=2) / 0.4
-    assert 0.7 < np.nanmedian(speed[speed > 0.2]) < 1.6
+    crowd, again = crowd_recording("crossing", 5), crowd_recording("crossing", 5)
+    assert np.array_equal(crowd.positions_m, again.positions_m)
+    assert np.array_equal(crowd.present, again.present)
+    assert len(set(crowd.present.sum(axis=1))) == 1, "as many are there at any time"
+    assert crowd.present.shape[1] > crowd.present[0].sum(), "some left, others came"
+    both = crowd.present[1:] & crowd.present[:-1]
+    speed = np.linalg.norm(np.diff(crowd.positions_m, axis=0), axis=2)[both] / 0.4
+    assert 0.7 < np.median(speed[speed > 0.2]) < 1.6
 
 
 def test_recorded_people_walk_again(tmp_path):

@@ -17,33 +17,12 @@ from jepa_ros.sim.people.social_force import (
     step_length_m,
 )
 from jepa_ros.sim.places.layout import Obstacles, WalkGraph
-from jepa_ros.sim.places.worlds import SCENARIOS, make_layout
 from jepa_ros.types import FloatArray
 
 RELAXATION_S = 0.5  # time to take up the wanted velocity
 STOP_RATE_HZ = 1.0 / 45.0
 STUCK_AFTER_S = 4.0
 STEP_S = 0.05
-
-
-def simulate_crowd(seed: int, n_people: int, steps: int, dt_s: float, scenario: str | None = None) -> FloatArray:
-    """(steps, P, 2) positions in metres of a crowd in a random place, NaN where somebody is absent; needs no MuJoCo.
-
-    `n_people` are there at any time; whoever leaves is replaced by somebody new, so P >= n_people. `scenario`: None draws one.
-    """
-    rng = np.random.default_rng([seed, 300])
-    layout = make_layout(scenario or list(SCENARIOS)[rng.integers(len(SCENARIOS))], seed)
-    crowd = Crowd(layout.walk, layout.obstacles, n_people, rng, layout.n_standing_groups)
-    substeps = max(1, round(dt_s / STEP_S))
-    seen = []
-    for _ in range(steps):
-        seen.append((crowd.serials.copy(), crowd.positions_m.copy()))
-        for _ in range(substeps):
-            crowd.step(dt_s / substeps)
-    positions = np.full((steps, 1 + max(int(serials.max()) for serials, _ in seen), 2), np.nan)
-    for step, (serials, position) in enumerate(seen):
-        positions[step, serials] = position
-    return positions
 
 
 class Crowd:
