@@ -16,7 +16,7 @@ from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY, Motion, find_clusters
-from jepa_ros.training.world_model.flow import foretell
+from jepa_ros.training.world_model.flow import extrapolate
 
 SHAPE = (BEV_GRID.rows, BEV_GRID.columns)
 
@@ -77,7 +77,7 @@ def person_at(x_m: float) -> np.ndarray:
 
 def test_flow_keeps_walls_and_moves_people() -> None:
     sweeps = [person_at(1.5 * 0.4 * step) for step in range(4)]  # 1.5 m/s; now at 1.8 m
-    now, later = foretell(sweeps, 0.0, 0.4, np.array([0.0, 2.4]), BEV_GRID)
+    now, later = extrapolate(sweeps, 0.0, 0.4, np.array([0.0, 2.4]), BEV_GRID)
     assert now[cell(1.8, 3.0)]
     assert later[cell(1.8 + 3.6, 3.0)]
     assert not later[cell(1.8, 3.0)]

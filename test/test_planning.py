@@ -117,7 +117,7 @@ def test_waits_behind_people_who_block_the_way() -> None:
     assert plan.commands[-1, 0] < 0.1
 
 
-def test_goes_slowly_where_the_world_is_not_as_foreseen() -> None:
+def test_goes_slowly_where_the_world_is_not_as_predicted() -> None:
     planner = Planner(PlannerConfig(weights=CostWeights(surprise=4.0)))
     length_m = {}
     for surprise in (float("nan"), 0.5, 1.0):
@@ -173,12 +173,12 @@ def test_cells_foreseen_where_a_person_may_go_are_that_person_and_no_obstacle_be
         np.repeat(scene.pedestrians.covariances_m2, 2, axis=1),
         scene.pedestrians.times_s,
     )
-    foreseen = scene.occupancy.probability.copy()
+    predicted = scene.occupancy.probability.copy()
     step, elsewhere_m, may_be_m = 4, np.array([-3.0, 0.0]), np.array([3.6, 2.4])  # after 1.6 s
     for place_m in (elsewhere_m, may_be_m):
         column, row = ((place_m - scene.occupancy.origin_m) / RESOLUTION_M).astype(int)
-        foreseen[step, row, column] = 0.9
-    scene = replace(scene, pedestrians=forecast, occupancy=replace(scene.occupancy, probability=foreseen))
+        predicted[step, row, column] = 0.9
+    scene = replace(scene, pedestrians=forecast, occupancy=replace(scene.occupancy, probability=predicted))
     around = Surroundings(PlanningScene.of(scene), np.zeros(2), 6.0, 0.4, 0.5, StandingMemory())
     assert between_cells(around.inflated_TYX[step], around.grid, elsewhere_m) > 0.8
     assert between_cells(around.inflated_TYX[step], around.grid, may_be_m) < 0.1

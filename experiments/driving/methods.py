@@ -35,7 +35,7 @@ class Method(Protocol):
         ...
 
 
-class Foresight:
+class PredictAndPlan:
     """MPPI over what a world model and a forecaster expect."""
 
     def __init__(self, model: str, forecaster: str | None, people: bool) -> None:
@@ -94,9 +94,9 @@ def make_method(name: str) -> Method:
     """A way to drive, by its name in METHODS."""
     makers: dict[str, Callable[[], Method]] = {
         "stop and go": StopAndGo,
-        "current costmap": lambda: Foresight("persistence", "constant_velocity", people=False),
-        "constant velocity": lambda: Foresight("persistence", "constant_velocity", people=True),
-        "jepa_ros": lambda: Foresight("scene_jepa", None, people=True),
+        "current costmap": lambda: PredictAndPlan("persistence", "constant_velocity", people=False),
+        "constant velocity": lambda: PredictAndPlan("persistence", "constant_velocity", people=True),
+        "jepa_ros": lambda: PredictAndPlan("scene_jepa", None, people=True),
         "true future": TrueFuture,
     }
     return makers[name]()

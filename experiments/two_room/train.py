@@ -23,7 +23,7 @@ from jepa_ros.training import short_loop as loop
 from jepa_ros.training.metrics import spread
 from jepa_ros.training.world_model.pretraining_loss import ObjectiveConfig, anti_collapse_loss
 
-FORESEEN = (1, 5, 20)  # steps that `health` looks ahead
+AHEAD = (1, 5, 20)  # steps that `health` looks ahead
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,10 @@ def health(model: TwoRoomModel, frames: Frames) -> dict[str, float]:
         "effective_rank": spread(latents).effective_rank,
         "position_r2": float(linear_r2(latents[:half], positions[:half], latents[half:], positions[half:]).mean()),
     }
-    starts = np.flatnonzero(np.arange(len(latents)) + max(FORESEEN) <= frames.last)
-    actions = torch.from_numpy(frames.actions[starts[:, None] + np.arange(max(FORESEEN))])
+    starts = np.flatnonzero(np.arange(len(latents)) + max(AHEAD) <= frames.last)
+    actions = torch.from_numpy(frames.actions[starts[:, None] + np.arange(max(AHEAD))])
     rolled = model.roll(latents[starts], actions)
-    for steps in FORESEEN:
+    for steps in AHEAD:
         target = latents[starts + steps]
         told[f"over_persistence_{steps}"] = float(F.mse_loss(rolled[:, steps - 1], target) / F.mse_loss(latents[starts], target))
     return told

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from experiments.world_model.cells import at_false_positive_rate, best_f1
-from experiments.world_model.prediction import BASELINES, Foresight, measure
+from experiments.world_model.prediction import BASELINES, CellScores, measure
 from experiments.world_model.rollout import RolledOut, WithoutActions
 from experiments.world_model.table import table
 from experiments.world_model.worlds import simulated_bags
@@ -105,7 +105,7 @@ def judge(model: SceneJepa, shards: list[Shard], sensors: str, every: int) -> di
     }
 
 
-def _occupancy(seen: Foresight, method: str) -> dict[str, Any]:
+def _occupancy(seen: CellScores, method: str) -> dict[str, Any]:
     time = seen.time(MOVING_S)
     allowed = seen.counts["persistence"].moving_recall(time, best_f1)["false_positive_rate"]
     entered = seen.counts[method].moving_recall(time, at_false_positive_rate(allowed))["entered"]

@@ -30,7 +30,7 @@ def draw_strip(example: Example, dt_s: float, path: Path, title: str) -> None:
         moving, occupied = example.moving[step].numpy(), example.occupied[step].numpy() > 0
         for row, name in enumerate(rows):
             axis = axes[row, column]
-            shown = occupied.astype(float) if name == "truth" else example.foretold[name][step].numpy()
+            shown = occupied.astype(float) if name == "truth" else example.predicted[name][step].numpy()
             axis.imshow(shown.T, cmap="Greys", vmin=0, vmax=1, extent=(-half, half, -half, half), origin="lower", interpolation="nearest")
             for cells, colour in ((moving & occupied, ENTERED), (moving & ~occupied, LEFT)):
                 y, x = np.nonzero(cells)

@@ -32,13 +32,13 @@ SHORT_S = 0.2  # what such a one is judged on
 class Example:
     """A window to draw."""
 
-    foretold: dict[str, Tensor]  # method -> (1 + H, Y, X)
+    predicted: dict[str, Tensor]  # method -> (1 + H, Y, X)
     occupied: Tensor  # (1 + H, Y, X)
     moving: Tensor  # (1 + H, Y, X) bool: entered or left
 
 
 @dataclass
-class Foresight:
+class CellScores:
     """All figures of one set of recordings; `watch` fills it while `evaluate` runs."""
 
     times: int  # now and every step
@@ -48,7 +48,7 @@ class Foresight:
     examples: dict[str, Example] = field(default_factory=dict)  # world -> its window with most moving cells
     _boxes: dict[str, dict[int, Boxes]] = field(default_factory=dict)
 
-    def watch(self, shard: Shard, now: int, batch: Window, foretold: dict[str, Tensor]) -> None:
+    def watch(self, shard: Shard, now: int, batch: Window, predicted: dict[str, Tensor]) -> None:
         """Count the cells of a window; see `evaluate`."""
         if shard.source not in self._boxes:
             self._boxes[shard.source] = boxes_by_stamp(Path(shard.source))
@@ -66,11 +66,11 @@ class Foresight:
             if here is not None and there is not None:
                 cells = cells_of((here, anchor_from_odom), there, occupied[0], occupied[time], seen)
             moving[time] = torch.from_numpy(cells["entered"] | cells["left"])
-            for method, maps in foretold.items():
+            for method, maps in predicted.items():
                 self.counts.setdefault(method, CellCounts(self.times)).add(shard.source, time, maps[time], cells)
         best = self.examples.get(shard.source)
         if best is None or moving.sum() > best.moving.sum():
-            self.examples[shard.source] = Example(foretold, batch.occupied[0], moving)
+            self.examples[shard.source] = Example(predicted, batch.occupied[0], moving)
 
     def time(self, time_s: float) -> int:
         return round(time_s / self.dt_s)
@@ -79,23 +79,23 @@ class Foresight:
         return self.counts[method].pooled(self.time(time_s))
 
 
-def measure(model: SceneJepa, shards: list[Shard], sensors: str, every: int, in_view: bool = False) -> tuple[Evaluation, Foresight]:
+def measure(model: SceneJepa, shards: list[Shard], sensors: str, every: int, in_view: bool = False) -> tuple[Evaluation, CellScores]:
     """Run the windows of some recordings through the model and its baselines."""
-    foresight = Foresight(1 + model.spec.horizon, model.spec.dt_s, in_view)
-    return evaluate(model, shards, sensors, every, watch=foresight.watch), foresight
+    scores = CellScores(1 + model.spec.horizon, model.spec.dt_s, in_view)
+    return evaluate(model, shards, sensors, every, watch=scores.watch), scores
 
 
-def foresight_section(
-    title: str, result: Evaluation, foresight: Foresight, thresholds: CellCounts | None = None, methods: tuple[str, ...] = METHODS
+def prediction_section(
+    title: str, result: Evaluation, scores: CellScores, thresholds: CellCounts | None = None, methods: tuple[str, ...] = METHODS
 ) -> Section:
     """The table of one set of recordings. thresholds: the model's, from other recordings; None = from the other worlds of these."""
     section = Section(title)
     rows, figures = [], {}
     for k, time_s in enumerate(result.times_s):
-        precision = {method: foresight.curve(method, time_s).average_precision() for method in methods}
-        iou = {method: foresight.counts[method].iou(k + 1) for method in methods}
+        precision = {method: scores.curve(method, time_s).average_precision() for method in methods}
+        iou = {method: scores.counts[method].iou(k + 1) for method in methods}
         if thresholds is not None:
-            here = foresight.curve("model", time_s)
+            here = scores.curve("model", time_s)
             iou["model"] = float(here.iou()[best_f1(thresholds.pooled(k + 1))])
         latent = {"model": result.latent_error[k], "persistence": result.latent_error_persistence[k]}
         figures[f"{time_s}s"] = {"latent_error": latent, "average_precision": precision, "iou": iou}
@@ -138,15 +138,15 @@ def occupancy_row(name: str, section: Section, metric: str, baselines: tuple[str
     return Row(name, wanted, reached, not short)
 
 
-def moving_section(foresight: Foresight) -> Section:
+def moving_section(scores: CellScores) -> Section:
     """Recall of cells that something moving enters or leaves, at thresholds chosen on the other worlds."""
     section = Section("Moving cells, simulated worlds")
     rows, factors = [], []
     for time_s in MOVING_TIMES_S:
-        time = foresight.time(time_s)
-        of = {method: foresight.counts[method].moving_recall(time, best_f1) for method in METHODS}
+        time = scores.time(time_s)
+        of = {method: scores.counts[method].moving_recall(time, best_f1) for method in METHODS}
         same_rate = at_false_positive_rate(of["persistence"]["false_positive_rate"])
-        of["model, false positives as persistence"] = foresight.counts["model"].moving_recall(time, same_rate)
+        of["model, false positives as persistence"] = scores.counts["model"].moving_recall(time, same_rate)
         section.figures[f"{time_s}s"] = of
         still = of["persistence"]
         factors += [of[name][kind] / max(still[kind], 1e-9) for name in of if name.startswith("model") for kind in ("entered", "both")]

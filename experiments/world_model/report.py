@@ -28,7 +28,7 @@ from jepa_ros.training.world_model.dataset import prepare
 from jepa_ros.training.world_model.evaluate import HELD, METHODS
 from jepa_ros.training.world_model.shard import Shard, open_shards
 
-PARTS = ("foresight", "sensors", "recordings", "people", "probes", "surprise", "interaction", "speed")
+PARTS = ("prediction", "sensors", "recordings", "people", "probes", "surprise", "interaction", "speed")
 EVERY_REAL = 4  # windows of a recording follow each other at its own rate
 P99_MS, MEMORY_MB = 150.0, 1500.0
 RANK_SHARE = 0.4
@@ -50,13 +50,13 @@ class Bench:
         asked = {str(bag.absolute()) for bag in self.bags}
         return [shard for shard in open_shards(self.root / "simulated") if shard.source in asked]
 
-    def foresight(self) -> Iterator[Section]:
+    def prediction(self) -> Iterator[Section]:
         """Latents, occupancy, moving cells and rank in simulation."""
         if not self.bags:
             return
         result, seen = prediction.measure(self.model, self._shards(), "both", self.args.every)
         self._thresholds = seen.counts["model"]
-        section = prediction.foresight_section("Simulated worlds, lidar and camera", result, seen)
+        section = prediction.prediction_section("Simulated worlds, lidar and camera", result, seen)
         rank = result.latent_spread.effective_rank
         section.rows += [
             prediction.latent_row("Latents, simulated", result, 0.6),
@@ -86,7 +86,7 @@ class Bench:
         for sensor in ("lidar", "camera"):
             result, seen = prediction.measure(self.model, self._shards(), sensor, 2 * self.args.every)
             methods = METHODS if sensor == "lidar" else (*METHODS, HELD)
-            section = prediction.foresight_section(f"Simulated worlds, {sensor} alone", result, seen, methods=methods)
+            section = prediction.prediction_section(f"Simulated worlds, {sensor} alone", result, seen, methods=methods)
             name, metric = f"{sensor.capitalize()} alone", "average_precision"
             if sensor == "camera":
                 section.rows.append(prediction.latent_row(f"{name}, latents", result, None))
@@ -97,7 +97,7 @@ class Bench:
             section.rows.append(prediction.occupancy_row(f"{name}, AP", section, metric, ("persistence",)))
             yield section
         result, seen = prediction.measure(self.model, self._shards(), "camera", 2 * self.args.every, in_view=True)
-        section = prediction.foresight_section(
+        section = prediction.prediction_section(
             "Simulated worlds, camera alone, cells that it looks at", result, seen, methods=(*METHODS, HELD)
         )
         for baseline in (HELD, "persistence"):
@@ -120,7 +120,7 @@ class Bench:
 
     def _recording(self, model: SceneJepa, folder: Path, name: str, weights: str) -> Section:
         result, seen = prediction.measure(model, open_shards(folder, (0.5, 1.0)), "both", EVERY_REAL)
-        section = prediction.foresight_section(f"{name}, second half, {weights}", result, seen, self._thresholds)
+        section = prediction.prediction_section(f"{name}, second half, {weights}", result, seen, self._thresholds)
         label = name if weights.startswith("shipped") else f"{name}, {weights}"
         section.rows += [
             prediction.latent_row(f"Latents, {label}", result, None),

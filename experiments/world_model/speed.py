@@ -51,9 +51,9 @@ def step_times_ms(model: SceneJepa, repeats: int, clock: Callable[[], float] = t
         history = model.align(latent.expand(model.spec.history, -1, -1), poses)[None]
         aligned = clock()
         predicted = model.predict(history, actions)
-        foreseen = clock()
+        after_predict = clock()
         model.occupancy(latent), model.occupancy(predicted[0])
-        marks.append((start, encoded, aligned, foreseen, clock()))
+        marks.append((start, encoded, aligned, after_predict, clock()))
     spent = 1e3 * np.diff(np.array(marks[WARM_UP:]), axis=1)
     return {**dict(zip(("encode", "align", "predict", "occupancy"), spent.T, strict=True)), "sum": spent.sum(axis=1)}
 

@@ -147,12 +147,12 @@ class SceneCritic:
         return view
 
 
-def strangest(logits_ZYX: Tensor, foretold_YX: Tensor, view_CYX: Tensor) -> float:
+def strangest(logits_ZYX: Tensor, known_YX: Tensor, view_CYX: Tensor) -> float:
     """Nats of the strangest place: returns where none were likely, and a little for likely ones that are gone from where the lidar saw."""
     body_ZYX, visible_YX = view_CYX[: len(BODY)], view_CYX[-1]
     return_nats_ZYX = F.softplus(-logits_ZYX)
-    come_YX = ((return_nats_ZYX * body_ZYX).sum(dim=0) * foretold_YX).numpy()
-    missing_YX = ((return_nats_ZYX + logits_ZYX).sum(dim=0) * foretold_YX * visible_YX).numpy()  # softplus(x) = softplus(-x) + x
+    come_YX = ((return_nats_ZYX * body_ZYX).sum(dim=0) * known_YX).numpy()
+    missing_YX = ((return_nats_ZYX + logits_ZYX).sum(dim=0) * known_YX * visible_YX).numpy()  # softplus(x) = softplus(-x) + x
     around_YX = 81 * ndimage.uniform_filter(come_YX, 9, mode="constant") - 9 * ndimage.uniform_filter(come_YX, 3, mode="constant")
     beside_body_YX = ndimage.maximum_filter(body_ZYX.amax(dim=0).numpy(), 3)
     gone_YX = 9 * ndimage.uniform_filter(missing_YX * (1 - beside_body_YX), 3, mode="constant")

@@ -112,10 +112,10 @@ def evaluate(
     occupancy = {name: [OccupancyScore() for _ in range(horizon + 1)] for name in METHODS}
     tokens: list[Tensor] = []
     for number, batch in enumerate(tqdm(loader, desc="evaluate", unit="window", mininterval=5)):
-        foretold = _score(model, batch, latent, occupancy, tokens)
+        predicted = _score(model, batch, latent, occupancy, tokens)
         if watch is not None:
             shard, now = windows.anchors[number * every]
-            watch(shards[shard], now, batch, foretold)
+            watch(shards[shard], now, batch, predicted)
     errors = [score.errors() for score in latent]
     return Evaluation(
         windows=len(loader),
@@ -141,21 +141,21 @@ def _score(
     visible = batch.visible[0] * near_cells()
     read = torch.cat([out.now_BDYX[:, None], out.predicted_BSDYX], dim=1)[0]
     times = len(read)
-    foretold = {
+    predicted = {
         "model": model.occupancy_probe(read).sigmoid(),
         "persistence": batch.occupied[0, :1].float().expand(times, -1, -1),
         "accumulated": batch.accumulated.expand(times, -1, -1),
         "flow": batch.flow[0].float(),
     }
-    foretold[HELD] = foretold["model"][:1].expand(times, -1, -1)
+    predicted[HELD] = predicted["model"][:1].expand(times, -1, -1)
     for method, scores in occupancy.items():
         for k, score in enumerate(scores):
-            score.add(foretold[method][k], batch.occupied[0, k], visible[k])
+            score.add(predicted[method][k], batch.occupied[0, k], visible[k])
     for k, latent_score in enumerate(latent):
         latent_score.add(out.predicted_BSDYX[:, k], out.now_BDYX, out.target_BSDYX[:, k], out.valid_BSYX[:, k])
     seen = out.now_BDYX.permute(0, 2, 3, 1)[seen_tokens(batch.visible[:, :1])[:, 0] > 0]
     tokens.append(seen[:: max(1, len(seen) * 50 // SPREAD_TOKENS)])
-    return foretold
+    return predicted
 
 
 def near_cells() -> Tensor:

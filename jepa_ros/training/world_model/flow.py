@@ -27,7 +27,7 @@ STEP_MPS = 0.5
 REFINED_M = 0.5  # returns of an older sweep this near to where the best velocity says that the cluster was make it more exact
 
 
-def foretell(sweeps_m: Sequence[FloatArray], ground_m: float, dt_s: float, times_s: FloatArray, grid: GridSpec) -> NDArray[np.uint8]:
+def extrapolate(sweeps_m: Sequence[FloatArray], ground_m: float, dt_s: float, times_s: FloatArray, grid: GridSpec) -> NDArray[np.uint8]:
     """(len(times_s), Y, X) occupancy 0 or 1 at each time after the newest sweep.
 
     sweeps_m: (N, 3) returns of the last sweeps, oldest first, `dt_s` apart, in the anchor frame of the newest; ground_m: height of the

@@ -23,7 +23,7 @@ from jepa_ros.backends.scene_jepa.encoder import SceneInput
 from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, OUTSIDE, SAMPLE_HEIGHTS_M, cell_columns, cell_pixels
 from jepa_ros.sensing.voxelize import occupancy_grid, pillars, visible_cells
 from jepa_ros.training.world_model.augment import Augmentation, draw_augmentation
-from jepa_ros.training.world_model.flow import foretell
+from jepa_ros.training.world_model.flow import extrapolate
 from jepa_ros.training.world_model.shard import Frame, Shard
 from jepa_ros.types import NANOSECONDS, FloatArray
 
@@ -210,7 +210,7 @@ class _View:
         """(len(steps), Y, X) occupancy so many steps after the newest frame if everything keeps its velocity."""
         sweeps = [_moved(frame.points_m, self.now_from(frame) @ self._augmentation.turn) for frame in frames]
         ground_m = self._ground_m(frames[-1], self._augmentation.turn)
-        return torch.from_numpy(foretell(sweeps, ground_m, dt_s, dt_s * steps, BEV_GRID))
+        return torch.from_numpy(extrapolate(sweeps, ground_m, dt_s, dt_s * steps, BEV_GRID))
 
     def _ground_m(self, frame: Frame, target_from_frame: FloatArray) -> float:
         return frame.ground_height_m + float(target_from_frame[2, 3]) + self._augmentation.ground_error_m
