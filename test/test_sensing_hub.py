@@ -358,7 +358,7 @@ def mutations(rng):
         ("put_cloud", "points", changed(messages.cloud(stamp), fields=[]), "bad_fields"),
         ("put_cloud", "points", changed(messages.cloud(stamp), header__frame_id="nowhere"), "missing_transform"),
         ("put_image", "front", changed(image, data=image.data[: rng.integers(0, len(image.data))]), "truncated_data"),
-        ("put_image", "front", changed(messages.image(stamp), step=int(rng.integers(0, 18))), "wrong_step"),
+        ("put_image", "front", changed(messages.image(stamp), step=int(rng.integers(0, 18)), data=image.data[:-1]), "wrong_step"),
         ("put_image", "front", changed(messages.image(stamp), encoding=str(rng.choice(["", "rgb9", "\x00", "h265"]))), "unknown_encoding"),
         ("put_compressed_image", "front", messages.compressed(stamp, rng.bytes(20)), "undecodable_image"),
         ("put_camera_info", "front", changed(info, k=rng.choice(numbers, 9)), "bad_camera_info"),

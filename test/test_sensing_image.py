@@ -153,7 +153,7 @@ def test_last_row_may_lack_its_padding():
     [
         ({"encoding": "h264"}, "unknown_encoding"),
         ({"encoding": "32FC3"}, "unknown_encoding"),
-        ({"step": 3}, "wrong_step"),
+        ({"step": 3, "data": np.zeros(31, np.uint8)}, "wrong_step"),
         ({"data": np.zeros(10, np.uint8)}, "truncated_data"),
         ({"data": np.zeros(0, np.uint8)}, "truncated_data"),
         ({"height": 10**6}, "truncated_data"),

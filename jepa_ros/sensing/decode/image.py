@@ -103,10 +103,15 @@ def _unpack(message: Any, kind: str, channels: int, rows: int | None = None) -> 
         raise MalformedMessage("bad_size", f"{width} x {height} pixels")
     dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
     row_bytes = width * channels * dtype.itemsize
-    if step < row_bytes:
-        raise MalformedMessage("wrong_step", f"step {step} for {width} pixels of {message.encoding} that need {row_bytes} bytes")
     data = byte_view(message.data)
     needed = step * (height - 1) + row_bytes  # the last row may come without its padding
+    if (step < row_bytes or len(data) < needed) and len(data) == row_bytes * height:
+        step, needed = (
+            row_bytes,
+            len(data),
+        )  # some drivers leave step at zero, or at that of another encoding; the data fit without padding only
+    if step < row_bytes:
+        raise MalformedMessage("wrong_step", f"step {step} for {width} pixels of {message.encoding} that need {row_bytes} bytes")
     if len(data) < needed:
         raise MalformedMessage("truncated_data", f"{len(data)} bytes, {height} rows of {step} need {needed}")
     strides = (step, channels * dtype.itemsize, dtype.itemsize)
