@@ -29,6 +29,7 @@ class ModelSpec:
     inputs: tuple[str, ...]  # of "lidar", "camera"
     grid: GridSpec | None = None  # of occupancy(); None = the model has no occupancy probe
     occupancy_needs: tuple[str, ...] = ()  # inputs without which occupancy() says nothing that may be planned on
+    required_inputs: tuple[str, ...] = ()  # those without which encode() fails: observations that lack one are not handed to it
 
 
 @runtime_checkable

@@ -45,8 +45,21 @@ class CameraImage:
 
 
 @dataclass(frozen=True)
+class LidarPart:
+    """Which points of a merged sweep came from one of the lidars."""
+
+    name: str  # its topic
+    first: int  # index of its first point
+    count: int
+    base_from_lidar: FloatArray  # (4, 4) where it was measured from, in the base frame at the stamp of the merged sweep
+
+
+@dataclass(frozen=True)
 class LidarSweep:
-    """One sweep in the base frame, non-finite points already dropped."""
+    """One sweep in the base frame, non-finite points already dropped; where there are several lidars, those of all of them.
+
+    The lidar that is mounted highest leads: the stamp and `base_from_lidar` are its, and its points come first.
+    """
 
     stamp_ns: int
     points_m: NDArray[np.float32]  # (N, 3) base frame
@@ -55,6 +68,7 @@ class LidarSweep:
     time_offset_s: NDArray[np.float32] | None  # (N,) relative to the stamp
     base_from_lidar: FloatArray  # (4, 4)
     dropped: int = 0  # non-finite points that were dropped
+    parts: tuple[LidarPart, ...] = ()  # of several lidars, the leading one first; empty = there is one
 
 
 @dataclass(frozen=True)

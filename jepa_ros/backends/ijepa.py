@@ -33,6 +33,7 @@ class IJepa:
             latent_shape=((config.image_size // config.patch_size) ** 2, config.hidden_size),
             action_dim=0,
             inputs=("camera",),
+            required_inputs=("camera",),
         )
 
     def encode(self, observation: Observation) -> Tensor:

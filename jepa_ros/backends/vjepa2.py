@@ -47,6 +47,7 @@ class VJepa2:
             latent_shape=(self._patches, config.hidden_size),
             action_dim=0,
             inputs=("camera",),
+            required_inputs=("camera",),
         )
 
     def encode(self, observation: Observation) -> Tensor:

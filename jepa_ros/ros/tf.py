@@ -96,6 +96,13 @@ class Tf2Transforms:
         except (tf2_ros.TransformException, ValueError) as error:
             raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from None
 
+    def moving_root(self, frame: str) -> str | None:
+        """The frame at the top of the tree in which `frame` moves; None where no moving edge is above it."""
+        chain = [frame.lstrip("/")]
+        while chain[-1] in self._joined and (parent := self._joined[chain[-1]][0]) not in chain:
+            chain.append(parent)
+        return chain[-1] if any(child in self._newest_ns for child in chain[:-1]) else None
+
     def _watch(self, parent: str, child: str, pose: FloatArray) -> None:
         """What tf2 keeps to itself: frames that change their parent, and mounts that are on /tf and never move."""
         joined = self._joined.get(child)

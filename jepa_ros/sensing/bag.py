@@ -6,172 +6,137 @@ the nearest image and the odometry around them are there, and each gives one obs
 
 from __future__ import annotations
 
-import functools
 import heapq
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
+from jepa_ros.sensing.bags.reading import deserialise, is_static, look_into
+from jepa_ros.sensing.bags.records import BagError, BagInfo, RawMessage, TopicInfo
+from jepa_ros.sensing.bags.report import BagReport, nothing_came, verdicts_of
+from jepa_ros.sensing.bags.storage import bag_info, read_raw
+from jepa_ros.sensing.choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
+from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, ROLES, TF, camera_info_topic
+from jepa_ros.sensing.choice.rule import Choice, Named, Scene, choose
 from jepa_ros.sensing.config import SensingConfig
 from jepa_ros.sensing.hub.hub import SensorHub
 from jepa_ros.types import NANOSECONDS, Observation
 
-# rosbags is imported when a bag is opened: a robot with live topics only may do without it.
-if TYPE_CHECKING:
-    from rosbags.rosbag2 import Reader
+__all__ = [
+    "BagError", "BagInfo", "BagObservations", "BagReport", "Choice", "RawMessage", "TopicInfo",
+    "bag_info", "camera_info_topic", "choose_topics", "feed_bag", "open_bag", "read_raw",
+]  # fmt: skip
 
-IMAGE, COMPRESSED, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
-CLOUD, ODOMETRY, TF = "sensor_msgs/msg/PointCloud2", "nav_msgs/msg/Odometry", "tf2_msgs/msg/TFMessage"
-ROLES = {"camera": (IMAGE, COMPRESSED), "lidar": (CLOUD,), "odometry": (ODOMETRY,)}
-
-
-class BagError(ValueError):
-    """A bag that cannot be read; the text names the file and the cause."""
+LOGGER = logging.getLogger("jepa_ros.sensing")
+ALLOWED_LAG_NS = 150_000_000  # sweeps wait for a tenth of a second, and odometry is followed a little way
+LONGEST_LEAD_NS = 10 * NANOSECONDS
+Topics = Iterable[str] | Mapping[str, "str | Iterable[str]"] | None
 
 
-class RawMessage(NamedTuple):
-    """One message as it was recorded."""
+class BagObservations(Iterator[Observation]):
+    """The observations of a bag, and what became of its messages."""
 
-    topic: str
-    type_name: str  # "sensor_msgs/msg/Image"
-    data: bytes  # CDR, ready to be published
-    log_time_ns: int
+    def __init__(self, feed: _BagFeed) -> None:
+        self._feed = feed
+        self._observations = feed.observations()
 
+    def __next__(self) -> Observation:
+        return next(self._observations)
 
-@dataclass(frozen=True)
-class TopicInfo:
-    """A topic of a bag."""
+    @property
+    def report(self) -> BagReport:
+        """What was taken, left and lost so far; `str()` of it is for people."""
+        return self._feed.report()
 
-    name: str
-    type_name: str
-    count: int
-    latched: bool  # recorded with transient-local durability
-
-
-@dataclass(frozen=True)
-class BagInfo:
-    """What a bag holds."""
-
-    path: Path
-    topics: tuple[TopicInfo, ...]
-    start_ns: int
-    duration_s: float
-    message_count: int
+    def close(self) -> None:
+        """Read no further."""
+        self._observations.close()
 
 
-@dataclass(frozen=True)
-class TopicChoice:
-    """Which topics feed which input. Cameras: image topic -> its CameraInfo topic, or None."""
+def open_bag(path: str | Path, topics: Topics = None, config: SensingConfig | None = None, required: Iterable[str] = ()) -> BagObservations:
+    """Observations of a bag, one for each sweep (merged, where there are several lidars), in order.
 
-    cameras: Mapping[str, str | None]
-    lidar: str | None
-    odometry: str | None
-
-
-def open_bag(
-    path: str | Path, topics: Iterable[str] | Mapping[str, str] | None = None, config: SensingConfig | None = None
-) -> Iterator[Observation]:
-    """Observations of a bag, one for each sweep, in order.
-
-    `topics`: None = found by type; names = only these (CameraInfo and TF are found to fit); a mapping gives roles, such as
-    {"lidar": "/points", "camera": "/image", "odometry": "/odom"}. Raises BagError (a ValueError) where the bag or a topic cannot be read.
+    `topics`: None = found by what they carry; names = only these (CameraInfo and TF are found to fit); a mapping gives roles, such as
+    {"lidar": ["/front", "/rear"], "camera": "/image", "odometry": "/odom"}. `required`: inputs that every observation must have, as
+    `ModelSpec.required_inputs` names them. What was taken and left is logged, and in `.report`. Raises BagError (a ValueError) where the
+    bag or a topic cannot be read, and at the end where no observation came out.
     """
-    return feed_bag(path, topics, config).observations()
+    return BagObservations(feed_bag(path, topics, config, required))
 
 
-def feed_bag(path: str | Path, topics: Iterable[str] | Mapping[str, str] | None = None, config: SensingConfig | None = None) -> _BagFeed:
+def feed_bag(path: str | Path, topics: Topics = None, config: SensingConfig | None = None, required: Iterable[str] = ()) -> _BagFeed:
     """As `open_bag`, for those who also need the hub that the messages go through (frames, counters) and the log time it has come to."""
-    info = bag_info(path)
-    return _BagFeed(info, choose_topics(info, topics), config or SensingConfig())
+    info, config = bag_info(path), config or SensingConfig()
+    return _BagFeed(info, choose_topics(info, topics, config.base_frame), config, required)
 
 
-def bag_info(path: str | Path) -> BagInfo:
-    """Topics, types and times of a bag. Raises BagError."""
-    path = Path(path)
-    with _Opened(path) as reader:
-        topics = tuple(
-            TopicInfo(connection.topic, connection.msgtype, connection.msgcount, _latched(connection)) for connection in reader.connections
-        )
-        return BagInfo(path, topics, reader.start_time, reader.duration / NANOSECONDS, reader.message_count)
+def choose_topics(info: BagInfo, topics: Topics = None, base_frame: str = "") -> BagChoice:
+    """Find the inputs of a bag by what its topics carry (see `choice.rule`), or check those that are named. Raises BagError."""
+    named = _named(info, topics) if topics is not None else None
+    scene = look_into(info, base_frame).scene
+    choice = choose(scene, named)
+    if not choice.cameras and not choice.lidars:
+        why = "; ".join(str(verdict) for verdict in verdicts_of(info, choice)) or f"its topics are {_listing(info)}"
+        raise BagError(f"{info.path}: no camera with a CameraInfo and no PointCloud2 that can be used: {why}")
+    return BagChoice(choice.cameras, choice.lidars, choice.odometry, choice.verdicts, _lead_ns(scene, choice))
 
 
-def read_raw(path: str | Path, topics: Iterable[str] | None = None) -> Iterator[RawMessage]:
-    """All messages of a bag, or those of some topics, undecoded, in log order. Raises BagError."""
-    path, wanted = Path(path), None if topics is None else set(topics)
-    with _Opened(path) as reader:
-        connections = [connection for connection in reader.connections if wanted is None or connection.topic in wanted]
-        if not connections:
-            return
-        for connection, log_time_ns, data in reader.messages(connections):
-            yield RawMessage(connection.topic, connection.msgtype, bytes(data), log_time_ns)
+@dataclass(frozen=True)
+class BagChoice(Choice):
+    """The inputs of a bag."""
 
-
-def choose_topics(info: BagInfo, topics: Iterable[str] | Mapping[str, str] | None = None) -> TopicChoice:
-    """Find the inputs of a bag by type: every camera that has a CameraInfo, and of clouds and odometries the one with the shortest name.
-
-    As on a live graph, that is the plain topic (/odom) rather than one made from it or put beside it (/ground_truth/odom). Raises BagError.
-    """
-    named = _roles_of(info, topics) if topics is not None else None
-    infos = {topic.name for topic in info.topics if topic.type_name == INFO}
-
-    def candidates(role: str) -> list[TopicInfo]:
-        found = [topic for topic in info.topics if topic.type_name in ROLES[role] and topic.count]
-        found = [topic for topic in found if named is None or (topic.name, role) in named]
-        return sorted(found, key=lambda topic: (len(topic.name), topic.name))
-
-    cameras: dict[str, str | None] = {}
-    # Raw before compressed: of one camera's two streams the first is taken.
-    for topic in sorted(candidates("camera"), key=lambda topic: (topic.type_name == COMPRESSED, topic.name)):
-        camera_info = camera_info_topic(topic.name, infos)
-        if named is None and (camera_info is None or camera_info in cameras.values() or "depth" in topic.name.lower()):
-            continue
-        cameras[topic.name] = camera_info
-    lidar, odometry = candidates("lidar"), candidates("odometry")
-    if not cameras and not lidar:
-        raise BagError(f"{info.path}: no camera with a CameraInfo and no PointCloud2; its topics are {_listing(info)}")
-    return TopicChoice(cameras, lidar[0].name if lidar else None, odometry[0].name if odometry else None)
-
-
-def camera_info_topic(image_topic: str, known: Iterable[str]) -> str | None:
-    """The CameraInfo topic that belongs to an image topic: camera_info beside it, or beside the stream it is a transport of."""
-    known = set(known)
-    parts = image_topic.split("/")
-    for depth in range(len(parts) - 1, 0, -1):
-        candidate = "/".join([*parts[:depth], "camera_info"])
-        if candidate in known:
-            return candidate
-    return None
+    lead_ns: int = 0  # by so much odometry and transforms are read ahead of the sweeps, since they were logged later
 
 
 class _BagFeed:
     """Drives a hub by the log time of a bag."""
 
-    def __init__(self, info: BagInfo, choice: TopicChoice, config: SensingConfig) -> None:
-        self._path, self._choice = info.path, choice
+    def __init__(self, info: BagInfo, choice: Choice, config: SensingConfig, required: Iterable[str] = ()) -> None:
+        self._info, self._choice = info, choice
         self._now_ns = 0
+        self._count = 0
         self._delay_ns = round(config.match_tolerance_s * NANOSECONDS)
-        self.hub = SensorHub(config, clock_ns=lambda: self._now_ns)
-        tf_topics = [topic.name for topic in info.topics if topic.type_name == TF]
-        self._static = {name for name in tf_topics if name.endswith("tf_static")}
-        infos = [name for name in choice.cameras.values() if name]
-        self._wanted = {*choice.cameras, *infos, *tf_topics, choice.lidar, choice.odometry} - {None}
+        self._lead_ns = choice.lead_ns if isinstance(choice, BagChoice) else 0
+        self.hub = SensorHub(config, clock_ns=lambda: self._now_ns, required=required)
+        self._transforms = {topic.name for topic in info.topics if topic.type_name == TF}
+        self._static = {name for name in self._transforms if is_static(name)}
+        self._wanted = choice.topics | self._transforms - self._static
+        late = f"odometry is logged up to {self._lead_ns / NANOSECONDS:.1f} s after the sweeps it belongs to: it is read ahead"
+        self._notes = (*info.notes, *([late] if self._lead_ns else []))
 
     @property
     def now_ns(self) -> int:
         """Log time of the newest message that has been read."""
         return self._now_ns
 
-    def observations(self) -> Iterator[Observation]:
-        for raw in read_raw(self._path, self._static):  # they hold at all times, also before they were logged
+    def report(self) -> BagReport:
+        """What was taken, left and lost so far."""
+        return BagReport(self._info, verdicts_of(self._info, self._choice), self._notes, self.hub.status(), self._count)
+
+    def observations(self) -> Generator[Observation, None, None]:
+        """One for each sweep. Raises BagError at the end where there was none."""
+        for line in (*self._notes, *map(str, verdicts_of(self._info, self._choice))):
+            LOGGER.info("%s: %s", self._info.path, line)
+        for observation in self._observations():
+            self._count += 1
+            yield observation
+        report = self.report()
+        if not self._count:
+            raise BagError(nothing_came(report, self._choice))
+        for loss in report.losses:
+            LOGGER.warning("%s: %s", self._info.path, loss)
+
+    def _observations(self) -> Iterator[Observation]:
+        for raw in read_raw(self._info.path, self._static) if self._static else ():  # they hold at all times, also before they were logged
             self._put(raw)
         late: list[tuple[int, int, RawMessage]] = []  # sweeps waiting to be handed over
-        for index, raw in enumerate(read_raw(self._path, self._wanted - self._static)):  # type: ignore[arg-type]
+        for index, raw in enumerate(self._messages()):
             while late and late[0][0] <= raw.log_time_ns:
                 yield from self._handle(heapq.heappop(late)[2])
             self._now_ns = raw.log_time_ns
-            if raw.topic == self._choice.lidar:
+            if self._leads(raw.topic):
                 heapq.heappush(late, (raw.log_time_ns + self._delay_ns, index, raw))
             else:
                 yield from self._handle(raw)
@@ -179,9 +144,23 @@ class _BagFeed:
             yield from self._handle(heapq.heappop(late)[2])
         yield from self._taken(patient=False)
 
+    def _messages(self) -> Iterator[RawMessage]:
+        """In log order; odometry and transforms ahead, where the bag has them late."""
+        path = self._info.path
+        if not self._lead_ns:
+            yield from read_raw(path, self._wanted)
+            return
+        early = ({self._choice.odometry} - {None}) | (self._transforms - self._static)
+        moved = (raw._replace(log_time_ns=raw.log_time_ns - self._lead_ns) for raw in read_raw(path, early))  # type: ignore[arg-type]
+        yield from heapq.merge(moved, read_raw(path, self._wanted - early), key=lambda raw: raw.log_time_ns)
+
+    def _leads(self, topic: str) -> bool:
+        """Whether an observation may come of a message of this topic: it waits for what belongs to it."""
+        return topic in self._choice.lidars and self.hub.leader in (None, topic)
+
     def _handle(self, raw: RawMessage) -> Iterator[Observation]:
         self._put(raw)
-        yield from self._taken(patient=raw.topic != self._choice.lidar)
+        yield from self._taken(patient=not self._leads(raw.topic))
 
     def _taken(self, patient: bool) -> Iterator[Observation]:
         while (observation := self.hub.take(patient)) is not None:
@@ -189,7 +168,7 @@ class _BagFeed:
 
     def _put(self, raw: RawMessage) -> None:
         try:
-            message = _deserialise(raw)
+            message = deserialise(raw)
         except ValueError:
             self.hub.reject(raw.topic, raw.type_name, "undeserialisable")
             return
@@ -206,68 +185,35 @@ class _BagFeed:
         return {IMAGE: hub.put_image, COMPRESSED: hub.put_compressed_image, CLOUD: hub.put_cloud, ODOMETRY: hub.put_odometry}
 
 
-@functools.cache
-def _typestore() -> Any:
-    """The message types that are read here have been the same since Foxy, so the definitions in the bag are not needed."""
-    from rosbags.typesys import Stores, get_typestore
-
-    return get_typestore(Stores.LATEST)
-
-
-def _deserialise(raw: RawMessage) -> Any:
-    """The message. Raises ValueError where the bytes are none of its type."""
-    from rosbags.serde import SerdeError
-
-    try:
-        return _typestore().deserialize_cdr(raw.data, raw.type_name)
-    except (SerdeError, struct.error, IndexError) as error:
-        raise ValueError(f"{raw.topic}: {error}") from None
+def _lead_ns(scene: Scene, choice: Choice) -> int:
+    """How far odometry must be read ahead, so that it is there when its sweep is handed over; 0 where the bag is in order."""
+    told = scene.evidence.get(choice.odometry or "")
+    sensors = [scene.evidence[topic] for topic in (*choice.lidars, *choice.cameras) if topic in scene.evidence]
+    lags = [sensor.lag_ns for sensor in sensors if isinstance(sensor, CloudEvidence | ImageEvidence) and sensor.count]
+    if not isinstance(told, OdometryEvidence) or not told.count or not lags:
+        return 0
+    behind_ns = told.lag_ns + round(min(told.period_s, 1.0) * NANOSECONDS) - min(lags)
+    if not 0 < behind_ns <= LONGEST_LEAD_NS:
+        return 0  # stamps of another clock are not late
+    return behind_ns if behind_ns > ALLOWED_LAG_NS else 0
 
 
-class _Opened:
-    """A rosbags Reader whose every failure, now and while reading, is a BagError that names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Reader:
-        if not self._path.exists():
-            raise BagError(f"{self._path}: no such bag")
-        try:
-            from rosbags.rosbag2 import Reader
-        except ImportError:
-            raise BagError(f"{self._path}: reading bags needs rosbags: pip install rosbags") from None
-        try:
-            self._reader = Reader(self._path)
-            self._reader.open()
-        except Exception as error:
-            raise BagError(f"{self._path}: not a readable rosbag2 bag: {str(error) or type(error).__name__}") from error
-        return self._reader
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._reader.close()
-        # GeneratorExit and the like are not the bag's fault; storage back-ends raise errors of many libraries.
-        if isinstance(error, Exception) and not isinstance(error, BagError):
-            raise BagError(f"{self._path}: truncated or corrupt: {str(error) or type(error).__name__}") from error
-
-
-def _roles_of(info: BagInfo, topics: Iterable[str] | Mapping[str, str]) -> set[tuple[str, str]]:
-    """(topic, role) of each named topic."""
+def _named(info: BagInfo, topics: Iterable[str] | Mapping[str, str | Iterable[str]]) -> Named:
+    """What the user wants. Raises BagError where a topic is not there, or is none of its role."""
     types = {topic.name: topic.type_name for topic in info.topics}
-    roles = dict(topics) if isinstance(topics, Mapping) else {}
-    names = list(roles.values()) if roles else list(topics)
+    roles = (
+        {role: [value] if isinstance(value, str) else list(value) for role, value in topics.items()} if isinstance(topics, Mapping) else {}
+    )
+    names = [name for values in roles.values() for name in values] if roles else list(topics)
     for name in names:
         if name not in types:
             raise BagError(f"{info.path}: no topic {name!r}; its topics are {_listing(info)}")
-    pairs = {(name, role) for name in names for role, kinds in ROLES.items() if types[name] in kinds}
-    for role, name in roles.items():
-        if (name, role) not in pairs:
-            raise BagError(f"{info.path}: topic {name!r} is a {types[name]}, which is no {role}; roles are {', '.join(ROLES)}")
-    return pairs
-
-
-def _latched(connection: Any) -> bool:
-    return any(getattr(profile.durability, "name", "") == "TRANSIENT_LOCAL" for profile in connection.ext.offered_qos_profiles)
+    for role, values in roles.items():
+        for name in values:
+            if types[name] not in ROLES.get(role, ()):
+                raise BagError(f"{info.path}: topic {name!r} is a {types[name]}, which is no {role}; roles are {', '.join(ROLES)}")
+    of = {role: [name for name in names if types[name] in kinds] for role, kinds in ROLES.items()}
+    return Named(cameras=of["camera"], lidars=of["lidar"], odometry=(of["odometry"] or [""])[0])
 
 
 def _listing(info: BagInfo) -> str:

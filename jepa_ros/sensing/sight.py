@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.sensing.voxelize import OCCUPIED_M, anchor_lidar, anchor_points
+from jepa_ros.sensing.voxelize import OCCUPIED_M, lidar_views
 from jepa_ros.types import NANOSECONDS, CameraImage, FloatArray, GridSpec, Observation
 
 DIRECTIONS = 360
@@ -36,10 +36,9 @@ class Look:
 
 
 def looks_of(observation: Observation, occupied_YX: NDArray[np.bool_], grid: GridSpec) -> list[Look]:
-    """The lidar's look; without a lidar, those of the cameras, which reach to the first cell that a world model takes for occupied."""
-    origin_m = anchor_lidar(observation)
-    if origin_m is not None:
-        return [lidar_look(anchor_points(observation), origin_m, observation.ground_height_m)]
+    """Each lidar's look; without a lidar, those of the cameras, which reach to the first cell that a world model takes for occupied."""
+    if observation.lidar is not None:
+        return [lidar_look(points_m, origin_m, observation.ground_height_m) for points_m, origin_m in lidar_views(observation)]
     return [camera_look(camera, occupied_YX, grid) for camera in observation.cameras]
 
 

@@ -33,6 +33,18 @@ def anchor_lidar(observation: Observation) -> FloatArray | None:
     return level @ observation.lidar.base_from_lidar[:3, 3]
 
 
+def lidar_views(observation: Observation) -> list[tuple[NDArray[np.float32], FloatArray]]:
+    """Of each lidar that is merged in the sweep, its (N, 3) points and where it is, (3,) m; anchor frame."""
+    points_m, lidar = anchor_points(observation), observation.lidar
+    origin_m = anchor_lidar(observation)
+    if lidar is None or origin_m is None:
+        return []
+    if not lidar.parts:
+        return [(points_m, origin_m)]
+    level = observation.odom_from_anchor[:3, :3].T @ observation.ego.odom_from_base[:3, :3]
+    return [(points_m[part.first : part.first + part.count], level @ part.base_from_lidar[:3, 3]) for part in lidar.parts]
+
+
 def cell_indices(points_m: FloatArray, grid: GridSpec) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Flat cell index (M,) of the points inside the grid, and which of the (N, 2 or more) points those are (N,)."""
     scale = np.float32(1.0 / grid.resolution_m)

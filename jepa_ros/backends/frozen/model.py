@@ -48,6 +48,7 @@ class FrozenWorldModel:
             latent_shape=base.spec.latent_shape,
             action_dim=3,
             inputs=base.spec.inputs,
+            required_inputs=base.spec.required_inputs,
             grid=BEV_GRID if config.probes else None,
             # What the base cannot do without: cameras for an image encoder, a lidar for one that says so.
             occupancy_needs=base.spec.occupancy_needs or base.spec.inputs,

@@ -55,6 +55,7 @@ class VJepa2Ac:
             latent_shape=(sizes.grid**2, sizes.encoder_width),
             action_dim=STATE_WIDTH,
             inputs=("camera",),
+            required_inputs=("camera",),
         )
         self.search = SearchConfig()
 

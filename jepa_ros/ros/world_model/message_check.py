@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jepa_ros.sensing.bag import CLOUD, COMPRESSED, IMAGE
-from jepa_ros.sensing.decode.cloud import DATATYPES
+from jepa_ros.sensing.decode.cloud import DATATYPES, derived_row_step
 from jepa_ros.sensing.decode.image import BAYER, GUESSED, PACKED_YUV, PLAIN, PLANAR_YUV, SINGLE_CHANNEL
 
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")  # jpeg, png, bmp, webp, tiff, tiff, jpeg 2000
@@ -44,7 +44,7 @@ def _cloud(message: Any) -> str | None:
     count, step = message.width * message.height, message.point_step
     if count == 0:
         return "no_points"
-    row_step = message.row_step if message.height > 1 else message.width * step
+    row_step = derived_row_step(message.width, message.height, step, message.row_step)
     if step <= 0 or row_step < message.width * step:
         return "wrong_step"
     if len(message.data) < row_step * (message.height - 1) + message.width * step:

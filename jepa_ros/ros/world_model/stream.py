@@ -33,7 +33,7 @@ class Stream:
         self.latency = LatencyBook()
         transforms = installed_transforms(config.sensing.buffer_s)
         self._logger.info(f"transforms are kept by {'tf2_ros' if transforms else 'jepa_ros (tf2_ros is not installed)'}")
-        self.hub = SensorHub(config.sensing, transforms=transforms)
+        self.hub = SensorHub(config.sensing, transforms=transforms, required=pipeline.spec.required_inputs)
         self.worker = PipelineWorker(pipeline, self.hub, self._publish, self._keep_score, self._report, self.latency, self._transport_ms)
         cameras = "camera" in pipeline.spec.inputs
         self.inputs = Inputs(node, config.inputs, self.hub, cameras, self.worker.wake, self.latency)

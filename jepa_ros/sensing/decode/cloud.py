@@ -73,8 +73,7 @@ def _structured(message: Any) -> NDArray[Any]:
     """(N,) structured view of the message's bytes; a copy only where rows are padded."""
     width, height, step, row_step = int(message.width), int(message.height), int(message.point_step), int(message.row_step)
     count = width * height
-    # Some drivers leave row_step of an unorganised cloud at zero; it carries no information there.
-    row_step = row_step if height > 1 else width * step
+    row_step = derived_row_step(width, height, step, row_step)
     if count and (step <= 0 or row_step < width * step):
         raise MalformedMessage("wrong_step", f"point_step {step}, row_step {message.row_step} for {width} x {height} points")
     dtype = _dtype(message.fields, max(step, 1), bool(message.is_bigendian))
@@ -84,6 +83,11 @@ def _structured(message: Any) -> NDArray[Any]:
         raise MalformedMessage("truncated_data", f"{len(data)} bytes for {width} x {height} points that need {needed}")
     rows: NDArray[Any] = np.ndarray((height if count else 0, width), dtype, buffer=data if count else None, strides=(row_step, step))
     return rows.reshape(-1)
+
+
+def derived_row_step(width: int, height: int, point_step: int, row_step: int) -> int:
+    """Bytes from row to row. Drivers leave it at zero, or at another cloud's value where there is one row: it says nothing there."""
+    return row_step if height > 1 and row_step else width * point_step
 
 
 def _dtype(fields: Any, step: int, bigendian: bool) -> np.dtype[Any]:

@@ -23,6 +23,8 @@ def ego_at(inbox: Inbox, stamp: int) -> EgoState | None:
         if state is not None:
             fixed = fixed_from_told(inbox.odom_frame, inbox.told_frame, stamp, inbox.tree)
             return EgoState(stamp, fixed @ state.odom_from_base, state.velocity_mps, state.yaw_rate_radps)
+        if not inbox.told_frame and not inbox.config.odom_frame:
+            inbox.odom_frame = _frame_of_transforms(inbox)
         now = inbox.tree.lookup(inbox.odom_frame, inbox.base_frame, stamp)
     except TransformError:
         return None
@@ -31,6 +33,15 @@ def ego_at(inbox: Inbox, stamp: int) -> EgoState | None:
     except TransformError:
         return EgoState(stamp, now, np.zeros(2))
     return finite_difference(earlier, now, TWIST_BASELINE_NS / NANOSECONDS, stamp)
+
+
+def _frame_of_transforms(inbox: Inbox) -> str:
+    """The fixed frame where only transforms tell of the motion: `odom`, or where TF has none, the top of the tree (localisation alone)."""
+    try:
+        inbox.tree.lookup(inbox.odom_frame, inbox.base_frame, None)
+    except TransformError:
+        return inbox.tree.moving_root(inbox.base_frame) or inbox.odom_frame
+    return inbox.odom_frame
 
 
 def seen_from(inbox: Inbox, now: EgoState, stamp: int) -> FloatArray:

@@ -39,6 +39,8 @@ class Transforms(Protocol):
 
     def lookup(self, target: str, source: str, stamp_ns: int | None, mounted: bool = False) -> FloatArray: ...
 
+    def moving_root(self, frame: str) -> str | None: ...
+
     @property
     def notices(self) -> Mapping[str, str]: ...
 
@@ -162,6 +164,11 @@ class TransformTree:
         if path is None:
             return frame == carrier or self._path(carrier, frame) is not None
         return any(carrier in (edge.parent, edge.child) for edge, _ in path)
+
+    def moving_root(self, frame: str) -> str | None:
+        """The frame at the top of the tree in which `frame` moves; None where no moving edge is above it."""
+        chain = self._chain(frame.lstrip("/"))
+        return chain[-1] if any(self._leading(child).stamps_ns for child in chain[:-1]) else None
 
     def _refuse_loop(self, parent: str, child: str, stamp_ns: int | None) -> None:
         chain = self._chain(parent)

@@ -13,9 +13,10 @@ from jepa_ros.sensing.decode.errors import MalformedMessage
 from jepa_ros.sensing.frames.ego_motion import base_at
 from jepa_ros.sensing.ground import GroundEstimator
 from jepa_ros.sensing.hub.inbox import UNREADABLE, Inbox, Pending
+from jepa_ros.sensing.hub.merging import merged
 from jepa_ros.sensing.hub.own_body import Box, of_points, off_body, own_body
 from jepa_ros.sensing.time.deskew import deskewed, is_compensated
-from jepa_ros.types import CameraImage, EgoState, FloatArray, LidarSweep, Observation, levelled
+from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation, levelled
 
 
 @dataclass
@@ -23,10 +24,13 @@ class Selection:
     """What one observation will be made of; everything but the decoding is done."""
 
     epoch: int
+    leader: str  # the input whose message leads
     stamp_ns: int
     arrival_ns: int
     ego: EgoState
-    sweep: tuple[Pending, FloatArray] | None = None  # base_from_lidar
+    # base_from_lidar when it was measured; the leading lidar first. With `led_by_sweep` there is no observation without that one.
+    sweeps: list[tuple[Pending, FloatArray]] = field(default_factory=list)
+    led_by_sweep: bool = False
     images: list[tuple[Pending, Calibration, FloatArray]] = field(default_factory=list)  # base (at stamp_ns) from camera
 
 
@@ -41,24 +45,25 @@ class ObservationBuilder:
 
     def build(self, selection: Selection) -> Observation | None:
         """The observation, or None where its sweep, or without a sweep all of its images, cannot be read."""
-        sweep = self._decode_sweep(*selection.sweep) if selection.sweep else None
-        if selection.sweep and sweep is None:
+        sweeps = self._decode_sweeps(selection)
+        if sweeps is None:
             return None
         cameras = tuple(image for part in selection.images if (image := self._decode_image(*part)) is not None)
-        if sweep is None:
+        if not sweeps:
             ground_m, seen = self._ground.height_m, self._ground.seen
             return Observation(selection.stamp_ns, selection.ego, None, cameras, ground_m, seen) if cameras else None
-        lidar = self._deskewed(sweep, selection)
+        lidar = merged([(name, self._deskewed(name, sweep, selection)) for name, sweep in sweeps])
         points_anchor_m = levelled(lidar.points_m, selection.ego.odom_from_base)
         lidar_anchor_m = levelled(lidar.base_from_lidar[None, :3, 3], selection.ego.odom_from_base)[0]
         ground_m = self._ground.update(points_anchor_m, lidar_anchor_m)
         # The vehicle's own returns move with it: they are told by where they were before the sweep was brought to one instant.
-        kept = off_body(sweep.points_m, cast(Box, self._config.own_body_m) or own_body(lidar, ground_m))
+        measured_m = np.concatenate([sweep.points_m for _, sweep in sweeps]) if len(sweeps) > 1 else sweeps[0][1].points_m
+        kept = off_body(measured_m, cast(Box, self._config.own_body_m) or own_body(lidar, ground_m))
         if not kept.all():
             lidar, points_anchor_m = of_points(lidar, kept), points_anchor_m[kept]
         observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras, ground_m, self._ground.seen)
         vars(observation)["levelled_m"] = points_anchor_m  # levelled for the ground: not again
-        self._say_ground(selection)
+        self._say_ground(sweeps[0][0])
         return observation
 
     def _decode_sweep(self, pending: Pending, base_from_lidar: FloatArray) -> LidarSweep | None:
@@ -75,22 +80,46 @@ class ObservationBuilder:
         points = cloud.points_m @ np.ascontiguousarray(pose[:3, :3].T) + pose[:3, 3]
         return LidarSweep(pending.stamp_ns, points, cloud.intensity, cloud.ring, cloud.time_offset_s, base_from_lidar, cloud.dropped)
 
-    def _deskewed(self, sweep: LidarSweep, selection: Selection) -> LidarSweep:
-        assert selection.sweep is not None
-        if sweep.time_offset_s is None or not self._config.deskew or is_compensated(selection.sweep[0].name):
+    def _decode_sweeps(self, selection: Selection) -> list[tuple[str, LidarSweep]] | None:
+        """(name, sweep) of each lidar; None where the one that leads cannot be read."""
+        sweeps = []
+        for index, (pending, base_from_lidar) in enumerate(selection.sweeps):
+            sweep = self._decode_sweep(pending, base_from_lidar)
+            if sweep is not None:
+                sweeps.append((pending.name, sweep))
+            elif index == 0 and selection.led_by_sweep:
+                return None
+        return sweeps
+
+    def _deskewed(self, name: str, sweep: LidarSweep, selection: Selection) -> LidarSweep:
+        """The sweep as it would have been measured at the observation's stamp, each point by its own time."""
+
+        def base_at_stamps(stamps: list[int]) -> FloatArray:
+            return self._base_at(selection.ego, stamps)
+
+        compensated = sweep.time_offset_s is None or not self._config.deskew or is_compensated(name)
+        later_s = (sweep.stamp_ns - selection.stamp_ns) / NANOSECONDS
+        if compensated and not later_s:
             return sweep
-        points = deskewed(sweep.points_m, sweep.time_offset_s, sweep.stamp_ns, lambda stamps: self._base_at(selection.ego, stamps))
-        return replace(sweep, points_m=points)
+        moved = base_at_stamps([sweep.stamp_ns])[0] if later_s else np.eye(4)
+        if compensated or sweep.time_offset_s is None:
+            turn = np.ascontiguousarray(moved[:3, :3].T, np.float32)
+            points = sweep.points_m @ turn + moved[:3, 3].astype(np.float32)
+        else:
+            points = deskewed(sweep.points_m, sweep.time_offset_s, sweep.stamp_ns, base_at_stamps)
+        offsets = None if sweep.time_offset_s is None else sweep.time_offset_s + np.float32(later_s)
+        return replace(
+            sweep, stamp_ns=selection.stamp_ns, points_m=points, time_offset_s=offsets, base_from_lidar=moved @ sweep.base_from_lidar
+        )
 
     def _base_at(self, now: EgoState, stamps: list[int]) -> FloatArray:
         with self._lock:
             return base_at(self._inbox, now, stamps)
 
-    def _say_ground(self, selection: Selection) -> None:
-        assert selection.sweep is not None
+    def _say_ground(self, name: str) -> None:
         with self._lock:
             assumed = f"no sweep has shown the ground: taken as z = {self._ground.height_m:.2f} m in {self._inbox.base_frame}"
-            self._inbox.counters[selection.sweep[0].name].tell("ground", None if self._ground.seen else assumed)
+            self._inbox.counters[name].tell("ground", None if self._ground.seen else assumed)
 
     def _decode_image(self, pending: Pending, known: Calibration, base_from_camera: FloatArray) -> CameraImage | None:
         try:

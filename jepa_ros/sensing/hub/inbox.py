@@ -24,6 +24,7 @@ from jepa_ros.types import NANOSECONDS
 
 # What a message that is not even shaped like its type can raise when it is read.
 UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
+MAX_SWEEPS = 8  # of a lidar
 MAX_IMAGES = 32  # of a camera; time bounds them first
 MAX_HELD = 64
 
@@ -57,7 +58,7 @@ class Inbox:
         self.counters: dict[str, Counters] = {}
         self.images: dict[str, deque[Pending]] = defaultdict(deque)  # by stamp, oldest first
         self.models: dict[str, Calibration] = {}
-        self.sweep: Pending | None = None
+        self.sweeps: dict[str, deque[Pending]] = defaultdict(deque)  # of each lidar, by stamp, oldest first
         self.ego = EgoHistory(config.buffer_s, config.ego_extrapolation_s)
         self.tree = transforms or TransformTree(config.buffer_s)
         self.odom_frame = config.odom_frame.lstrip("/") or "odom"
@@ -104,6 +105,7 @@ class Inbox:
         """One more message of an input."""
         counters = self.counters.setdefault(name, Counters(kind))
         counters.received += 1
+        counters.given_up = False
         return counters
 
     def drop(self, pending: Pending) -> None:
@@ -115,13 +117,27 @@ class Inbox:
         """Say how the decoding of a message went."""
         counters = self.counters[pending.name]
         if error is None:
+            counters.used += not pending.used  # an image may serve two sweeps: it is one message
             pending.used = True
-            counters.used += 1
             counters.good_stamp_ns = max(counters.good_stamp_ns or 0, pending.stamp_ns)
             return
         counters.malformed[reason_of(error)] += 1
-        if pending in self.images[pending.name]:
-            self.images[pending.name].remove(pending)
+        waiting = (self.sweeps if counters.kind == "lidar" else self.images)[pending.name]
+        if pending in waiting:
+            waiting.remove(pending)
+
+    def forget(self, name: str) -> None:
+        """An input has been given up; what it has counted stays. Another odometry has another origin: with it time begins anew."""
+        counters = self.counters.get(name)
+        if counters is None:
+            return
+        if counters.kind == "odometry":
+            self._restart(None)
+        for waiting in (self.sweeps.pop(name, ()), self.images.pop(name, ())):
+            for pending in waiting:
+                self.drop(pending)
+        counters.forget_time()
+        counters.given_up = True
 
     def _put(self, name: str, kind: str, message: Any, store: Callable[[int], None]) -> None:
         counters = self.count(name, kind)
@@ -140,17 +156,17 @@ class Inbox:
         self._held.clear()
         self._store(name, stamp, store)
 
-    def _restart(self, stamp: int) -> None:
+    def _restart(self, stamp: int | None) -> None:
         """Time has jumped: forget everything that has a stamp, then use the messages that told of it."""
         self.epoch += 1
         self.images.clear()
-        self.sweep = None
+        self.sweeps.clear()
         self.ego.clear()
         self.tree.clear()
         for counters in self.counters.values():
             counters.forget_time()
         for name, held_stamp, store in self._held:
-            if abs(held_stamp - stamp) <= COHERENT_NS:
+            if stamp is not None and abs(held_stamp - stamp) <= COHERENT_NS:
                 self.counters[name].malformed["absurd_stamp"] -= 1
                 self._store(name, held_stamp, store)
 
@@ -172,8 +188,8 @@ class Inbox:
             self.images[name].clear()
         elif counters.kind == "odometry":
             self.ego.clear()
-        elif self.sweep and self.sweep.name == name:
-            self.sweep = None
+        elif counters.kind == "lidar":
+            self.sweeps[name].clear()
 
     def _store_image(self, name: str, stamp: int, message: Any, decode: Callable[[Any], Any]) -> None:
         waiting = self.images[name]
@@ -186,13 +202,15 @@ class Inbox:
             self.drop(waiting.popleft())
 
     def _store_cloud(self, name: str, stamp: int, message: Any) -> None:
-        newest = self.sweep.stamp_ns if self.sweep else self.counters[name].good_stamp_ns
+        waiting = self.sweeps[name]
+        newest = waiting[-1].stamp_ns if waiting else self.counters[name].good_stamp_ns
         if newest is not None and stamp <= newest:
             self.counters[name].stale += 1
             return
-        if self.sweep:
-            self.drop(self.sweep)
-        self.sweep = Pending(name, stamp, self._clock_ns(), str(message.header.frame_id), message, decode_cloud)
+        waiting.append(Pending(name, stamp, self._clock_ns(), str(message.header.frame_id), message, decode_cloud))
+        # Of several lidars that which does not lead gives the nearest to the one that does.
+        while waiting[0].stamp_ns < stamp - self._image_span_ns or len(waiting) > MAX_SWEEPS:
+            self.drop(waiting.popleft())
 
     def _store_odometry(self, name: str, message: Any) -> None:
         sample = read_odometry(message)

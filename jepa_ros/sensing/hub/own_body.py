@@ -37,8 +37,13 @@ def of_points(sweep: LidarSweep, kept: NDArray[np.bool_]) -> LidarSweep:
     def column(values: NDArray[Any] | None) -> Any:
         return None if values is None else values[kept]
 
+    parts = tuple(
+        dataclasses.replace(part, first=int(kept[: part.first].sum()), count=int(kept[part.first : part.first + part.count].sum()))
+        for part in sweep.parts
+    )
     return dataclasses.replace(
         sweep,
+        parts=parts,
         points_m=column(sweep.points_m),
         intensity=column(sweep.intensity),
         ring=column(sweep.ring),

@@ -36,6 +36,7 @@ class Counters:
     last_stamp_ns: int | None = None  # of the messages believed
     good_stamp_ns: int | None = None  # of the messages that could be used
     first_stamp_ns: int | None = None
+    given_up: bool = False  # nobody listens to it any more
 
     def saw(self, stamp_ns: int) -> None:
         self.last_stamp_ns = max(self.last_stamp_ns or stamp_ns, stamp_ns)
@@ -56,3 +57,29 @@ class Counters:
         return InputStatus(
             self.kind, self.received, self.used, self.dropped, self.stale, malformed, self.last_stamp_ns, lost, dict(self.notices)
         )
+
+
+# Short reason -> what it means and what to do, for people. Reasons that are not here speak for themselves.
+ADVICE = {
+    "missing_transform": "no transform joins its frame to the vehicle's: record or publish /tf_static, or set sensing.static_transforms",
+    "missing_pose": "no odometry or transform reaches its stamp: none came, it came too late, or its clock is another",
+    "absurd_stamp": "zero, or far from the stamps of the other inputs: another clock (PTP time is 37 s off, GPS time 18 s)",
+    "missing_camera_info": "no CameraInfo had come: record it beside the image",
+    "wrong_step": "the sizes in the message contradict each other (step, row_step, point_step)",
+    "truncated_data": "fewer bytes than the message says",
+    "no_points": "no finite point in it",
+    "bad_fields": "x, y or z is missing",
+    "unknown_encoding": "the image's encoding is not known",
+    "undecodable_image": "the compressed image cannot be decoded",
+    "bad_camera_info": "the intrinsics cannot be used: calibrate the camera",
+    "non_finite_pose": "the pose is no pose: not finite, or a quaternion that is not of length 1",
+    "undeserialisable": "its bytes are no message of its type",
+    "transform_loop": "the transform closes a loop",
+    "without_camera": "no image was near in time, and the model needs one",
+    "without_lidar": "no sweep was near in time, and the model needs one",
+}  # fmt: skip
+
+
+def advice(reason: str, status: InputStatus) -> str:
+    """A reason, its meaning, and what to do about it."""
+    return f"{reason} ({ADVICE[reason]})" if reason in ADVICE else reason

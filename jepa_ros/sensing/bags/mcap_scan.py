@@ -1,0 +1,87 @@
+"""An MCAP file read from front to back, without its index: for files that have none, or whose recorder was killed."""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from jepa_ros.sensing.bags.records import RawMessage, TopicInfo
+from jepa_ros.types import NANOSECONDS
+
+UNSORTED_NS = NANOSECONDS  # recorders write nearly in log order
+LARGEST_RECORD = 2**32
+
+
+class ScannedMcap:
+    """The messages of an MCAP file as far as it can be read. Raises ValueError where not one of them can."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        """why: what is wrong with the file's index, for the notes."""
+        self._path = path
+        counts: dict[tuple[str, str], int] = {}
+        latched: set[str] = set()
+        first, last, total = 2**63 - 1, 0, 0
+        self._cut = ""
+        for message, is_latched in self._scan(None, bodies=False):
+            counts[message.topic, message.type_name] = counts.get((message.topic, message.type_name), 0) + 1
+            latched |= {message.topic} if is_latched else set()
+            first, last, total = min(first, message.log_time_ns), max(last, message.log_time_ns), total + 1
+        if not total:
+            raise ValueError(f"{why}; no message can be read: {self._cut or 'it holds none'}")
+        self.topics = tuple(TopicInfo(topic, kind, count, topic in latched) for (topic, kind), count in counts.items())
+        self.start_ns, self.end_ns = first, last + 1
+        cut = f", cut off after {total} messages (a recorder that was killed?)" if self._cut else f", {total} messages"
+        self.notes: tuple[str, ...] = (f"{path.name}: {why}; read from front to back{cut}",)
+
+    def messages(self, wanted: set[str] | None) -> Iterator[RawMessage]:
+        waiting: list[tuple[int, int, RawMessage]] = []
+        newest = 0
+        for index, (message, _) in enumerate(self._scan(wanted)):
+            heapq.heappush(waiting, (message.log_time_ns, index, message))
+            newest = max(newest, message.log_time_ns)
+            while waiting[0][0] <= newest - UNSORTED_NS:
+                yield heapq.heappop(waiting)[2]
+        while waiting:
+            yield heapq.heappop(waiting)[2]
+
+    def close(self) -> None:
+        """Nothing stays open between reads."""
+
+    def _scan(self, wanted: set[str] | None, bodies: bool = True) -> Iterator[tuple[RawMessage, bool]]:
+        with self._path.open("rb") as stream:
+            try:
+                yield from self._records(stream, wanted, bodies)
+            except (GeneratorExit, KeyboardInterrupt):
+                raise
+            except Exception as error:  # a cut-off file ends in whatever its decompressor or parser says
+                self._cut = str(error) or type(error).__name__
+
+    def _records(self, stream: IO[bytes], wanted: set[str] | None, bodies: bool) -> Iterator[tuple[RawMessage, bool]]:
+        from mcap.records import Channel, Message, Schema
+        from mcap.stream_reader import StreamReader
+
+        schemas: dict[int, str] = {}
+        channels: dict[int, tuple[str, str, bool]] = {}
+        for record in StreamReader(stream, record_size_limit=LARGEST_RECORD).records:
+            if isinstance(record, Schema):
+                schemas[record.id] = record.name
+            elif isinstance(record, Channel):
+                if record.message_encoding == "cdr":
+                    channels[record.id] = (record.topic, schemas.get(record.schema_id, ""), _is_latched(record.metadata))
+            elif isinstance(record, Message) and record.channel_id in channels:
+                topic, kind, is_latched = channels[record.channel_id]
+                if wanted is None or topic in wanted:
+                    yield RawMessage(topic, kind, bytes(record.data) if bodies else b"", record.log_time), is_latched
+
+
+def _is_latched(metadata: dict[str, Any]) -> bool:
+    import yaml
+
+    try:
+        profiles = yaml.safe_load(metadata.get("offered_qos_profiles", "")) or []
+        return any(str(profile.get("durability")).lower() in ("1", "transient_local") for profile in profiles)
+    except (yaml.YAMLError, AttributeError, TypeError, struct.error):
+        return False

@@ -1,0 +1,205 @@
+"""What the first messages of a topic show of it. Nothing here raises for a bad message."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.sensing.choice.kinds import COMPRESSED, ROLE_OF
+from jepa_ros.sensing.decode.camera_info import calibration, is_rectified
+from jepa_ros.sensing.decode.cloud import decode_cloud
+from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
+from jepa_ros.types import NANOSECONDS
+
+UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
+ENOUGH_FRAMES = 3  # images and clouds that are looked at closely; those after them are only counted
+KEPT_POINTS = 200_000
+FEW_SHADES = 16  # a grey image with no more different values, in all that was looked at, is drawn, not taken
+PIXELS = 20_000
+MOVED_M = 0.5
+OFF_COURSE = np.radians(30.0)  # between heading and way; wheels slip less
+SIDEWAYS_MPS = 0.05
+SLOW_S = 0.35  # odometry that comes less often is no ego motion: velocities and poses between its samples are guesses
+ENOUGH_ODOMETRY = 40
+
+
+@dataclass
+class Evidence:
+    """Of one topic. `faults`: why it cannot be used at all; `doubts`: why another one is better."""
+
+    topic: str
+    type_name: str
+    count: int = 0
+    unusable: str = ""  # the reason why its messages so far were of no use; empty where one was good
+    frame: str = ""
+    first_ns: int | None = None  # stamps
+    last_ns: int | None = None
+    lag_ns: int = 0  # the most by which it came after its stamp
+
+    @property
+    def role(self) -> str:
+        return ROLE_OF[self.type_name]
+
+    def look(self, message: Any, arrival_ns: int) -> None:
+        """One more message. `arrival_ns`: when it came, or was logged."""
+        self.count += 1
+        try:
+            self.frame = str(message.header.frame_id).lstrip("/")
+            stamp = int(message.header.stamp.sec) * NANOSECONDS + int(message.header.stamp.nanosec)
+            self.first_ns, self.last_ns = self.first_ns if self.first_ns is not None else stamp, stamp
+            self.lag_ns = arrival_ns - stamp if self.count == 1 else max(self.lag_ns, arrival_ns - stamp)
+            self._look(message, stamp)
+            self.unusable = ""
+        except UNREADABLE as error:
+            self.unusable = self.unusable or (error.args[0] if error.args else type(error).__name__)
+
+    def _look(self, message: Any, stamp: int) -> None:
+        raise NotImplementedError
+
+    @property
+    def enough(self) -> bool:
+        """Whether more messages would tell nothing new."""
+        return self.count >= ENOUGH_FRAMES
+
+
+@dataclass
+class CloudEvidence(Evidence):
+    """Of a PointCloud2 topic."""
+
+    points: int = 0  # of the largest
+    fields: frozenset[str] = frozenset()
+    sweeps: deque[tuple[int, str, NDArray[np.float32]]] = field(default_factory=lambda: deque(maxlen=ENOUGH_FRAMES))  # stamp, frame, points
+
+    def _look(self, message: Any, stamp: int) -> None:
+        if self.count > 4 * ENOUGH_FRAMES and self.points:
+            return
+        self.fields = frozenset(str(described.name).lower() for described in message.fields)
+        cloud = decode_cloud(message)
+        if not len(cloud.points_m):
+            raise MalformedMessage("no_points", "an empty cloud")
+        self.points = max(self.points, len(cloud.points_m))
+        self.sweeps.append((stamp, self.frame, cloud.points_m[:KEPT_POINTS]))
+
+    def forget_sweeps(self) -> None:
+        """The points are no longer needed."""
+        self.sweeps.clear()
+
+
+@dataclass
+class ImageEvidence(Evidence):
+    """Of an Image or CompressedImage topic."""
+
+    encoding: str = ""
+    video: str = ""  # the codec of a CompressedImage that holds frames of a video
+    shades: set[int] = field(default_factory=set)
+
+    def _look(self, message: Any, stamp: int) -> None:
+        if self.type_name == COMPRESSED:
+            self._look_compressed(message)
+            return
+        self.encoding = str(message.encoding)
+        if self.count > ENOUGH_FRAMES or not self.is_grey:
+            return
+        data = byte_view(message.data)
+        self.shades |= set(np.unique(data[:: max(len(data) // PIXELS, 1)]).tolist())
+
+    def _look_compressed(self, message: Any) -> None:
+        words = str(message.format).lower().replace(",", ";").split(";")
+        self.encoding = words[0].strip() if len(words) > 1 else ""
+        if "compresseddepth" in str(message.format).lower():
+            self.encoding = "16UC1"
+        self.video = next((codec for codec in ("h264", "h265", "hevc", "av1", "vp9", "theora") if codec in str(message.format).lower()), "")
+
+    @property
+    def is_grey(self) -> bool:
+        return self.encoding.lower() in ("mono8", "8uc1", "mono16")
+
+    @property
+    def is_depth(self) -> bool:
+        """Distances or class numbers, not light."""
+        return self.encoding.lower() in ("16uc1", "16sc1", "32fc1", "64fc1", "32sc1", "8sc1", "32fc2", "16uc2")
+
+    @property
+    def is_drawn(self) -> bool:
+        """A mask or labels: grey, and hardly any different values."""
+        return self.is_grey and 0 < len(self.shades) <= FEW_SHADES
+
+
+@dataclass
+class InfoEvidence(Evidence):
+    """Of a CameraInfo topic."""
+
+    problem: str = ""
+
+    def _look(self, message: Any, stamp: int) -> None:
+        try:
+            calibration(message, is_rectified(self.topic))
+            self.problem = ""
+        except UNREADABLE as error:
+            self.problem = str(error)
+
+
+@dataclass
+class OdometryEvidence(Evidence):
+    """Of a nav_msgs/Odometry topic."""
+
+    child: str = ""
+    turned: bool = False  # its heading has changed
+    zero_quaternions: int = 0
+    bad_poses: int = 0
+    has_twist: bool = False
+    spread_m: float = 0.0  # the farthest it has been from where it began
+    off_course: int = 0  # stretches of way in a direction that the heading denies
+    stretches: int = 0
+    _start: NDArray[np.float64] | None = None
+    _mark: NDArray[np.float64] | None = None
+    _heading: tuple[float, ...] | None = None
+
+    def _look(self, message: Any, stamp: int) -> None:
+        self.child = str(message.child_frame_id).lstrip("/")
+        position, turn = message.pose.pose.position, message.pose.pose.orientation
+        place = np.array([position.x, position.y], np.float64)
+        quaternion = (float(turn.x), float(turn.y), float(turn.z), float(turn.w))
+        if not np.isfinite([*place, *quaternion]).all():
+            self.bad_poses += 1
+            raise MalformedMessage("non_finite_pose", "pose is not finite")
+        if abs(np.linalg.norm(quaternion) - 1.0) > 0.1:
+            self.zero_quaternions += 1
+            raise MalformedMessage("non_finite_pose", f"quaternion {quaternion} is no rotation")
+        self._heading = self._heading or quaternion
+        self.turned |= max(abs(a - b) for a, b in zip(quaternion, self._heading, strict=True)) > 1e-9
+        twist = message.twist.twist
+        told = (twist.linear.x, twist.linear.y, twist.angular.z)
+        self.has_twist |= bool(np.isfinite(told).all()) and any(abs(value) > 1e-6 for value in told)
+        if self._start is None or self._mark is None:
+            self._start = self._mark = place
+            return
+        self.spread_m = max(self.spread_m, float(np.linalg.norm(place - self._start)))
+        way = place - self._mark
+        if np.linalg.norm(way) >= MOVED_M:
+            yaw = 2.0 * np.arctan2(quaternion[2], quaternion[3])
+            course = np.arctan2(way[1], way[0]) - yaw
+            self.stretches += 1
+            # Backwards is a course too, and some robots go sideways, and say so.
+            self.off_course += bool(abs(np.sin(course)) > np.sin(OFF_COURSE) and abs(twist.linear.y) < SIDEWAYS_MPS)
+            self._mark = place
+
+    @property
+    def period_s(self) -> float:
+        """Mean time between messages; 0 until it is known."""
+        if self.count < 3 or self.first_ns is None or self.last_ns is None:
+            return 0.0
+        return abs(self.last_ns - self.first_ns) / NANOSECONDS / (self.count - 1)
+
+    @property
+    def has_no_heading(self) -> bool:
+        """One and the same orientation while it went where that does not point."""
+        return not self.turned and self.off_course > 0
+
+    @property
+    def enough(self) -> bool:
+        return self.count >= ENOUGH_ODOMETRY and (self.turned or self.stretches >= 4)

@@ -1,0 +1,264 @@
+"""The rule: which candidates are the sensors, and why the others are not. The same for a bag's first seconds and for a live graph.
+
+What counts is what the messages carry. Neither the order in which topics were found nor the length of their names decides anything,
+but for the last tie-break: of candidates that are equal in all else, the one with the shorter name, then the first in the alphabet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jepa_ros.sensing.choice.copies import CopyFinder
+from jepa_ros.sensing.choice.evidence import SLOW_S, CloudEvidence, Evidence, ImageEvidence, InfoEvidence, OdometryEvidence
+from jepa_ros.sensing.choice.frames import FIXED, FrameBook
+from jepa_ros.sensing.choice.kinds import COMPRESSED, camera_info_topic
+from jepa_ros.types import FloatArray
+
+NOT_A_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "segment", "semantic")  # of colours, only the name tells
+FEWEST_POINTS = 64  # of a lidar's sweep, where another candidate has more
+RADAR_FIELDS = frozenset(("rcs", "doppler", "snr", "radial_speed", "velocity", "v_doppler_mps", "range_rate", "power"))
+COLOUR_FIELDS = frozenset(("rgb", "rgba"))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one candidate."""
+
+    topic: str
+    role: str  # camera | lidar | odometry
+    taken: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.topic}: {'taken' if self.taken else 'left'}{': ' if self.why else ''}{self.why}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which topics feed which input. Cameras: image topic -> its CameraInfo topic, or None."""
+
+    cameras: Mapping[str, str | None] = field(default_factory=dict)
+    lidars: tuple[str, ...] = ()  # all of them are merged
+    odometry: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def lidar(self) -> str | None:
+        """The lidar that leads: the one mounted highest, of several the first by name."""
+        return self.lidars[0] if self.lidars else None
+
+    @property
+    def topics(self) -> set[str]:
+        """All that is taken, CameraInfo included."""
+        infos = {info for info in self.cameras.values() if info}
+        return {*self.cameras, *infos, *self.lidars, *([self.odometry] if self.odometry else [])}
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the user has named. None = found by the rule; an empty collection = none of that kind."""
+
+    cameras: Sequence[str] | None = None
+    lidars: Sequence[str] | None = None
+    odometry: str | None = None
+    infos: Mapping[str, str] = field(default_factory=dict)  # image topic -> CameraInfo topic
+
+
+@dataclass
+class Scene:
+    """All that is known of the candidates."""
+
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    frames: FrameBook = field(default_factory=FrameBook)
+    base_frame: str = ""  # named by the user
+    silent: frozenset[str] = frozenset()  # topics that have stopped sending while others go on
+    copies: CopyFinder = field(default_factory=CopyFinder)
+
+    def of(self, kind: type[Evidence]) -> list[Evidence]:
+        return [found for found in self.evidence.values() if isinstance(found, kind)]
+
+
+def choose(scene: Scene, named: Named | None = None) -> Choice:
+    """Judge all candidates. Those that have shown no message yet are left for now."""
+    named = named or Named()
+    odometry, about_odometry = _odometry(scene, named)
+    chosen = scene.evidence.get(odometry or "")
+    told = chosen if isinstance(chosen, OdometryEvidence) else None
+    base = scene.base_frame.lstrip("/") or (told.child if told else "") or "base_link"
+    lidars, about_lidars = _lidars(scene, named, base, told.frame if told else "odom")
+    cameras, about_cameras = _cameras(scene, named)
+    verdicts = (*about_cameras, *about_lidars, *about_odometry)
+    return Choice(cameras, tuple(lidars), odometry, verdicts)
+
+
+def odometry_doubts(found: OdometryEvidence, silent: bool = False) -> list[tuple[int, str]]:
+    """(weight, what speaks against it) of an odometry; an empty list is a good one."""
+    doubts = []
+    if found.count and found.unusable:
+        doubts.append((64, f"none of its messages could be used: {found.unusable}"))
+    if silent:
+        doubts.append((32, "it has stopped sending"))
+    if found.has_no_heading:
+        doubts.append((16, "its heading never changes while it moves elsewhere than ahead: a position, no pose"))
+    if not found.child:
+        doubts.append((8, "it names no child frame"))
+    if found.period_s > SLOW_S:
+        doubts.append((4, f"one message in {found.period_s:.1f} s"))
+    return doubts
+
+
+def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
+    if named.odometry is not None:
+        return named.odometry or None, [Verdict(named.odometry, "odometry", True, "named")] if named.odometry else []
+    found = [evidence for evidence in scene.of(OdometryEvidence) if isinstance(evidence, OdometryEvidence)]
+    heard = [evidence for evidence in found if evidence.count]
+    farthest_m = max((evidence.spread_m for evidence in heard), default=0.0)
+
+    def doubts(evidence: OdometryEvidence) -> list[tuple[int, str]]:
+        against = odometry_doubts(evidence, evidence.topic in scene.silent)
+        if farthest_m > 1.0 and evidence.spread_m < 0.1 * farthest_m:
+            against.append((16, f"it stands still where another one moves {farthest_m:.1f} m"))
+        if farthest_m > 1.0 and not evidence.has_twist:
+            against.append((1, "its twist is never filled"))
+        return against
+
+    def rank(evidence: OdometryEvidence) -> tuple[object, ...]:
+        in_tree = (
+            scene.frames.rides(evidence.child, evidence.child, evidence.frame)
+            and scene.frames.pose(evidence.frame, evidence.child) is not None
+        )
+        return (
+            sum(weight for weight, _ in doubts(evidence)),
+            not in_tree,  # the one whose pose TF carries too is the robot's own
+            evidence.frame in FIXED - {"odom"},  # REP-105: what is told in `map` may jump; a simulator's truth is in `world`
+            len(evidence.topic),
+            evidence.topic,
+        )  # fmt: skip
+
+    heard.sort(key=rank)
+    verdicts = []
+    for index, evidence in enumerate(heard):
+        against = [text for _, text in sorted(doubts(evidence), reverse=True)]
+        taken = index == 0 and not evidence.has_no_heading  # a wrong heading is worse than none
+        why = "; ".join(against) or ("" if taken else f"{heard[0].topic} is the better one, or the first of equals")
+        verdicts.append(Verdict(evidence.topic, "odometry", taken, why))
+    verdicts += [Verdict(evidence.topic, "odometry", False, "no message yet") for evidence in found if not evidence.count]
+    return next((verdict.topic for verdict in verdicts if verdict.taken), None), verdicts
+
+
+def _lidars(scene: Scene, named: Named, base: str, odom: str) -> tuple[list[str], list[Verdict]]:
+    if named.lidars is not None:
+        return list(named.lidars), [Verdict(topic, "lidar", True, "named") for topic in named.lidars]
+    left: dict[str, str] = {}
+    riding: list[CloudEvidence] = []
+    broken: list[CloudEvidence] = []
+    loose: list[CloudEvidence] = []  # TF does not know their frame
+    for evidence in scene.of(CloudEvidence):
+        assert isinstance(evidence, CloudEvidence)
+        if not evidence.count:
+            left[evidence.topic] = "no message yet"
+        elif evidence.topic in scene.silent:
+            left[evidence.topic] = "it has stopped sending"
+        elif not evidence.points:
+            broken.append(evidence)
+        elif (rides := scene.frames.rides(evidence.frame, base, odom)) is False:
+            left[evidence.topic] = f"its frame {evidence.frame} does not move with the vehicle: a map, not a sweep"
+        else:
+            (loose if rides is None else riding).append(evidence)
+    taken: list[CloudEvidence] = []
+    for group in scene.copies.groups(riding, scene.frames, base):
+        best, *others = sorted(group, key=lambda cloud: (-cloud.points, -len(cloud.fields), len(cloud.topic), cloud.topic))
+        taken.append(best)
+        left |= {other.topic: f"the same sweep as {best.topic}, which has more points or fields" for other in others}
+    taken = _only_lidars(taken, left)
+    doubtful = {cloud.topic: f"TF does not join its frame {cloud.frame} to {base}" for cloud in loose}
+    doubtful |= {cloud.topic: f"none of its messages could be used: {cloud.unusable}" for cloud in broken}
+    if not taken:  # better times may come; until then the hub counts what is wrong
+        taken = sorted((*loose, *broken), key=lambda cloud: (-cloud.points, len(cloud.topic), cloud.topic))[:1]
+    names = {cloud.topic for cloud in taken}
+    left |= {topic: why for topic, why in doubtful.items() if topic not in names}
+    taken.sort(key=lambda cloud: (-_height(scene.frames.pose(base, cloud.frame)), cloud.topic))  # as the hub does: the first leads
+    merged = "merged with the other lidars" if len(taken) > 1 else ""
+    verdicts = [Verdict(topic, "lidar", True, doubtful.get(topic, merged)) for topic in (cloud.topic for cloud in taken)]
+    return [evidence.topic for evidence in taken], verdicts + [Verdict(topic, "lidar", False, why) for topic, why in sorted(left.items())]
+
+
+def _height(base_from_lidar: FloatArray | None) -> float:
+    return -math.inf if base_from_lidar is None else round(float(base_from_lidar[2, 3]), 2)
+
+
+def _only_lidars(candidates: list[CloudEvidence], left: dict[str, str]) -> list[CloudEvidence]:
+    """Where there is a lidar, other things that send clouds are left: radars, depth cameras, clouds of a handful of points."""
+    why = {}
+    for cloud in candidates:
+        if RADAR_FIELDS & cloud.fields:
+            why[cloud.topic] = f"a radar, by its field {min(RADAR_FIELDS & cloud.fields)}: no lidar"
+        elif cloud.points < FEWEST_POINTS:
+            why[cloud.topic] = f"{cloud.points} points are no lidar's sweep"
+        elif COLOUR_FIELDS & cloud.fields:
+            why[cloud.topic] = "coloured points: a depth camera's, no lidar's"
+    lidars = [cloud for cloud in candidates if cloud.topic not in why]
+    if not lidars:
+        return candidates
+    left |= why
+    return lidars
+
+
+def _cameras(scene: Scene, named: Named) -> tuple[dict[str, str | None], list[Verdict]]:
+    infos = {evidence.topic for evidence in scene.of(InfoEvidence)}
+    if named.cameras is not None:
+        chosen = {image: named.infos.get(image) or camera_info_topic(image, infos) for image in named.cameras}
+        return chosen, [Verdict(image, "camera", True, "named") for image in chosen]
+    left: dict[str, str] = {}
+    by_info: dict[str, list[ImageEvidence]] = {}
+    for evidence in scene.of(ImageEvidence):
+        assert isinstance(evidence, ImageEvidence)
+        why, info = _no_camera(evidence, infos, scene)
+        if why or info is None:
+            left[evidence.topic] = why
+        else:
+            by_info.setdefault(info, []).append(evidence)
+    taken: dict[str, ImageEvidence] = {}
+    for info, images in by_info.items():
+        best, *others = sorted(images, key=_image_rank)
+        taken[info] = best
+        left |= {other.topic: f"the same camera as {best.topic}" for other in others}
+    colours = [image for image in taken.values() if not (image.is_drawn or image.encoding.lower() == "mono16")]
+    for info, image in list(taken.items()):
+        if colours and image not in colours:
+            drawn = "a mask or labels, by its few different values" if image.is_drawn else "16 bits of grey, where there are colours"
+            left[image.topic] = drawn
+            del taken[info]
+    cameras: dict[str, str | None] = {image.topic: info for info, image in sorted(taken.items(), key=lambda entry: entry[1].topic)}
+    verdicts = [Verdict(image, "camera", True, f"with {info}") for image, info in cameras.items()]
+    return cameras, verdicts + [Verdict(topic, "camera", False, why) for topic, why in sorted(left.items())]
+
+
+def _no_camera(evidence: ImageEvidence, infos: set[str], scene: Scene) -> tuple[str, str | None]:
+    """Why an image topic is no camera, or an empty text, and its CameraInfo."""
+    info = camera_info_topic(evidence.topic, infos)
+    word = next((word for word in NOT_A_PICTURE if word in evidence.topic.lower()), "")
+    about = scene.evidence.get(info or "")
+    if not evidence.count:
+        return "no message yet", info
+    if evidence.topic in scene.silent:
+        return "it has stopped sending", info
+    if evidence.is_depth:
+        return f"encoding {evidence.encoding}: distances or class numbers, no picture", info
+    if evidence.video:
+        return f"{evidence.video} video: publish jpeg or png", info
+    if word:
+        return f"named a {word} image; name it in inputs.image_topics if it is a picture", info
+    if info is None:
+        return "no CameraInfo beside it: its intrinsics are not known", None
+    if isinstance(about, InfoEvidence) and about.problem:
+        return f"{info} cannot be used: {about.problem}", info
+    if isinstance(about, InfoEvidence) and not about.count:
+        return f"no CameraInfo has come on {info} yet", info
+    return "", info
+
+
+def _image_rank(image: ImageEvidence) -> tuple[object, ...]:
+    return (image.is_drawn, image.encoding.lower() == "mono16", image.is_grey, image.type_name == COMPRESSED, len(image.topic), image.topic)
