@@ -1,9 +1,9 @@
 """What stands around somebody, and how it changes where they will walk.
 
-The latents of `scene_jepa` state for each 0.4 m cell which height bands hold a lidar return. Those channels are laid out ahead of each
+The latents of `scene_jepa` hold for each 0.4 m cell which height bands hold a lidar return. Those channels are laid out ahead of each
 person, in the frame of the person's heading, and a small network turns them into corrections of the forecast that tracks alone gave.
 Nothing in it has a bias: where nothing stands, the correction is exactly zero. The learned channels of the latents are not read, because
-only the stated ones mean the same on every lidar and in every version of the weights (see docs/log.md on the occupancy probe).
+only the observed ones mean the same on every lidar and in every version of the weights (see docs/log.md on the occupancy probe).
 
 Axes: B person, G point of the crop (R along the heading x A across), C channel, N token, D latent width, K mode, Y row, X column.
 """

@@ -1,4 +1,4 @@
-"""What a lidar would state of the cells in view, told from images alone.
+"""What a lidar would observe of the cells in view, read from images alone.
 
 A column of pixels looks along one direction over the ground; what is where in it says at which distance something stands. So each image
 column is turned into distances by itself, its neighbours looked at, and every cell of the bird's-eye view reads the column and the distance

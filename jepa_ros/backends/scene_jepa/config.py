@@ -10,7 +10,7 @@ from jepa_ros.sensing.voxelize import pillar_channels
 IMAGE_SIZE = (96, 256)  # rows, columns that every image is brought to; its calibration is in normalised coordinates and does not mind
 FIRST_BAND = 4  # channel of pillars() from which on it counts the returns of each height band
 
-GROUNDED_SCALE = 4.0  # few cells hold a return: this brings the stated channels near the unit variance of the learned ones
+GROUNDED_SCALE = 4.0  # few cells hold a return: this brings the observed channels near the unit variance of the learned ones
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SceneJepaConfig:
     trunk: int = param(96, "channels of the predictor's trunk", at_least=1)
     step: int = param(64, "channels of the part that each future step has to itself", at_least=1)
     narrow: int = param(1, "residual blocks of encoder and trunk have so many times fewer channels inside than outside", at_least=1)
-    recall: bool = param(True, "whether the trunk reads what was learned of older steps too, not only what they state")
+    recall: bool = param(True, "whether the trunk reads what was learned of older steps too, not only what they observed")
     probe: int = param(32, "hidden channels of the occupancy probe", at_least=1)
     columns: bool = param(False, "whether images without a lidar are read column by column, see camera.CameraColumns")
     trust: bool = param(False, "whether the network says, place by place, how far a cluster that is carried there is to be trusted")
@@ -40,7 +40,7 @@ class SceneJepaConfig:
 
     @property
     def grounded(self) -> int:
-        """Channels of a latent that state which height bands of its 2 x 2 cells hold a return; the others are learned."""
+        """Channels of a latent that hold which height bands of its 2 x 2 cells hold a return; the others are learned."""
         return 4 * (self.pillar_channels - FIRST_BAND)
 
     @property

@@ -1,7 +1,7 @@
 """Where returns are usual: a small network that has seen how scenes go on, so that what nobody could expect stands out.
 
 A vehicle that drives sees much that is new in 0.4 s: behind corners, at the borders, far away. The error of a prediction says how much is
-new; the critic says how likely that was. It reads what latents state of lidar returns, and nothing that is learned.
+new; the critic says how likely that was. It reads the lidar returns that latents hold, and nothing that is learned.
 Axes: C channel, Z height band between 0.3 and 2 m, Y row, X column of cells.
 """
 
@@ -161,7 +161,7 @@ def strangest(logits_ZYX: Tensor, known_YX: Tensor, view_CYX: Tensor) -> float:
 
 
 def stated(latent_ND: Tensor) -> Tensor:
-    """(all height bands, Y, X) returns that a latent states, 0-1, on the CPU."""
+    """(all height bands, Y, X) returns that a latent holds, 0-1, on the CPU."""
     side = BEV_GRID.rows // 2
     return F.pixel_shuffle(latent_ND[:, :STATED].float().cpu().T.reshape(1, STATED, side, side) / GROUNDED_SCALE, 2)[0]
 

@@ -88,7 +88,7 @@ class SceneEncoder(nn.Module):
         return self._grounded(scene, learned)
 
     def _grounded(self, scene: SceneInput, learned: Tensor) -> Tensor:
-        """Put what the lidar states about each cell in front of what was learned.
+        """Put what the lidar observed of each cell in front of what was learned.
 
         Purely learned latents keep what is easily predicted and, at the size of our trainings, forget where exactly a return was. Without a
         lidar these channels are guessed.
@@ -99,7 +99,7 @@ class SceneEncoder(nn.Module):
         return torch.cat([torch.where(has_lidar, stated, self._guessed(scene, learned)), learned[:, self.grounded :]], dim=1)
 
     def _guessed(self, scene: SceneInput, learned: Tensor) -> Tensor:
-        """What a lidar would have stated: of what a camera looks at, what its image tells; of all else, what was learned with the rest."""
+        """What a lidar would have observed: of what a camera looks at, what its image tells; elsewhere, what was learned with the rest."""
         guess = learned[:, : self.grounded]
         if self.columns is None or not scene.columns_BKYX3.shape[1]:
             return guess

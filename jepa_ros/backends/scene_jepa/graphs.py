@@ -1,7 +1,7 @@
 """The static parts of scene_jepa, as modules of tensors alone: what `engine` exports. Nothing in them waits for the host.
 
 Clusters that move are followed on the host, from what the lidar stated, before and beside them (`motion`).
-Axes: T history step, H future step, K camera, C stated channel, D latent width, Z sampling height, Y row, X column.
+Axes: T history step, H future step, K camera, C observed channel, D latent width, Z sampling height, Y row, X column.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class EncoderGraph(nn.Module):
 
 
 class PredictorGraph(nn.Module):
-    """The stated channels of all future latents, before moving clusters are carried."""
+    """The observed channels of all future latents, before moving clusters are carried."""
 
     def __init__(self, predictor: ScenePredictor) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""What moves goes on moving: clusters of stated returns are followed back through the aligned history and carried ahead.
+"""What moves goes on moving: clusters of observed returns are followed back through the aligned history and carried ahead.
 
 A convolution that predicts a mean is poor at this: a person is a few cells of thousands, and where exactly it will be is spread over many.
 So motion is not left to it alone.
-Axes: B batch, T history step (oldest first), S future step, C stated channel, Z height band, Y row, X column of cells, V velocity.
+Axes: B batch, T history step (oldest first), S future step, C observed channel, Z height band, Y row, X column of cells, V velocity.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Clusters:
 
 @dataclass(frozen=True)
 class Carried:
-    """What moving clusters change in predicted latents: a few entries of many. Index arrays of equal length; channels are stated ones."""
+    """What moving clusters change in predicted latents: a few entries of many. Index arrays of equal length; channels are observed ones."""
 
     leaving: tuple[Tensor, Tensor, Tensor, Tensor]  # b, channel, row, column of the tokens' entries that something leaves or lately left
     keeps_S: Tensor  # share of what was predicted there that stays
@@ -74,7 +74,7 @@ class Carried:
         return Carried(self.leaving, self.keeps_S[begin:end], chosen, self.arrives[here])
 
     def onto_(self, predicted_BSDYX: Tensor, trust_BSYX: Tensor | None = None) -> Tensor:
-        """Changes the predicted latents themselves, for a copy would cost more than all else here; only stated channels are touched.
+        """Changes the predicted latents themselves, for a copy would cost more than all else here; only observed channels are touched.
 
         trust_BSYX: factor on what arrives in each token; None = 1.
         """
@@ -106,7 +106,7 @@ class Motion(nn.Module):
         self.leaves = nn.Parameter(torch.tensor(LEAVES)[step])
 
     def forward(self, history_BTCYX: Tensor, steps: Tensor) -> Carried | None:
-        """Stated channels of the aligned history, oldest first -> what the asked steps change; None where nothing moves."""
+        """Observed channels of the aligned history, oldest first -> what the asked steps change; None where nothing moves."""
         stated = history_BTCYX.detach().float().cpu()
         body = F.pixel_shuffle(stated[:, :, 4 * BODY[0] : 4 * BODY[-1] + 4], 2).amax(dim=2).numpy() / GROUNDED_SCALE  # (B, T, Y, X)
         moving = [find_clusters(past, self.dt_s) for past in body]

@@ -15,8 +15,8 @@ from jepa_ros.sensing.voxelize import HEIGHT_BANDS_M, OCCUPIED_M
 class OccupancyProbe(nn.Module):
     """(B, D, 64, 64) latents -> (B, 128, 128) logits that a lidar return falls into a cell.
 
-    It reads the first `width` channels, those that state what a lidar returns: on recordings unlike the training data the learned channels
-    mislead it, while stated ones mean the same everywhere.
+    It reads the first `width` channels, those that hold what a lidar returned: on recordings unlike the training data the learned channels
+    mislead it, while observed ones mean the same everywhere.
     """
 
     def __init__(self, width: int, hidden: int = 32) -> None:
@@ -32,7 +32,7 @@ class OccupancyProbe(nn.Module):
 
     @torch.no_grad()
     def _start_from_the_definition(self) -> None:
-        """Before training a cell counts as occupied where a band within OCCUPIED_M is stated: logit 5 for a sure return, -3 for none."""
+        """Before training a cell counts as occupied where a band within OCCUPIED_M holds a return: logit 5 for a return, -3 for none."""
         nn.init.zeros_(self.direct.weight)
         assert self.direct.bias is not None
         nn.init.constant_(self.direct.bias, -3.0)

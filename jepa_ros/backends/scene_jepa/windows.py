@@ -44,7 +44,7 @@ class OccupancyWindows:
         stated_TYXC = history_TDYX[:, : probe.width].permute(0, 2, 3, 1).to(shared_yxC.dtype)
         self._stated_NTC = stated_TYXC.flatten(1, 2).transpose(0, 1).contiguous()
         self._carried_LNC = self._carried(history_TDYX[:, : probe.width])
-        # Of the change only what is stated matters, and how it is mixed.
+        # Of the change only what is observed matters, and how it is mixed.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
         if config.trust:
             channels.append(config.width + 2 * config.history)
@@ -106,7 +106,7 @@ class OccupancyWindows:
         return rendered * _places(first_W2, side, self._size)[1].permute(0, 3, 1, 2)
 
     def _latents(self, around_WCyx: Tensor, first_W2: Tensor, side: int, steps: int) -> Tensor:
-        """(W, Y, X, C) stated channels of the predicted latents, 2 * side tokens each way; 0 beyond the map. steps: L."""
+        """(W, Y, X, C) observed channels of the predicted latents, 2 * side tokens each way; 0 beyond the map. steps: L."""
         convolution = self._predictor.step[0]
         change = F.relu(F.conv2d(around_WCyx, convolution.weight, convolution.bias)).permute(0, 2, 3, 1)  # type: ignore[arg-type]
         change = F.linear(change, self._weight, self._bias).unflatten(-1, (-1, 2, 2))

@@ -1,6 +1,6 @@
 """`camera`: teach scene_jepa weights to read images column by column, so that without a lidar it knows what stands in view.
 
-The lidar of the same instant is the teacher, in all that the camera looks at: where the lidar has no return none is to be stated, behind
+The lidar of the same instant is the teacher, in all that the camera looks at: where the lidar has no return none is to be read, behind
 things too. Were only the cells judged that the lidar sees, all behind a wall could be called wall for nothing. All other weights stay:
 with a lidar, latents are what they were, bit for bit.
 """
