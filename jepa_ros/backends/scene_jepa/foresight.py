@@ -37,6 +37,7 @@ class Model(Protocol):
     def probe(self, latents_BDYX: Tensor) -> Tensor: ...
     def fast(self) -> AbstractContextManager[object]: ...
     def aligned_stated(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor: ...
+    def aligned_learned(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor: ...
     def aligned_history(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor) -> Tensor: ...
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor: ...
 
@@ -55,23 +56,32 @@ class SceneForesight:
         """(H, Y, X) probability in the cells of `spec.grid` at each step."""
         model, predictor = self._model, self._model.predictor
         stated, newest_DYX = model.config.grounded, to_map(self._now)
-        if model.config.recall:
-            history_TDYX = model.aligned_history(self._past, self._new_from_old, self._now)
-            older_TDYX, stated_TCYX = history_TDYX[:-1], history_TDYX[:, :stated]
-        else:
-            older_TDYX = model.aligned_stated(self._past, self._new_from_old)
-            stated_TCYX = torch.cat([older_TDYX, newest_DYX[None, :stated]])
+        older_TCYX = model.aligned_stated(self._past, self._new_from_old)
+        learned_TCYX = model.aligned_learned(self._past, self._new_from_old) if model.config.recall else older_TCYX[:, :0]
+        stated_TCYX = torch.cat([older_TCYX, newest_DYX[None, :stated]])
         steps = torch.arange(self._actions.shape[1], device=newest_DYX.device)
         carried = predictor.moving(stated_TCYX[None], steps)
         graph = model.graph("predictor") if len(steps) == model.config.horizon else None
         if graph is not None:
-            latents_HCYX, said_HYX = graph(older_TDYX, newest_DYX, stated_TCYX, self._actions)
+            latents_HCYX, said_HYX = graph(torch.cat([older_TCYX, learned_TCYX], dim=1), newest_DYX, stated_TCYX, self._actions)
             self._carry(latents_HCYX, carried, said_HYX if model.config.trust else None)
             self._next_NC = latents_HCYX[0].flatten(1).T.clone()
             return model.probe(latents_HCYX)
         with model.fast():
-            shared = predictor.trunk_of(older_TDYX[None], newest_DYX[None])
+            shared = predictor.trunk_from(self._read_by_trunk(older_TCYX, learned_TCYX, newest_DYX))
             return self._read(StatedSteps(predictor, shared, stated_TCYX, self._actions), carried)
+
+    @staticmethod
+    def _read_by_trunk(stated_TCYX: Tensor, learned_TCYX: Tensor, newest_DYX: Tensor) -> Tensor:
+        """(1, C, Y, X), channels-last: each map is laid out once, where it belongs."""
+        past, stated, rows, columns = stated_TCYX.shape
+        width = stated + learned_TCYX.shape[1]
+        read = stated_TCYX.new_empty((1, rows, columns, past * width + len(newest_DYX))).permute(0, 3, 1, 2)
+        for step in range(past):
+            read[0, step * width : step * width + stated] = stated_TCYX[step]
+            read[0, step * width + stated : (step + 1) * width] = learned_TCYX[step]
+        read[0, past * width :] = newest_DYX
+        return read
 
     def _read(self, maps: StatedSteps, carried: Carried | None) -> Tensor:
         model, horizon = self._model, self._actions.shape[1]
@@ -116,7 +126,10 @@ class StatedSteps:
         scale_1SC, shift_1SC = predictor.motion(actions_BHA, steps, shared_1CYX.dtype)
         self._scale_SC11, self._shift_SC11 = (1 + scale_1SC[0])[..., None, None], shift_1SC[0][..., None, None]
         rendered_S2YX = predictor.render(actions_BHA, steps, shared_1CYX.shape[-2:])[0].to(shared_1CYX.dtype)
-        self._footprint_SCYX = predictor.footprint(rendered_S2YX.contiguous(memory_format=torch.channels_last))
+        # Of two channels: as a product of matrices, which a convolution is slow at.
+        around_SKM = F.unfold(rendered_S2YX, 3, padding=1)
+        weight_KC = predictor.footprint.weight.flatten(1).T.to(rendered_S2YX.dtype)
+        self._footprint_SCYX = (around_SKM.transpose(1, 2) @ weight_KC).transpose(1, 2).unflatten(-1, self._size)
         # Of the change only what is stated is computed, how it is mixed, and how far what is carried is trusted.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
         if config.trust:

@@ -186,6 +186,10 @@ class SceneJepa(nn.Module):
         """(T, C, Y, X) stated channels of latents in another anchor frame."""
         return self._warp_cells(to_map(past_TND)[:, : self.config.grounded], new_from_old)
 
+    def aligned_learned(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor:
+        """(T, C, Y, X) learned channels of latents in another anchor frame."""
+        return warp(to_map(past_TND)[:, self.config.grounded :], new_from_old, self.half_m)
+
     def aligned_history(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor) -> Tensor:
         """(T + 1, D, Y, X): older latents in the anchor frame of now, and now."""
         return torch.cat([self.align_map(to_map(past_TND), new_from_old), to_map(now_ND[None])])

@@ -79,7 +79,11 @@ class ScenePredictor(nn.Module):
     def trunk_of(self, older_BTCYX: Tensor, newest_BDYX: Tensor) -> Tensor:
         """`trunk` of what it reads: `config.remembered` channels of the older latents."""
         read = torch.cat([older_BTCYX.flatten(1, 2), newest_BDYX], dim=1)
-        stem = self.stem(read.contiguous(memory_format=torch.channels_last))
+        return self.trunk_from(read.contiguous(memory_format=torch.channels_last))
+
+    def trunk_from(self, read_BCYX: Tensor) -> Tensor:
+        """`trunk` of one map, channels-last in memory, in which the channels of all steps follow each other."""
+        stem = self.stem(read_BCYX)
         shared: Tensor = self.fine(stem + self.coarse(stem))
         return shared
 
