@@ -41,7 +41,7 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-grip bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
+BENCHES := bench-gpu bench-grip bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa predicts, against persistence (ARGS="--bags BAG ...")
 bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
@@ -53,6 +53,7 @@ bench-planning-load: ## 10,000 requests with random deadlines to the planner nod
 bench-large-messages: ## how many clouds and images arrive, with and without the shared-memory profile on either side
 bench-faults: ## running nodes while everything around them fails; hostile files and requests; a soak (ARGS="--parts soak")
 bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
+bench-gpu: ## what a GPU makes of it: latency by stage, training, planning; under 5 minutes (ARGS="--dry": small, on any machine)
 bench-grip: ## a gripper learned from images: goals reached, grips predicted; trains for half an hour, resumable (ARGS="--out DIR")
 bench-two-room: two-room-packages ## latent planning from pixels on stable-worldmodel's TwoRoom, three seeds; 20 minutes of one core, resumable (ARGS="--out DIR")
 $(BENCHES): build
@@ -68,6 +69,7 @@ bench-planning-load: MODULE = planning_latency.load
 bench-large-messages: MODULE = faults.large_messages
 bench-faults: MODULE = faults.report
 bench-ac-planning: MODULE = ac_planning.report
+bench-gpu: MODULE = accelerator.report
 bench-grip: MODULE = grip.report
 bench-two-room: MODULE = two_room.report
 
