@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
@@ -21,7 +22,7 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from jepa_ros.ros.stamps import time_message  # noqa: E402
-from jepa_ros.ros.tools.bag_clock import bag_clock  # noqa: E402
+from jepa_ros.ros.tools.bag_clock import BagTime, bag_clock  # noqa: E402
 from jepa_ros.ros.tools.output_bag import OutputBag  # noqa: E402
 from jepa_ros.ros.tools.recorder import Recorder  # noqa: E402
 from jepa_ros.sensing import bag_info  # noqa: E402
@@ -117,3 +118,16 @@ def test_a_simulation_recorded_by_the_wall_keeps_its_own_time(tmp_path, with_clo
 def test_an_ordinary_bag_goes_by_its_log_times(tmp_path):
     clock = bag_clock(write_bag(tmp_path / "bag", False, WALL_NS - 200_000_000))  # a sensor is logged a little after its stamp
     assert clock.at(WALL_NS + 5) == WALL_NS + 5
+
+
+def test_a_player_that_was_held_up_is_late_and_does_not_burst():
+    bag_time = BagTime(100.0)
+    played = []
+    for now_s in (100.04, 100.08, 100.9, 100.94):  # the machine stalled for 0.8 s
+        bag_time.advance(now_s, 1.0)
+        played.append(bag_time.played_s)
+    assert max(np.diff(played)) <= 0.1 + 1e-9, "at most one frame of a 10 Hz sensor comes due in one turn"
+    bag_time.advance(101.5, 0.0)
+    assert bag_time.played_s == played[-1], "paused"
+    bag_time.advance(101.55, 2.0)
+    assert bag_time.played_s == pytest.approx(played[-1] + 0.1)

@@ -19,6 +19,7 @@ from jepa_ros.types import NANOSECONDS
 CLOCK = "rosgraph_msgs/msg/Clock"
 STAMPED = (CLOUD, IMAGE, COMPRESSED, ODOMETRY)  # the first of them that a bag has is asked
 SAMPLED = 20  # stamps that are looked at
+MOST_TURN_S = 0.1  # of the wall's time that counts in one turn of the player; a turn takes 0.04 s
 FAR_NS = 30 * NANOSECONDS  # no sensor is logged so long after its stamp; a sensor's clock that is off by less is the sensor's fault
 
 
@@ -41,6 +42,22 @@ class BagClock:
         if next_clock_ns < clock_ns:  # the simulation was reset: time goes on until then
             return clock_ns + log_ns - then_ns
         return clock_ns + (next_clock_ns - clock_ns) * (log_ns - then_ns) // max(1, next_ns - then_ns)
+
+
+class BagTime:
+    """How much of a bag has been played, s, while the wall's time goes on."""
+
+    def __init__(self, now_s: float) -> None:
+        self.played_s = 0.0
+        self._last_s = now_s
+
+    def advance(self, now_s: float, rate: float) -> None:
+        """`rate`: bag seconds per second; 0 = paused.
+
+        Where the machine stalls, playing is late: a burst of all that was missed would be dropped by listeners that keep the newest.
+        """
+        self.played_s += min(now_s - self._last_s, MOST_TURN_S) * rate
+        self._last_s = now_s
 
 
 def recorded_clock_topic(info: BagInfo) -> str | None:

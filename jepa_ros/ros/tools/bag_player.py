@@ -21,7 +21,7 @@ from rosgraph_msgs.msg import Clock
 from jepa_ros.config import param, validate
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.stamps import time_message
-from jepa_ros.ros.tools.bag_clock import CLOCK, bag_clock, recorded_clock_topic
+from jepa_ros.ros.tools.bag_clock import CLOCK, BagTime, bag_clock, recorded_clock_topic
 from jepa_ros.ros.tools.output_bag import is_latched
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE
@@ -31,9 +31,6 @@ from jepa_ros.types import NANOSECONDS
 CLOCK_PERIOD_S = 0.04  # every listener wakes for each tick
 SETTLE_S = 1.0  # a node that has found its first topic finds the others within this
 REPORT_PERIOD_S = 5.0
-# Bag time that passes in one turn at most: where the machine stalls, playing is late rather than a burst of all that was missed, of which
-# listeners would keep the newest and drop the rest.
-MOST_STEP_S = 0.1
 OWN_TOPICS = ("/rosout", "/parameter_events")
 
 
@@ -59,9 +56,9 @@ class BagPlayer(Node):
         super().__init__("bag_player")
         self._settings = Parameters(self, BagPlayerConfig)
         self._info = bag_info(self._config.bag)
-        self._clock = None if recorded_clock_topic(self._info) else bag_clock(self._info)
-        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1)) if self._clock else None
-        source = self._clock.source if self._clock else "the recorded clock"
+        self._bag_clock = None if recorded_clock_topic(self._info) else bag_clock(self._info)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1)) if self._bag_clock else None
+        source = self._bag_clock.source if self._bag_clock else "the recorded clock"
         self.get_logger().info(f"/clock follows {source}")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
@@ -123,22 +120,21 @@ class BagPlayer(Node):
     def _play_once(self) -> None:
         """Bag time advances by steps of wall time times the rate, so that rate and pause can change under way."""
         self._publish_clock(0.0)  # nodes on simulated time have none before
-        last_s, played_s, said_s, clock_s = time.monotonic(), 0.0, 0.0, 0.0
+        bag_time, said_s, clock_s = BagTime(time.monotonic()), 0.0, 0.0
         for message in read_raw(self._config.bag, self._bag_publishers):
             due_s = (message.log_time_ns - self._info.start_ns) / NANOSECONDS
-            while played_s < due_s or self._config.paused:
-                self._spin(min(CLOCK_PERIOD_S, max(0.0, due_s - played_s) / self._config.rate))
+            while bag_time.played_s < due_s or self._config.paused:
+                wait_s = CLOCK_PERIOD_S if self._config.paused else (due_s - bag_time.played_s) / self._config.rate
+                self._spin(min(CLOCK_PERIOD_S, wait_s))
                 now_s = time.monotonic()
-                if not self._config.paused:
-                    played_s += min(now_s - last_s, MOST_STEP_S) * self._config.rate
-                last_s = now_s
+                bag_time.advance(now_s, 0.0 if self._config.paused else self._config.rate)
                 if now_s - clock_s >= CLOCK_PERIOD_S:
                     clock_s = now_s
-                    self._publish_clock(min(played_s, due_s))  # never past a message that is still to come
+                    self._publish_clock(min(bag_time.played_s, due_s))  # never past a message that is still to come
             self._bag_publishers[message.topic].publish(message.data)
-            if played_s - said_s >= REPORT_PERIOD_S:
-                said_s = played_s
-                self.get_logger().info(f"{played_s:.0f} of {self._info.duration_s:.0f} s")
+            if bag_time.played_s - said_s >= REPORT_PERIOD_S:
+                said_s = bag_time.played_s
+                self.get_logger().info(f"{said_s:.0f} of {self._info.duration_s:.0f} s")
 
     def _spin(self, duration_s: float) -> None:
         until_s = time.monotonic() + duration_s
@@ -146,8 +142,8 @@ class BagPlayer(Node):
             self._executor.spin_once(timeout_sec=left_s)
 
     def _publish_clock(self, played_s: float) -> None:
-        if self._clock is not None and self._clock_publisher is not None:
-            clock_ns = self._clock.at(self._info.start_ns + round(played_s * NANOSECONDS))
+        if self._bag_clock is not None and self._clock_publisher is not None:
+            clock_ns = self._bag_clock.at(self._info.start_ns + round(played_s * NANOSECONDS))
             self._clock_publisher.publish(Clock(clock=time_message(clock_ns)))
 
 
