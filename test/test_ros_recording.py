@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -131,3 +136,32 @@ def test_a_player_that_was_held_up_is_late_and_does_not_burst():
     assert bag_time.played_s == played[-1], "paused"
     bag_time.advance(101.55, 2.0)
     assert bag_time.played_s == pytest.approx(played[-1] + 0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent is gone")
+def test_a_node_does_not_outlive_the_demo_that_started_it(tmp_path):
+    """Killed hard, as by a test's time limit, the demo cannot take its nodes down itself."""
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from jepa_ros.ros.tools.node_process import NodeProcess\n"
+        "process = NodeProcess('planner', {}, Path(sys.argv[1]))\n"
+        "process._command = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
+        "process.__enter__()\n"
+        "print(process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    pid = int(done.stdout)
+    deadline_s = time.monotonic() + 20.0
+    while alive(pid) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

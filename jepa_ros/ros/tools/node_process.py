@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -11,12 +12,18 @@ from types import TracebackType
 from typing import Any
 
 STOP_TIMEOUT_S = 10.0
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 NODES = {  # executable -> module; CMakeLists.txt installs the same
     "world_model": "jepa_ros.ros.world_model.node",
     "planner": "jepa_ros.ros.planner.node",
     "simulator": "jepa_ros.ros.tools.simulator",
     "bag_player": "jepa_ros.ros.tools.bag_player",
 }
+
+
+def end_with_parent() -> None:
+    """In the new process: SIGINT when the process that started it is gone, however it went. A node left behind would answer for others."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 class NodeProcess:
@@ -33,7 +40,9 @@ class NodeProcess:
 
     def __enter__(self) -> NodeProcess:
         with self._log.open("w") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent if sys.platform == "linux" else None
+            )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
