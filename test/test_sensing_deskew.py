@@ -8,7 +8,9 @@ import sensing_messages as messages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jepa_ros.sensing import SensingConfig, SensorHub, decode_cloud
+from jepa_ros import types
+from jepa_ros.sensing import SensingConfig, SensorHub, anchor_cloud, anchor_points, decode_cloud
+from jepa_ros.sensing.hub import builder
 from jepa_ros.sensing.time.deskew import deskewed, is_compensated
 from jepa_ros.sensing.time.offsets import time_offsets_s
 
@@ -213,3 +215,18 @@ def test_field_names_of_any_case():
         EPOCH_S, fields, {"X": np.ones(5), "Y": np.ones(5), "Z": np.ones(5), "timeStamp": EPOCH_S + np.linspace(0, 0.1, 5)}, 24
     )
     np.testing.assert_allclose(decode_cloud(message).time_offset_s, np.linspace(0, 0.1, 5), atol=1e-6)
+
+
+def test_a_sweep_is_levelled_once_and_to_the_same_bits(monkeypatch):
+    calls, original = [], types.levelled
+
+    def counted(points, pose):
+        calls.append(len(points))
+        return original(points, pose)
+
+    for module in (builder, types):
+        monkeypatch.setattr(module, "levelled", counted)
+    observation, _ = observe(6.0, 0.4, *CONVENTIONS["ouster, integer ns from the start"])
+    assert anchor_points(observation) is anchor_cloud(observation)[0]
+    assert len([count for count in calls if count > 1]) == 1, "the sweep; the lidar's own place is one point"
+    np.testing.assert_array_equal(observation.levelled_m, original(observation.lidar.points_m, observation.ego.odom_from_base))
