@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from jepa_ros.memory import LatentMemory
-from jepa_ros.protocols import Foresees, Foresight, WorldModel
+from jepa_ros.protocols import Foresees, Foresight, OccupancyProbe, WorldModel
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class WholeForesight:
     latents_HND: Tensor
 
     def occupancy(self) -> Tensor:
+        assert isinstance(self.model, OccupancyProbe)  # nobody reads it else
         return self.model.occupancy(self.latents_HND)
 
     def next_ND(self, channels: int | None = None) -> Tensor:

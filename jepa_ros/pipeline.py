@@ -21,7 +21,7 @@ from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.protocols import Forecaster, Foresight, ModelSpec, RunsOnEngines, SceneLatents, WorldModel
+from jepa_ros.protocols import ActionMeaning, Forecaster, Foresight, ModelSpec, OccupancyProbe, RunsOnEngines, SceneLatents, WorldModel
 from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.threads import one_blas_thread
 from jepa_ros.types import (
@@ -170,7 +170,7 @@ class WorldModelPipeline:
 
     def _actions(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
         """(H, A) what is intended, or what is assumed where nothing is."""
-        if intended_motion is None and self.spec.action_dim in (0, 3):
+        if intended_motion is None and self.spec.actions is not ActionMeaning.OWN:
             intended_motion = steady_motion(observation.ego, self.spec.horizon, self.spec.dt_s)
         elif intended_motion is None:
             intended_motion = np.zeros((self.spec.horizon, self.spec.action_dim))
@@ -180,7 +180,7 @@ class WorldModelPipeline:
         """Without a probe, or without the sensors that it needs, the forecast has no cells: "unknown" must not look like "free"."""
         grid = self.spec.grid
         times_s = self.spec.dt_s * np.arange(self.spec.horizon + 1)
-        if grid is None or not self._shows_what_stands(observation):
+        if grid is None or not isinstance(self.model, OccupancyProbe) or not self._shows_what_stands(observation):
             return OccupancyForecast(np.zeros((len(times_s), 0, 0), np.float32), times_s, 1.0, (0.0, 0.0))
         # Two calls, since joining the latents first would copy all of them.
         parts = [self.model.occupancy(latent_ND[None]), foresight.occupancy()]

@@ -5,6 +5,7 @@ Axes: B batch, T history step (oldest first, last = now), H future step, N laten
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -13,6 +14,14 @@ import numpy as np
 from torch import Tensor
 
 from jepa_ros.types import Detections, FloatArray, GridSpec, Observation, PedestrianForecast, Tracks
+
+
+class ActionMeaning(enum.Enum):
+    """What the actions are that a model predicts under."""
+
+    NONE = "none"  # it takes none
+    POSE = "pose"  # of a mobile base: x m, y m, yaw rad at each future step in the anchor frame of now
+    OWN = "own"  # its own; nobody else knows what they mean
 
 
 @dataclass(frozen=True)
@@ -25,11 +34,18 @@ class ModelSpec:
     history: int  # T: latents that predict() takes
     horizon: int  # H: the longest prediction
     latent_shape: tuple[int, int]  # (N, D)
-    action_dim: int  # A; see `WorldModel.predict`
+    action_dim: int  # A; what they mean: `actions`
     inputs: tuple[str, ...]  # of "lidar", "camera"
-    grid: GridSpec | None = None  # of occupancy(); None = the model has no occupancy probe
+    grid: GridSpec | None = None  # of `OccupancyProbe.occupancy`; None = the model has no such probe
     occupancy_needs: tuple[str, ...] = ()  # inputs without which occupancy() says nothing that may be planned on
     required_inputs: tuple[str, ...] = ()  # those without which encode() fails: observations that lack one are not handed to it
+    actions: ActionMeaning = ActionMeaning.POSE
+
+    def __post_init__(self) -> None:
+        fits = {ActionMeaning.NONE: self.action_dim == 0, ActionMeaning.POSE: self.action_dim == 3, ActionMeaning.OWN: self.action_dim > 0}
+        if not fits[self.actions]:
+            how = "actions=ActionMeaning.NONE has 0, POSE 3 (x, y, yaw), OWN the width of the model's own"
+            raise ValueError(f"{self.name}: action_dim = {self.action_dim} with actions {self.actions.value!r}: {how}")
 
 
 @runtime_checkable
@@ -49,12 +65,19 @@ class WorldModel(Protocol):
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
         """(B, H, N, D): the latents of the next H <= spec.horizon steps, in the anchor frame of now.
 
-        For mobile bases A = 3: the intended pose (x m, y m, yaw rad) at each future step in the anchor frame of now.
+        What an action is says spec.actions.
         """
         ...
 
+
+@runtime_checkable
+class OccupancyProbe(Protocol):
+    """What a world model offers besides `WorldModel` where its latents tell what is occupied; spec.grid is given then."""
+
+    spec: ModelSpec
+
     def occupancy(self, latents_BND: Tensor) -> Tensor:
-        """(B, Y, X) occupancy probability on spec.grid, of observed or predicted latents; callers check that spec.grid is not None."""
+        """(B, Y, X) occupancy probability on spec.grid, of observed or predicted latents."""
         ...
 
 

@@ -19,7 +19,7 @@ from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.imagined.swept import SweptCells
 from jepa_ros.planning.people import people_future
 from jepa_ros.planning.scene import PlanningScene
-from jepa_ros.protocols import ModelSpec
+from jepa_ros.protocols import ActionMeaning, ModelSpec
 from jepa_ros.types import GridSpec
 
 GRID = GridSpec(64, 64, 0.4, (-12.8, -12.8))
@@ -28,11 +28,11 @@ GRID = GridSpec(64, 64, 0.4, (-12.8, -12.8))
 class ToyModel:
     """Its one-token latent is where the robot would be (for poses) or what the actions add up to; the last cell column is a wall at 4 m."""
 
-    def __init__(self, action_dim: int = 3) -> None:
-        self.spec = ModelSpec("toy", "1", 0.4, 1, 12, (1, action_dim), action_dim, ("lidar",), GRID)
+    def __init__(self, action_dim: int = 3, actions: ActionMeaning = ActionMeaning.POSE) -> None:
+        self.spec = ModelSpec("toy", "1", 0.4, 1, 12, (1, action_dim), action_dim, ("lidar",), GRID, actions=actions)
 
     def predict(self, history_BTND: torch.Tensor, actions_BHA: torch.Tensor) -> torch.Tensor:
-        reached = actions_BHA if self.spec.action_dim == 3 else actions_BHA.cumsum(1)
+        reached = actions_BHA if self.spec.actions is ActionMeaning.POSE else actions_BHA.cumsum(1)
         return history_BTND[:, -1:] + reached[:, :, None]
 
     def occupancy(self, latents_BND: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ def test_imagine_sees_the_models_wall_and_the_people() -> None:
 
 @pytest.mark.parametrize("width", [3, 7])
 def test_actions_lead_to_the_goal_latent(width: int) -> None:
-    model = ToyModel(width)
+    model = ToyModel(width, ActionMeaning.POSE if width == 3 else ActionMeaning.OWN)
     goal = torch.zeros(1, width)
     goal[0, :2] = torch.tensor([3.0, 1.0]) if width == 3 else torch.tensor([0.2, -0.3])
     config = ActionConfig(samples=200, iterations=12)

@@ -56,7 +56,8 @@ class World:
         node.create_subscription(Path, "/planner/path", self.paths.append, 5)
 
     def start(self, **parameters: object) -> None:
-        self.robot.start_node("planner", **{"model": self.spec.name, "inputs__max_age_s": MAX_AGE_S, **parameters})
+        defaults = {"model": self.spec.name, "model_at_start": "true", "inputs__max_age_s": MAX_AGE_S}
+        self.robot.start_node("planner", **{**defaults, **parameters})
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -208,6 +209,28 @@ def test_without_odometry_the_forecasts_poses_serve() -> None:
         scene = world.say(make_scene(), odometry=False, latent=False)
         assert world.plan(ahead(scene, 3.0)).status.code == PlanStatus.OK
         assert robot.call(Imagine, "/planner/imagine", Imagine.Request()).status.code == PlanStatus.UNSUPPORTED
+    finally:
+        robot.close()
+
+
+def test_without_a_request_for_it_no_model_is_loaded_and_no_latent_is_listened_to() -> None:
+    robot = Robot()
+    try:
+        world = World(robot)
+        world.start(autostart="true", model_at_start="false")
+        scene = world.say(make_scene(), latent=False)
+        assert world.plan(ahead(scene, 3.0)).status.code == PlanStatus.OK
+        world.robot.spin(1.0)
+        assert world.latent.get_subscription_count() == 1, "the robot's own"
+        steps = np.zeros((1, 2, 3)).ravel().tolist()
+        request = Imagine.Request(candidates=1, steps=2, poses=steps, deadline=5.0)
+        first = robot.call(Imagine, "/planner/imagine", request)
+        assert (first.status.code, "being loaded" in first.status.message) == (PlanStatus.TIMEOUT, True), first.status.message
+        assert robot.spin_until(lambda: world.latent.get_subscription_count() == 2, 60.0)
+        world.met = False
+        world.say(make_scene())
+        answer = robot.call(Imagine, "/planner/imagine", request)
+        assert answer.status.code == PlanStatus.OK, answer.status.message
     finally:
         robot.close()
 

@@ -42,7 +42,7 @@ def robot(folder):
     robot = Robot()
     try:
         robot.start_node(autostart="true", model="vjepa2_ac", pipeline__weights=folder)
-        robot.start_node("planner", autostart="true", model="vjepa2_ac", weights=folder, inputs__max_age_s=5.0)
+        robot.start_node("planner", autostart="true", model="vjepa2_ac", model_at_start="true", weights=folder, inputs__max_age_s=5.0)
         robot.wait_until_heard_by("/cam/image_raw", timeout_s=110.0)  # importing transformers takes seconds on a busy machine
         yield robot
     finally:

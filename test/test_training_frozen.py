@@ -15,7 +15,7 @@ from jepa_ros.backends import load_world_model
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.frozen.model import FrozenWorldModel, load
 from jepa_ros.backends.frozen.network import FrozenConfig, FrozenNetwork, from_groups, to_groups
-from jepa_ros.protocols import ModelSpec, WorldModel
+from jepa_ros.protocols import ActionMeaning, ModelSpec, WorldModel
 from jepa_ros.sensing import open_bag
 from jepa_ros.training.__main__ import main
 from jepa_ros.training.frozen import cache as frozen_cache
@@ -37,7 +37,7 @@ class Toy:
 
     def __init__(self) -> None:
         self.encoded = 0
-        self.spec = ModelSpec("toy", "1", 0.4, 1, 2, (SIDE**2, WIDTH), 0, ("camera", "lidar"))
+        self.spec = ModelSpec("toy", "1", 0.4, 1, 2, (SIDE**2, WIDTH), 0, ("camera", "lidar"), actions=ActionMeaning.NONE)
 
     def encode(self, observation: Observation) -> Tensor:
         self.encoded += 1
@@ -48,9 +48,6 @@ class Toy:
 
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
         return history_BTND[:, -1:].expand(-1, actions_BHA.shape[1], -1, -1)
-
-    def occupancy(self, latents_BND: Tensor) -> Tensor:
-        raise NotImplementedError
 
 
 def code(x_m: float) -> Tensor:
@@ -193,9 +190,9 @@ def test_from_a_bag_to_a_back_end(name, tmp_path, capsys):
     latent = model.encode(observation)
     predicted = model.predict(latent[None], torch.zeros(1, model.spec.horizon, 3))
     assert predicted.shape == (1, 4, *model.spec.latent_shape)
-    for grid in (model.occupancy(predicted[0]), model.people(predicted[0])):
-        assert grid.shape == (4, BEV_GRID.rows, BEV_GRID.columns)
-        assert 0 <= float(grid.min()) <= float(grid.max()) <= 1
+    grid = model.occupancy(predicted[0])
+    assert grid.shape == (4, BEV_GRID.rows, BEV_GRID.columns)
+    assert 0 <= float(grid.min()) <= float(grid.max()) <= 1
     assert model.spec.occupancy_needs == ("camera",)
 
 

@@ -13,7 +13,7 @@ from transformers import IJepaModel
 
 from jepa_ros.backends.frames import square_image
 from jepa_ros.backends.pretrained import load_pretrained
-from jepa_ros.protocols import ModelSpec
+from jepa_ros.protocols import ActionMeaning, ModelSpec
 from jepa_ros.types import Observation
 
 
@@ -32,6 +32,7 @@ class IJepa:
             horizon=12,
             latent_shape=((config.image_size // config.patch_size) ** 2, config.hidden_size),
             action_dim=0,
+            actions=ActionMeaning.NONE,
             inputs=("camera",),
             required_inputs=("camera",),
         )
@@ -48,9 +49,6 @@ class IJepa:
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
         """(B, H, N, D): the newest latent, again and again."""
         return history_BTND[:, -1:].expand(-1, actions_BHA.shape[1], -1, -1)
-
-    def occupancy(self, latents_BND: Tensor) -> Tensor:
-        raise NotImplementedError("ijepa has no occupancy probe of its own: spec.grid is None")
 
 
 def load(device: str, weights: str = "", **options: Any) -> IJepa:

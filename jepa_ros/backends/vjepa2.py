@@ -17,7 +17,7 @@ from transformers import VJEPA2Model
 
 from jepa_ros.backends.frames import square_image
 from jepa_ros.backends.pretrained import load_pretrained
-from jepa_ros.protocols import ModelSpec
+from jepa_ros.protocols import ActionMeaning, ModelSpec
 from jepa_ros.types import Observation
 
 DT_S = 0.5  # a tubelet is two frames, and the encoder was trained at 4 frames/s
@@ -46,6 +46,7 @@ class VJepa2:
             horizon=min(HORIZON, tubelets - HISTORY),
             latent_shape=(self._patches, config.hidden_size),
             action_dim=0,
+            actions=ActionMeaning.NONE,
             inputs=("camera",),
             required_inputs=("camera",),
         )
@@ -70,9 +71,6 @@ class VJepa2:
             encoder_hidden_states=history_BTND.flatten(1, 2), context_mask=[positions[:, :known]], target_mask=[positions[:, known:]]
         )
         return predicted.last_hidden_state.unflatten(1, (horizon, self._patches))
-
-    def occupancy(self, latents_BND: Tensor) -> Tensor:
-        raise NotImplementedError("vjepa2 has no occupancy probe of its own: spec.grid is None")
 
 
 def load(device: str, weights: str = "", **options: Any) -> VJepa2:

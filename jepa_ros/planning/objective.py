@@ -17,7 +17,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.planning.grids import cell_centres, halved
 from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.people import PeopleFuture, expected_contacts
-from jepa_ros.protocols import Objective, Rollout, WorldModel
+from jepa_ros.protocols import ActionMeaning, Objective, Rollout, WorldModel
 from jepa_ros.types import GridSpec
 
 USUAL_SURPRISE = 0.9  # up to which nothing is out of the ordinary
@@ -170,7 +170,7 @@ class LatentGoal(Composable):
         self.batch = batch
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        actions_SLA = rollout.states_SLX[..., :3] if self.model.spec.action_dim == 3 else rollout.commands_SLU
+        actions_SLA = rollout.states_SLX[..., :3] if self.model.spec.actions is ActionMeaning.POSE else rollout.commands_SLU
         costs = []
         for actions_BLA in actions_SLA.to(self.history_BTND.device).split(self.batch):
             history_BTND = self.history_BTND.expand(len(actions_BLA), -1, -1, -1)

@@ -76,11 +76,6 @@ class FrozenWorldModel:
         """(B, Y, X) probability that a lidar return 0.3-2.0 m above the ground falls in each cell of spec.grid."""
         return self._network.read(latents_BND.float())[:, 0].sigmoid()
 
-    @torch.no_grad()
-    def people(self, latents_BND: Tensor) -> Tensor:
-        """(B, Y, X) probability that a person is within a cell of spec.grid, or next to it."""
-        return self._network.read(latents_BND.float())[:, 1].sigmoid()
-
 
 def save(network: FrozenNetwork, path: Path, facts: dict[str, Any]) -> None:
     """One safetensors file: weights, sizes, the base back-end, and facts about the training."""

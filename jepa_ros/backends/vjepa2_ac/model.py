@@ -25,7 +25,7 @@ from jepa_ros.backends.vjepa2_ac.rollout import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.screening import Screen
 from jepa_ros.backends.vjepa2_ac.search import Scorer, SearchConfig, search
 from jepa_ros.config import from_dict
-from jepa_ros.protocols import ActionPlan, ModelSpec
+from jepa_ros.protocols import ActionMeaning, ActionPlan, ModelSpec
 from jepa_ros.types import FloatArray, Observation
 
 ENCODER_FILE, PREDICTOR_FILE = "encoder.safetensors", "predictor.safetensors"
@@ -54,6 +54,7 @@ class VJepa2Ac:
             horizon=min(HORIZON, sizes.max_steps - 1),
             latent_shape=(sizes.grid**2, sizes.encoder_width),
             action_dim=STATE_WIDTH,
+            actions=ActionMeaning.OWN,
             inputs=("camera",),
             required_inputs=("camera",),
         )

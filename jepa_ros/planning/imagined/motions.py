@@ -19,7 +19,7 @@ from jepa_ros.planning.objective import Comfort, CostWeights, LatentGoal, PoseGo
 from jepa_ros.planning.people import PeopleFuture, contact_probability
 from jepa_ros.planning.solver import CEM, SolverConfig
 from jepa_ros.planning.verify import refine
-from jepa_ros.protocols import Rollout, Solution, WindowedOccupancy, WorldModel
+from jepa_ros.protocols import ActionMeaning, OccupancyProbe, Rollout, Solution, WindowedOccupancy, WorldModel
 
 BATCH = 4  # candidates predicted at a time: between two batches the clock is looked at
 WINDOWS_BATCH = 16  # the same, where only windows are predicted
@@ -128,7 +128,7 @@ def _whole_scenes(
         _check_time(due_s, len(occupied) * BATCH, len(paths_SLX))
         history_BTND = history_TND.expand(len(paths_BLX), *history_TND.shape)
         latents_BLND = model.predict(history_BTND, paths_BLX[:, 1:].to(history_BTND))
-        if grid is None:
+        if grid is None or not isinstance(model, OccupancyProbe):
             occupied.append(torch.zeros(len(paths_BLX)))
         else:
             grids_BLYX = model.occupancy(latents_BLND.flatten(0, 1)).unflatten(0, latents_BLND.shape[:2]).float().cpu()
@@ -161,7 +161,7 @@ def plan_actions(
     """
     started_s = time.perf_counter()
     spec = model.spec
-    poses = spec.action_dim == 3
+    poses = spec.actions is ActionMeaning.POSE
     dynamics = DYNAMICS["unicycle"](limits, spec.dt_s) if poses else FreeActions(spec.action_dim, config.max_action, spec.dt_s)
     objective = LatentGoal(model, history_TND, goal_ND, batch=BATCH)
     guesses_GLU = dynamics.guesses(init_X, steps)

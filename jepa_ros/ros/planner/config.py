@@ -16,8 +16,14 @@ class PlannerNodeConfig:
     """Everything that can be set on the planner node."""
 
     model: str = param(
-        "scene_jepa", "back-end that imagines, the one that world_model runs; empty = plan_path only; used at configure", read_only=False
+        "scene_jepa",
+        "back-end for imagine, plan_actions and planner.rehearsed: that of world_model; empty = plan_path only; used at configure",
+        read_only=False,
     )
+    model_at_start: bool = param(
+        False, "load that model at configure; else with the first request that needs it, which is refused meanwhile; used at configure",
+        read_only=False,
+    )  # fmt: skip
     device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
     weights: str = param(
         "", "weights of that model, the same as world_model's; empty = the shipped ones; used at configure", read_only=False

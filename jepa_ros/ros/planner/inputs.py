@@ -75,7 +75,10 @@ class PlannerInputs:
     """Listens from construction to `close()`. Motion and transforms are to be read under `lock`."""
 
     def __init__(self, node: Node, config: PlannerInputConfig, spec: ModelSpec | None, now_s: Callable[[], float] = time.monotonic) -> None:
-        """spec: of the model that imagines; None = latents are not listened to. now_s: when messages come; in a replay, the bag's time."""
+        """spec: of the model that imagines; None = latents are not listened to until `listen_to_latents`.
+
+        now_s: when messages come; in a replay, the bag's time.
+        """
         self._now_s = now_s
         self.lock = threading.Lock()
         self.ego = EgoHistory()  # of the base, from odometry, in the odometry's own frame
@@ -90,17 +93,30 @@ class PlannerInputs:
         self._pedestrians: Came | None = None
         self._odometry: Came | None = None
         self._latents: deque[Came] = deque()
-        self._history_s = spec.history * spec.dt_s + SPARE_HISTORY_S if spec else 0.0
+        self._history_s: float | None = None  # for how long latents are kept; None = nobody asked for any
+        self._hears_latents = False
         self._last_anchor: tuple[int, FloatArray] | None = None
         self._subscriptions: list[Subscription] = []
         topic = config.world_model.rstrip("/")
         self._listen(OccupancyForecast, f"{topic}/occupancy", self._take_occupancy, NEWEST)
         self._listen(PedestrianForecastArray, f"{topic}/pedestrians", self._take_pedestrians, NEWEST, raw=True)
+        self._latent_topic = f"{topic}/latent"
         if spec is not None:
-            self._listen(LatentState, f"{topic}/latent", self._take_latent, NEWEST, raw=True)
+            self.listen_to_latents(spec)
         self._listen_to_transforms()
+        self._listen_on()
+        self._timer = node.create_timer(SEARCH_PERIOD_S, self._listen_on, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def listen_to_latents(self, spec: ModelSpec | None) -> None:
+        """From any thread, within SEARCH_PERIOD_S: as long a history as a model needs; None = the newest alone."""
+        self._history_s = spec.history * spec.dt_s + SPARE_HISTORY_S if spec else SPARE_HISTORY_S
+
+    def _listen_on(self) -> None:
+        """To what has been found or asked for since."""
         self._find_odometry()
-        self._timer = node.create_timer(SEARCH_PERIOD_S, self._find_odometry, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        if self._history_s is not None and not self._hears_latents:
+            self._hears_latents = True
+            self._listen(LatentState, self._latent_topic, self._take_latent, NEWEST, raw=True)
 
     def close(self) -> None:
         self._node.destroy_timer(self._timer)
@@ -200,7 +216,7 @@ class PlannerInputs:
         now_s = self._now_s()
         with self.lock:
             self._latents.append(Came(data, now_s))
-            while self._latents[0].received_s < now_s - self._history_s:
+            while self._latents[0].received_s < now_s - (self._history_s or 0.0):
                 self._latents.popleft()
 
     def _take_odometry(self, message: Any) -> None:

@@ -99,7 +99,7 @@ class SceneReader:
         self._check_age("latent", newest.stamp_ns, latents[-1], max_age_s)
         return memory.history()[0], newest
 
-    def rehearsal(self, model: WorldModel | None, max_age_s: float) -> Rehearsal | None:
+    def rehearsal(self, model: WorldModel, max_age_s: float) -> Rehearsal | None:
         """What a second look at the best motions needs; None where the model cannot take one. Raises as `history` does."""
         if not isinstance(model, WindowedOccupancy):
             return None

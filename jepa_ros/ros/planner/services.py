@@ -19,10 +19,11 @@ from jepa_ros.planning import Planner
 from jepa_ros.planning.imagined.motions import imagine, plan_actions
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.people import people_future
-from jepa_ros.protocols import ActionPlan, ActionPlanner, WorldModel
+from jepa_ros.protocols import ActionMeaning, ActionPlan, ActionPlanner, WorldModel
 from jepa_ros.ros import conversions, readers
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.controller import Planned
+from jepa_ros.ros.planner.model import ModelOnDemand, NotLoaded
 from jepa_ros.ros.planner.scene import InvalidGoal, Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
 from jepa_ros.sensing.decode.image import decode_image
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
@@ -53,7 +54,7 @@ class PlannerServices:
         config: Callable[[], PlannerNodeConfig],
         reader: SceneReader,
         planner: Planner,
-        model: WorldModel | None,
+        model: ModelOnDemand,
         publish_path: Callable[[Path], None],
         report: Callable[[str], None],
     ) -> None:
@@ -86,6 +87,8 @@ class PlannerServices:
         except UnknownGoal as error:
             response = refused(kind, PlanStatus.UNKNOWN_FRAME, str(error))
         except Mismatch as error:
+            response = refused(kind, PlanStatus.UNSUPPORTED, str(error))
+        except NotLoaded as error:
             response = refused(kind, PlanStatus.UNSUPPORTED, str(error))
         except TimeoutError as error:
             response = refused(kind, PlanStatus.TIMEOUT, str(error))
@@ -123,7 +126,7 @@ class PlannerServices:
 
     def _rehearsal(self, max_age_s: float) -> Rehearsal | None:
         """What the second look needs, where it is asked for."""
-        return self._reader.rehearsal(self._model, max_age_s) if self._config().planner.rehearsed else None
+        return self._reader.rehearsal(self._model.get("planner.rehearsed"), max_age_s) if self._config().planner.rehearsed else None
 
     def _plan_path(self, request: PlanPath.Request, left_s: float) -> PlanPath.Response:
         started_s, config = time.perf_counter(), self._config()
@@ -181,20 +184,21 @@ class PlannerServices:
     def _plan_actions(self, request: PlanActions.Request, left_s: float) -> PlanActions.Response:
         started_s = time.perf_counter()
         config = self._config()
-        if self._model is None:
-            raise Refused(PlanStatus.UNSUPPORTED, "plan_actions needs a world model: set the parameter `model` and configure again")
-        spec = self._model.spec
-        if spec.action_dim == 0:
+        model = self._model.get("plan_actions")
+        spec = model.spec
+        if spec.actions is ActionMeaning.NONE:
             raise Refused(PlanStatus.UNSUPPORTED, f"{spec.name} takes no actions, so there are none to plan")
         if request.horizon > spec.horizon:
             raise Refused(
                 PlanStatus.INVALID_REQUEST, f"horizon = {request.horizon}: {spec.name} predicts at most {spec.horizon} steps (0 = its own)"
             )
-        history_TND, newest = self._reader.history(self._model, config.inputs.max_age_s)
-        goal_ND = self._goal_latent(request, newest, history_TND.device)
+        history_TND, newest = self._reader.history(model, config.inputs.max_age_s)
+        goal_ND = goal_latent(model, request, newest, history_TND.device)
         due_s = started_s + left_s
-        search = self._own_search if isinstance(self._model, ActionPlanner) else self._pose_search
-        plan = search(request, history_TND, goal_ND, due_s)
+        if isinstance(model, ActionPlanner):
+            plan = own_search(model, request, history_TND, goal_ND, due_s)
+        else:
+            plan = self._pose_search(model, request, history_TND, goal_ND, due_s)
         return PlanActions.Response(
             status=PlanningStatus(code=PlanningStatus.OK, message=plan.message),
             shape=list(plan.actions_LA.shape),
@@ -203,54 +207,57 @@ class PlannerServices:
             planning_time=time.perf_counter() - started_s,
         )
 
-    def _own_search(self, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float) -> ActionPlan:
-        """By a model that plans itself, from the robot's state in the request."""
-        assert isinstance(self._model, ActionPlanner)
-        states_TX = np.array(request.state, dtype=np.float32)[None]
-        try:
-            return self._model.plan_actions(history_TND, states_TX, goal_ND, request.horizon, due_s - time.perf_counter())
-        except ValueError as error:
-            raise Refused(PlanStatus.INVALID_REQUEST, f"state: {error}") from None
-
-    def _pose_search(self, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float) -> ActionPlan:
+    def _pose_search(
+        self, model: WorldModel, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float
+    ) -> ActionPlan:
         """By the package's search through the model's predictions, from the motion that odometry tells."""
-        assert self._model is not None
         config = self._config()
         scene, _ = self._reader.scene(config.inputs.max_age_s)
         init_X = torch.tensor([0.0, 0.0, 0.0, *scene.ego.velocity_mps], dtype=torch.float32)
-        steps, left_s = request.horizon or self._model.spec.horizon, due_s - time.perf_counter()
-        actions_LA, solution = plan_actions(self._model, history_TND, goal_ND, steps, init_X, config.planner.limits, config.actions, left_s)
-        message = f"{solution.iterations} iterations of CEM through {self._model.spec.name}"
+        steps, left_s = request.horizon or model.spec.horizon, due_s - time.perf_counter()
+        actions_LA, solution = plan_actions(model, history_TND, goal_ND, steps, init_X, config.planner.limits, config.actions, left_s)
+        message = f"{solution.iterations} iterations of CEM through {model.spec.name}"
         return ActionPlan(actions_LA.numpy(), solution.cost, message)
 
     def _pose_model(self, service: str) -> WorldModel:
-        if self._model is None:
-            raise Refused(PlanStatus.UNSUPPORTED, f"{service} needs a world model: set the parameter `model` and configure again")
-        spec = self._model.spec
-        if spec.action_dim != 3:
-            raise Refused(PlanStatus.UNSUPPORTED, f"{service} takes poses, and {spec.name} acts in {spec.action_dim} dimensions of its own")
-        return self._model
+        model = self._model.get(service)
+        if model.spec.actions is not ActionMeaning.POSE:
+            raise Refused(
+                PlanStatus.UNSUPPORTED, f"{service} takes poses; the actions of {model.spec.name} are {model.spec.actions.value!r}"
+            )
+        return model
 
-    def _goal_latent(self, request: PlanActions.Request, newest: readers.Received, device: torch.device) -> torch.Tensor:
-        """(N, D) in the newest anchor frame."""
-        assert self._model is not None
-        spec = self._model.spec
-        if len(request.goal_image.data):
-            if spec.inputs != ("camera",):
-                inputs = " and ".join(spec.inputs)
-                raise Refused(PlanStatus.UNSUPPORTED, f"{spec.name} encodes {inputs}: an image alone is no goal for it, give goal_latent")
-            return self._model.encode(image_observation(request, newest.stamp_ns))[0]
-        if not len(request.goal_latent.data):
-            raise Refused(PlanStatus.INVALID_REQUEST, "goal_image.data and goal_latent.data are both empty: give one of them")
-        try:
-            goal_ND = latent_for(request.goal_latent, spec).to(device)
-            turn = request.goal_latent.anchor_pose.orientation
-            if (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 0.0):
-                return goal_ND  # no pose given: it is in the present anchor frame
-            new_from_old = np.linalg.inv(newest.odom_from_anchor) @ readers.matrix_of(request.goal_latent.anchor_pose)
-        except (Mismatch, ValueError) as error:
-            raise Refused(PlanStatus.INVALID_REQUEST, f"goal_latent: {error}") from None
-        return self._model.align(goal_ND[None], new_from_old[None])[0]
+
+def own_search(
+    model: ActionPlanner, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float
+) -> ActionPlan:
+    """By a model that plans itself, from the robot's state in the request."""
+    states_TX = np.array(request.state, dtype=np.float32)[None]
+    try:
+        return model.plan_actions(history_TND, states_TX, goal_ND, request.horizon, due_s - time.perf_counter())
+    except ValueError as error:
+        raise Refused(PlanStatus.INVALID_REQUEST, f"state: {error}") from None
+
+
+def goal_latent(model: WorldModel, request: PlanActions.Request, newest: readers.Received, device: torch.device) -> torch.Tensor:
+    """(N, D) in the newest anchor frame."""
+    spec = model.spec
+    if len(request.goal_image.data):
+        if spec.inputs != ("camera",):
+            inputs = " and ".join(spec.inputs)
+            raise Refused(PlanStatus.UNSUPPORTED, f"{spec.name} encodes {inputs}: an image alone is no goal for it, give goal_latent")
+        return model.encode(image_observation(request, newest.stamp_ns))[0]
+    if not len(request.goal_latent.data):
+        raise Refused(PlanStatus.INVALID_REQUEST, "goal_image.data and goal_latent.data are both empty: give one of them")
+    try:
+        goal_ND = latent_for(request.goal_latent, spec).to(device)
+        turn = request.goal_latent.anchor_pose.orientation
+        if (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 0.0):
+            return goal_ND  # no pose given: it is in the present anchor frame
+        new_from_old = np.linalg.inv(newest.odom_from_anchor) @ readers.matrix_of(request.goal_latent.anchor_pose)
+    except (Mismatch, ValueError) as error:
+        raise Refused(PlanStatus.INVALID_REQUEST, f"goal_latent: {error}") from None
+    return model.align(goal_ND[None], new_from_old[None])[0]
 
 
 def twists(plan: Plan) -> list[Twist]:

@@ -17,15 +17,12 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 
-from jepa_ros.backends import load_world_model, resolve_device
-from jepa_ros.planning import CostWeights, Planner
+from jepa_ros.planning import Planner
 from jepa_ros.planning.example_scene import crowd_scene
-from jepa_ros.planning.imagined.motions import imagine
-from jepa_ros.planning.people import people_future
-from jepa_ros.protocols import WorldModel
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.controller import Controller
 from jepa_ros.ros.planner.inputs import PlannerInputs
+from jepa_ros.ros.planner.model import ModelOnDemand
 from jepa_ros.ros.planner.nav2 import offer_to_nav2
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices, refused
@@ -42,7 +39,7 @@ class PlannerSession:
     """Runs from the moment it is made until `close()`. Requests are answered NOT_ACTIVE until `active` is set."""
 
     def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], publish_path: Callable[[Path], None]) -> None:
-        """Loads the model and warms the planner up. Raises whatever a back-end raises."""
+        """Warms the planner up, and loads the model where it is wanted from the start. Raises whatever a back-end raises."""
         self.active = False
         self.lateness = Lateness()
         self._node = node
@@ -50,17 +47,17 @@ class PlannerSession:
         sys.setswitchinterval(SWITCH_S)
         prefer_this_process(config().nice)
         torch.set_num_threads(config().threads)
-        options = {"weights": config().weights} if config().weights else {}
-        model = load_world_model(config().model, device=config().device, **options) if config().model else None
         planner = Planner(config().planner)
         planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
         planner.reset()
-        if model is not None and model.spec.action_dim == 3:
-            imagine_something(model, resolve_device(config().device))
-        self.inputs = PlannerInputs(node, config().inputs, model.spec if model else None)
-        if model is None and config().planner.weights.surprise > 0.0:
-            node.get_logger().warning("planner.weights.surprise needs latents, which are listened to where `model` is set: it is not set")
-        reader = SceneReader(self.inputs, resolve_device(config().device), surprise=config().planner.weights.surprise > 0.0)
+        self.inputs = PlannerInputs(node, config().inputs, None)
+        model = ModelOnDemand(config().model, config().device, config().weights, self.inputs.listen_to_latents)
+        surprise = config().planner.weights.surprise > 0.0
+        if surprise:
+            self.inputs.listen_to_latents(None)
+        if config().model_at_start or config().planner.rehearsed:
+            model.load()
+        reader = SceneReader(self.inputs, model.device, surprise=surprise)
         self.services = PlannerServices(config, reader, planner, model, publish_path, self._report)
         self._worker = DeadlineWorker(self._wake)
         self.controller: Controller | None = None
@@ -120,13 +117,6 @@ class PlannerSession:
 
     def _report(self, text: str) -> None:
         self._node.get_logger().error(f"a request failed: {text}", throttle_duration_sec=5.0)
-
-
-def imagine_something(model: WorldModel, device: str) -> None:
-    """The first request must not pay for lazy set-up."""
-    spec = model.spec
-    history_TND = torch.zeros(spec.history, *spec.latent_shape, device=device)
-    imagine(model, history_TND, torch.zeros(1, spec.horizon, 3), people_future(crowd_scene(), 0.5), 0.5, CostWeights())
 
 
 def prefer_this_process(nice: int) -> None:

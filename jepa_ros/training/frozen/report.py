@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from jepa_ros.backends.frozen.network import FrozenNetwork
-from jepa_ros.protocols import WorldModel
+from jepa_ros.protocols import ActionMeaning, WorldModel
 from jepa_ros.training.frozen.windows import Batch, FrozenWindows
 from jepa_ros.training.metrics import OccupancyScore
 from jepa_ros.training.world_model.evaluate import near_cells
@@ -60,7 +60,7 @@ def evaluate(base: WorldModel, network: FrozenNetwork, windows: FrozenWindows) -
     chosen = [windows.anchors[k] for k in np.linspace(0, len(windows.anchors) - 1, min(WINDOWS, len(windows.anchors))).astype(int)]
     steps = np.arange(config.horizon)
     ways = ["trained", "start"]
-    if base.spec.action_dim == 3 and base.spec.horizon >= config.horizon and base.spec.history <= config.history:
+    if base.spec.actions is ActionMeaning.POSE and base.spec.horizon >= config.horizon and base.spec.history <= config.history:
         ways.append(f"{base.spec.name}'s own")
     sums = {way: torch.zeros(2, config.horizon) for way in ways}
     scores = {what: {way: [OccupancyScore() for _ in range(config.horizon + 1)] for way in ways} for what in LABELS}

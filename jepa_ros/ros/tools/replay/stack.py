@@ -18,6 +18,7 @@ from jepa_ros.planning import Planner
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.inputs import PlannerInputs
+from jepa_ros.ros.planner.model import ModelOnDemand
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices
 from jepa_ros.ros.tools.replay.loopback import Graph, LoopbackNode
@@ -69,9 +70,11 @@ class Stack:
 
     def _planner(self, graph: Graph, config: PlannerNodeConfig) -> PlannerServices:
         node = LoopbackNode(graph, "planner")
-        model = self.pipeline.model if config.model else None
-        inputs = PlannerInputs(node, config.inputs, model.spec if model else None, now_s=graph.now_s)
-        reader = SceneReader(inputs, resolve_device(config.device), surprise=config.planner.weights.surprise > 0.0)
+        surprise = config.planner.weights.surprise > 0.0
+        reads_latents = surprise or config.planner.rehearsed
+        inputs = PlannerInputs(node, config.inputs, self.pipeline.spec if reads_latents else None, now_s=graph.now_s)
+        reader = SceneReader(inputs, resolve_device(config.device), surprise=surprise)
+        model = ModelOnDemand.of(self.pipeline.model if config.model else None)
         path = node.create_lifecycle_publisher(PlanPath, "~/path", 1)
         return PlannerServices(lambda: config, reader, Planner(config.planner), model, path.publish, node.get_logger().error)
 
