@@ -80,9 +80,6 @@ class VJepa2Ac:
         ]
         return torch.cat(rollouts)
 
-    def occupancy(self, latents_BPD: Tensor) -> Tensor:
-        raise NotImplementedError("vjepa2_ac has no occupancy probe of its own: spec.grid is None")
-
     @torch.inference_mode()
     def plan_actions(
         self, history_TPD: Tensor, states_T7: FloatArray, goal_PD: Tensor, steps: int = 0, deadline_s: float = math.inf
