@@ -10,7 +10,7 @@ from collections import deque
 
 import numpy as np
 
-from jepa_ros.sensing.frames.poses import interpolate, invert
+from jepa_ros.sensing.frames.poses import invert
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
 SPAN_NS = NANOSECONDS // 10  # a stretch of poses long enough that their noise is small against the way
@@ -73,9 +73,10 @@ class TwistCheck:
 def twist_between(earlier: FloatArray, later: FloatArray, dt_s: float) -> FloatArray:
     """(3,) mean vx, vy in m/s (base frame) and yaw rate in rad/s of a vehicle that came from `earlier` to `later` on an arc."""
     step = invert(earlier) @ later
-    midway = interpolate(earlier, later, 0.5)[:3, :3]  # a chord of an arc has the heading of its middle
-    displacement = midway.T @ (later[:3, 3] - earlier[:3, 3])
-    return np.array([*(displacement[:2] / dt_s), np.arctan2(step[1, 0], step[0, 0]) / dt_s])
+    turn = np.arctan2(step[1, 0], step[0, 0])
+    x, y = step[:2, 3]
+    c, s = np.cos(turn / 2), np.sin(turn / 2)  # a chord of an arc has the heading of its middle
+    return np.array([c * x + s * y, c * y - s * x, turn]) / dt_s
 
 
 def _twist(state: EgoState) -> FloatArray:
