@@ -16,12 +16,12 @@ from jepa_ros.backends.engine import ENGINES
 from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
-from jepa_ros.foresight import foresee
 from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.protocols import ActionMeaning, Forecaster, Foresight, ModelSpec, OccupancyProbe, RunsOnEngines, SceneLatents, WorldModel
+from jepa_ros.prediction import predict_in_parts
+from jepa_ros.protocols import ActionMeaning, Forecaster, ModelSpec, OccupancyProbe, Prediction, RunsOnEngines, SceneLatents, WorldModel
 from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.threads import one_blas_thread
 from jepa_ros.types import (
@@ -142,8 +142,8 @@ class WorldModelPipeline:
             latent_ND = encoded.latent_ND
         with clock("predict"):
             self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
-            foresight = foresee(self.model, self._memory, self._actions(observation, intended_motion))
-            occupancy = self._occupancy(observation, latent_ND, foresight)
+            prediction = predict_in_parts(self.model, self._memory, self._actions(observation, intended_motion))
+            occupancy = self._occupancy(observation, latent_ND, prediction)
         with clock("sight"):
             occupancy = self._with_sight(observation, occupancy)
         with clock("people"):
@@ -152,14 +152,14 @@ class WorldModelPipeline:
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
         with clock("surprise"):
             judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
-            self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, foresight)
+            self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, prediction)
 
         return SceneState(
             stamp_ns=observation.stamp_ns,
             anchor_pose=anchor_pose,
             ego=observation.ego,
             latent=latent_ND.float().cpu().numpy(),
-            predicted=lambda: foresight.latents().float().cpu().numpy(),  # made when somebody reads it
+            predicted=lambda: prediction.latents().float().cpu().numpy(),  # made when somebody reads it
             occupancy=occupancy,
             people=people,
             pedestrians=pedestrians,
@@ -176,14 +176,14 @@ class WorldModelPipeline:
             intended_motion = np.zeros((self.spec.horizon, self.spec.action_dim))
         return torch.as_tensor(intended_motion).to(self._memory.newest_ND)
 
-    def _occupancy(self, observation: Observation, latent_ND: Tensor, foresight: Foresight) -> OccupancyForecast:
+    def _occupancy(self, observation: Observation, latent_ND: Tensor, prediction: Prediction) -> OccupancyForecast:
         """Without a probe, or without the sensors that it needs, the forecast has no cells: "unknown" must not look like "free"."""
         grid = self.spec.grid
         times_s = self.spec.dt_s * np.arange(self.spec.horizon + 1)
         if grid is None or not isinstance(self.model, OccupancyProbe) or not self._shows_what_stands(observation):
             return OccupancyForecast(np.zeros((len(times_s), 0, 0), np.float32), times_s, 1.0, (0.0, 0.0))
         # Two calls, since joining the latents first would copy all of them.
-        parts = [self.model.occupancy(latent_ND[None]), foresight.occupancy()]
+        parts = [self.model.occupancy(latent_ND[None]), prediction.occupancy()]
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
 
     def _with_sight(self, observation: Observation, occupancy: OccupancyForecast) -> OccupancyForecast:

@@ -134,8 +134,8 @@ class Criticised(Protocol):
         ...
 
 
-class Foresight(Protocol):
-    """What a world model foresees from one history under one intended motion. What nobody reads is not computed."""
+class Prediction(Protocol):
+    """What a world model predicts from one history under one intended motion. What nobody reads is not computed."""
 
     def occupancy(self) -> Tensor:
         """(H, Y, X) `WorldModel.occupancy` of each predicted latent; to be read once, and first."""
@@ -151,10 +151,10 @@ class Foresight(Protocol):
 
 
 @runtime_checkable
-class Foresees(Protocol):
+class PredictsInParts(Protocol):
     """What a world model offers besides `WorldModel` where its occupancy takes less than all of the predicted latents."""
 
-    def foresee(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> Foresight:
+    def predict_in_parts(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> Prediction:
         """From older latents, oldest first, each in its own anchor frame, (T, 4, 4) new_from_old, the newest latent, and (1, H, A)."""
         ...
 
@@ -169,7 +169,7 @@ class RunsOnEngines(Protocol):
 
 
 class OccupancyWindows(Protocol):
-    """The occupancy that a world model foresees from one history, read only in small windows: for many motions, at little cost."""
+    """The occupancy that a world model predicts from one history, read only in small windows: for many motions, at little cost."""
 
     def __call__(self, actions_SHA: Tensor, corners_SH2: Tensor, cells: int) -> Tensor:
         """(S, H, cells, cells): at each step of each motion, the part of `occupancy(predict(...))` that begins at this row and column.
@@ -181,7 +181,7 @@ class OccupancyWindows(Protocol):
 
 @runtime_checkable
 class WindowedOccupancy(Protocol):
-    """What a world model offers besides `WorldModel` where it need not foresee the whole scene to say what is along a way."""
+    """What a world model offers besides `WorldModel` where it need not predict the whole scene to say what is along a way."""
 
     spec: ModelSpec
 

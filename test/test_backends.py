@@ -131,7 +131,7 @@ def test_weights_come_back_as_they_were_saved(model: SceneJepa, tmp_path) -> Non
         load("cpu", tmp_path / "missing.safetensors")
 
 
-def test_surprise_rises_for_what_was_not_foreseen() -> None:
+def test_surprise_rises_for_what_was_not_predicted() -> None:
     history, generator = ErrorHistory(LEAST_SIGMA), torch.Generator().manual_seed(0)
 
     def noise() -> torch.Tensor:

@@ -99,7 +99,7 @@ class WallSeer(Seer):
         return torch.log1p(torch.where(apart, around, (from_BD - to_BD).norm(dim=-1)) / SPEED_PX)
 
 
-def test_training_foresees_and_does_not_collapse(frames: Frames, trained: TwoRoomModel) -> None:
+def test_training_predicts_and_does_not_collapse(frames: Frames, trained: TwoRoomModel) -> None:
     learned = health(trained, frames)
     assert learned["over_persistence_5"] < 0.8
     assert learned["effective_rank"] > 3

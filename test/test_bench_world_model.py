@@ -92,15 +92,15 @@ def test_what_moved_through_the_latents_is_carried_ahead_and_what_stood_stays() 
         history[0, step, BODY, 20:40, 30] = 1
     walker = find_clusters(history[0][:, BODY].max(axis=1), 0.4)
     assert walker.velocity == pytest.approx(np.array([[0.0, 1.0]]), abs=0.1)
-    stated = torch.nn.functional.pixel_unshuffle(torch.from_numpy(GROUNDED_SCALE * history), 2)
-    carried = Motion(12, 0.4).requires_grad_(False)(stated, torch.arange(12))
+    observed = torch.nn.functional.pixel_unshuffle(torch.from_numpy(GROUNDED_SCALE * history), 2)
+    carried = Motion(12, 0.4).requires_grad_(False)(observed, torch.arange(12))
     assert carried is not None
-    after = torch.nn.functional.pixel_shuffle(carried.onto_(stated[:, -1:].repeat(1, 12, 1, 1, 1)), 2)[0] / GROUNDED_SCALE
+    after = torch.nn.functional.pixel_shuffle(carried.onto_(observed[:, -1:].repeat(1, 12, 1, 1, 1)), 2)[0] / GROUNDED_SCALE
     row, column = cell(4.2, 2.2)
     assert after[2, BODY[0], row, column + 3] == pytest.approx(0.5)  # sure by half after 1.2 s
     assert after[2, BODY[0], row, column] == pytest.approx(0.15)
     assert (after[:, BODY[0], 20:40, 30] == 1).all()
-    assert Motion(12, 0.4)(stated[:, -1:].expand(-1, 4, -1, -1, -1), torch.arange(12)) is None
+    assert Motion(12, 0.4)(observed[:, -1:].expand(-1, 4, -1, -1, -1), torch.arange(12)) is None
 
 
 def test_each_cluster_is_followed_as_if_it_were_alone() -> None:

@@ -11,8 +11,8 @@ from jepa_ros.backends import engine
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.graphs import parts
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.foresight import foresee
 from jepa_ros.memory import LatentMemory
+from jepa_ros.prediction import predict_in_parts
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
 SMALL = SceneJepaConfig(stem=8, body=8, camera=8, trunk=8, step=8, probe=8, narrow=2, trust=True, history=2, horizon=3)
@@ -56,8 +56,8 @@ def outputs(model: SceneJepa, cameras: int) -> list[torch.Tensor]:
     for step in range(4):
         observation = street(step, cameras)
         memory.add(observation.stamp_ns, observation.odom_from_anchor, model.encode(observation)[0])
-    foresight = foresee(model, memory, torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))
-    read = [memory.newest_ND, model.occupancy(memory.newest_ND[None]), foresight.occupancy(), foresight.next_ND(20)]
+    prediction = predict_in_parts(model, memory, torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))
+    read = [memory.newest_ND, model.occupancy(memory.newest_ND[None]), prediction.occupancy(), prediction.next_ND(20)]
     return [values.float().cpu() for values in read]
 
 

@@ -20,7 +20,7 @@ LAYERS = (
     {"version", "types", "config", "protocols", "weights", "lazy", "threads", "extensions"},
     {"sensing"},
     {"backends"},
-    {"memory", "foresight"},
+    {"memory", "prediction"},
     {"objects"},
     {"forecast", "planning"},
     {"pipeline"},

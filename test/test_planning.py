@@ -163,7 +163,7 @@ def test_a_crowd_in_a_door_is_no_wall() -> None:
     assert abs(end_y) < 1.6
 
 
-def test_cells_foreseen_where_a_person_may_go_are_that_person_and_no_obstacle_besides() -> None:
+def test_cells_predicted_where_a_person_may_go_are_that_person_and_no_obstacle_besides() -> None:
     scene = make_scene(people=((2.0, 0.0, 1.0, 0.0),))
     straight = scene.pedestrians.modes_m
     aside = straight + 1.5 * scene.pedestrians.times_s[:, None] * scene.anchor_pose[:2, 1]  # they may turn left

@@ -35,8 +35,8 @@ def walker_history() -> torch.Tensor:
     cells = torch.zeros(4, 5, 128, 128)
     for step in range(4):
         cells[step, 1:4, 60:62, 70 + step : 72 + step] = GROUNDED_SCALE
-    stated = torch.nn.functional.pixel_unshuffle(cells, 2).flatten(2).transpose(1, 2)
-    return torch.cat([stated, torch.randn(4, stated.shape[1], model.config.width - stated.shape[2])], dim=2)
+    observed = torch.nn.functional.pixel_unshuffle(cells, 2).flatten(2).transpose(1, 2)
+    return torch.cat([observed, torch.randn(4, observed.shape[1], model.config.width - observed.shape[2])], dim=2)
 
 
 def test_the_network_says_how_far_to_trust_what_is_carried_in_windows_and_on_the_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:

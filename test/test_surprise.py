@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 from jepa_ros.backends.liveness import ReplayDetector
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
-from jepa_ros.backends.scene_jepa.critic import CriticConfig, CriticNetwork, SceneCritic, load_critic, save_critic, stated, visible
+from jepa_ros.backends.scene_jepa.critic import CriticConfig, CriticNetwork, SceneCritic, load_critic, observed, save_critic, visible
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, encode
-from jepa_ros.foresight import WholeForesight
+from jepa_ros.prediction import WholePrediction
 from jepa_ros.protocols import Encoded, SensorSample
 from jepa_ros.training.world_model.surprise import Sample, fit
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
@@ -48,7 +48,7 @@ def test_who_appears_in_the_open_is_strange_and_who_stays_is_not() -> None:
         critic.reset()
         places = [(int(row), int(column)) for row, column in rng.integers(20, 100, (4, 2))]
         for step in range(3):
-            now, then = latent(*places, noise=rng), stated(latent(*places, noise=rng))
+            now, then = latent(*places, noise=rng), observed(latent(*places, noise=rng))
             seen = critic.seen(step * STEP_NS, STILL, now, now)
             samples.append(Sample((255 * seen).byte(), STILL, then[BODY] > 0.5, visible(then) > 0))
     network = fit(samples, CriticConfig(width=8, dilations=(1,)), 40, rng)
@@ -127,7 +127,7 @@ def test_a_frozen_camera_surprises_while_the_lidar_goes_on() -> None:
         seen = observation(step, rng, image)
         encoded = encode(model, seen)
         judgement = watch.judge(seen.stamp_ns, seen.odom_from_anchor, encoded)
-        watch.take(seen.stamp_ns, seen.odom_from_anchor, encoded, judgement, WholeForesight(model, encoded.latent_ND[None]))
+        watch.take(seen.stamp_ns, seen.odom_from_anchor, encoded, judgement, WholePrediction(model, encoded.latent_ND[None]))
         usual.append(judgement.surprise)
     assert all(math.isnan(value) for value in usual[: WARM_UP + 1])
     assert all(0 <= value <= 1 for value in usual[WARM_UP + 1 :])
@@ -175,7 +175,7 @@ def test_the_scene_is_judged_half_a_step_apart_against_one_step_before_at_any_ra
             assert not event or judgement.surprise > 0.98
         else:
             assert judgement.scene == before or math.isnan(judgement.scene)
-        watch.take(stamp_ns, STILL, encoded, judgement, WholeForesight(model, values[None]))
+        watch.take(stamp_ns, STILL, encoded, judgement, WholePrediction(model, values[None]))
         before = judgement.scene
     apart_s = np.diff(judged_ns) / 1e9
     assert 0.15 <= apart_s.min() <= apart_s.max() <= most + 1e-6

@@ -17,7 +17,7 @@ from experiments.world_model.table import Row, Section, table
 from experiments.world_model.worlds import FIRST_SEED
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, critic_of, encode
-from jepa_ros.foresight import WholeForesight
+from jepa_ros.prediction import WholePrediction
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sim.sensors.recording import Frame, Recorder
 from jepa_ros.training.detection_score import returns_on
@@ -102,7 +102,7 @@ def _run(model: SceneJepa, seed: int) -> Iterator[tuple[str, float, float]]:
             yield "usual", judged[0].surprise, judged[1].surprise
         expected_ND = watcher.take(observation, encoded.latent_ND)
         for watch, judgement in zip(watches, judged, strict=True):
-            watch.take(observation.stamp_ns, observation.odom_from_anchor, encoded, judgement, WholeForesight(model, expected_ND[None]))
+            watch.take(observation.stamp_ns, observation.odom_from_anchor, encoded, judgement, WholePrediction(model, expected_ND[None]))
         frames.append(frame)
         again.append(recorder.frame())
         recorder.step(model.spec.dt_s)

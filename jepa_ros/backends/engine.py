@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 ENGINES = ("auto", "eager", "onnxruntime", "cudagraph")
-TOLERANCE = 1e-3  # largest difference from eager float32, of latents whose stated channels reach 4
+TOLERANCE = 1e-3  # largest difference from eager float32, of latents whose observed channels reach 4
 RUNS = 5  # of which the median says which is faster
 
 log = logging.getLogger(__name__)

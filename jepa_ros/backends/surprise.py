@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_ros.backends.liveness import ReplayDetector
-from jepa_ros.protocols import Critic, Criticised, Encoded, Foresight, SensorEncoder, WorldModel
+from jepa_ros.protocols import Critic, Criticised, Encoded, Prediction, SensorEncoder, WorldModel
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 
 WARM_UP = 10  # errors seen before a value is given
@@ -57,7 +57,7 @@ class _Moment:
     stamp_ns: int
     odom_from_anchor: FloatArray
     latent_ND: Tensor
-    foresight: Foresight
+    prediction: Prediction
     by_lidar: bool
     likely: Tensor | None = None  # what the critic makes of it, once it is asked for
 
@@ -105,7 +105,7 @@ class SurpriseWatch:
         sensors = math.nan if math.isnan(scene) else self._replay.judge(stamp_ns, odom_from_anchor, encoded.sensors)
         return Judgement(max(scene, sensors), scene, error, by_critic)
 
-    def take(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded, judgement: Judgement, foresight: Foresight) -> None:
+    def take(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded, judgement: Judgement, prediction: Prediction) -> None:
         """Remember an observation, its judgement, and what is predicted from it, in its own anchor frame."""
         self._replay.take(stamp_ns, odom_from_anchor, encoded.sensors)
         if self._is_due(stamp_ns):
@@ -115,7 +115,7 @@ class SurpriseWatch:
                 self._histories[judgement.by_critic].add(judgement.error)
         while self._moments and self._moments[0].stamp_ns < stamp_ns - 2 * self._step_ns:
             self._moments.popleft()
-        self._moments.append(_Moment(stamp_ns, odom_from_anchor, encoded.latent_ND, foresight, "lidar" in encoded.sensors))
+        self._moments.append(_Moment(stamp_ns, odom_from_anchor, encoded.latent_ND, prediction, "lidar" in encoded.sensors))
 
     def _is_due(self, stamp_ns: int) -> bool:
         """Whether the scene is to be judged anew; an observation may come a little early."""
@@ -131,11 +131,11 @@ class SurpriseWatch:
         if self._critic is not None and by_critic:
             if moment.likely is None:
                 moment.likely = self._critic.expect(
-                    moment.stamp_ns, moment.odom_from_anchor, moment.latent_ND, moment.foresight.next_ND(self._critic.channels)
+                    moment.stamp_ns, moment.odom_from_anchor, moment.latent_ND, moment.prediction.next_ND(self._critic.channels)
                 )
             error = self._critic.strangeness(moment.likely, new_from_old, encoded.latent_ND)
         else:
-            error = worst_error(encoded.latent_ND, self._model.align(moment.foresight.next_ND()[None], new_from_old[None])[0])
+            error = worst_error(encoded.latent_ND, self._model.align(moment.prediction.next_ND()[None], new_from_old[None])[0])
         return self._histories[by_critic].judge(error), error, by_critic
 
     def _one_step_before(self, stamp_ns: int) -> _Moment | None:
@@ -172,8 +172,8 @@ def worst_error(observed_ND: Tensor, predicted_ND: Tensor) -> float:
     if observed_ND.shape != predicted_ND.shape:
         raise ValueError(f"observed {tuple(observed_ND.shape)} and predicted {tuple(predicted_ND.shape)} latents differ in shape")
     # A prediction warped into this frame is zero where it had no data: nothing was predicted there, so nothing surprises there.
-    foretold_N = predicted_ND.abs().amax(dim=1) > 0
-    error_N = (observed_ND - predicted_ND).square().mean(dim=1).float() * foretold_N
+    known_N = predicted_ND.abs().amax(dim=1) > 0
+    error_N = (observed_ND - predicted_ND).square().mean(dim=1).float() * known_N
     side = math.isqrt(len(error_N))
     if side > 2 and side * side == len(error_N):
         error_N = F.avg_pool2d(error_N.view(1, side, side), 3, stride=1, padding=1).flatten()

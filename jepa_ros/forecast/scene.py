@@ -64,11 +64,11 @@ CROP = (BEHIND + AHEAD + 1, 2 * ASIDE + 1)  # R, A
 
 def returns_map(scene: SceneLatents) -> Tensor | None:
     """(Y, X, BANDS) in [0, 1]: which bands of each cell hold a return; None where the latents are not those of `MODEL`."""
-    stated = 4 * ALL_BANDS
+    observed = 4 * ALL_BANDS
     tokens, width = scene.latents_ND.shape
-    if scene.model != MODEL or tokens != TOKENS[0] * TOKENS[1] or width < stated:
+    if scene.model != MODEL or tokens != TOKENS[0] * TOKENS[1] or width < observed:
         return None
-    cells = F.pixel_shuffle(to_map(scene.latents_ND[None, :, :stated].float().cpu()) / GROUNDED_SCALE, 2)[0]
+    cells = F.pixel_shuffle(to_map(scene.latents_ND[None, :, :observed].float().cpu()) / GROUNDED_SCALE, 2)[0]
     return cells[ALL_BANDS - BANDS :].permute(1, 2, 0).clamp(0.0, 1.0)
 
 

@@ -30,7 +30,7 @@ from jepa_ros.config import from_dict, param, validate
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 GROUND = 0  # height band
-STATED = 4 * (max(BODY) + 2)  # channels of a latent that are read
+OBSERVED = 4 * (max(BODY) + 2)  # channels of a latent that are read
 VIEWS = 3  # steps of the past that the critic sees
 VIEW_CHANNELS = len(BODY) + 2
 FADE_M = 20.0  # what happens near the robot counts more
@@ -98,7 +98,7 @@ def _of_two(kernel: Tensor) -> Tensor:
 class SceneCritic:
     """A `protocols.Critic` of one stream, for latents of scene_jepa that saw a lidar."""
 
-    channels: int | None = STATED
+    channels: int | None = OBSERVED
 
     def __init__(self, network: CriticNetwork, dt_s: float) -> None:
         self._network = network
@@ -127,7 +127,7 @@ class SceneCritic:
         past = [min(self._views, key=lambda entry: abs(entry[0] - wanted)) for wanted in wanted_ns]
         moved = np.linalg.inv(odom_from_anchor) @ np.stack([pose for _, pose, _ in past])
         aligned_VCYX = warp(torch.stack([view for _, _, view in past]), moved, HALF_M)
-        return torch.cat([self._views[-1][2], *aligned_VCYX, stated(predicted_ND)[[*BODY, GROUND]].clamp(0, 1)])
+        return torch.cat([self._views[-1][2], *aligned_VCYX, observed(predicted_ND)[[*BODY, GROUND]].clamp(0, 1)])
 
     @torch.inference_mode()
     def strangeness(self, expected_ZYX: Tensor, new_from_old: FloatArray, latent_ND: Tensor) -> float:
@@ -141,8 +141,8 @@ class SceneCritic:
         for latent, view in self._looked_at:
             if latent is latent_ND:
                 return view
-        stated_ZYX = stated(latent_ND)
-        view = torch.cat([stated_ZYX[[*BODY, GROUND]], visible(stated_ZYX)[None]])
+        observed_ZYX = observed(latent_ND)
+        view = torch.cat([observed_ZYX[[*BODY, GROUND]], visible(observed_ZYX)[None]])
         self._looked_at.append((latent_ND, view))
         return view
 
@@ -160,15 +160,15 @@ def strangest(logits_ZYX: Tensor, known_YX: Tensor, view_CYX: Tensor) -> float:
     return max(0.0, float((appeared * NEAR_YX).max() + GONE * (gone_YX * NEAR_YX).max()))
 
 
-def stated(latent_ND: Tensor) -> Tensor:
+def observed(latent_ND: Tensor) -> Tensor:
     """(all height bands, Y, X) returns that a latent holds, 0-1, on the CPU."""
     side = BEV_GRID.rows // 2
-    return F.pixel_shuffle(latent_ND[:, :STATED].float().cpu().T.reshape(1, STATED, side, side) / GROUNDED_SCALE, 2)[0]
+    return F.pixel_shuffle(latent_ND[:, :OBSERVED].float().cpu().T.reshape(1, OBSERVED, side, side) / GROUNDED_SCALE, 2)[0]
 
 
-def visible(stated_ZYX: Tensor) -> Tensor:
+def visible(observed_ZYX: Tensor) -> Tensor:
     """(Y, X) 1 where the sweep of a latent shows a cell to be free: no further than the first body in its direction, nor any return."""
-    returns = stated_ZYX.numpy() > 0.5
+    returns = observed_ZYX.numpy() > 0.5
     body_YX = returns[BODY].any(axis=0)
     some_YX = returns[: max(BODY) + 1].any(axis=0)
     first_m = np.full(AZIMUTHS, np.inf, np.float32)

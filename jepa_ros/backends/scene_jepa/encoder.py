@@ -94,9 +94,9 @@ class SceneEncoder(nn.Module):
         lidar these channels are guessed.
         """
         returns = (scene.pillars_BCYX[:, FIRST_BAND:] > 0).to(learned.dtype)
-        stated = GROUNDED_SCALE * F.pixel_unshuffle(returns, 2)
+        observed = GROUNDED_SCALE * F.pixel_unshuffle(returns, 2)
         has_lidar = scene.has_lidar_B[:, None, None, None] > 0
-        return torch.cat([torch.where(has_lidar, stated, self._guessed(scene, learned)), learned[:, self.grounded :]], dim=1)
+        return torch.cat([torch.where(has_lidar, observed, self._guessed(scene, learned)), learned[:, self.grounded :]], dim=1)
 
     def _guessed(self, scene: SceneInput, learned: Tensor) -> Tensor:
         """What a lidar would have observed: of what a camera looks at, what its image tells; elsewhere, what was learned with the rest."""

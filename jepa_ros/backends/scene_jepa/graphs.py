@@ -1,6 +1,6 @@
 """The static parts of scene_jepa, as modules of tensors alone: what `engine` exports. Nothing in them waits for the host.
 
-Clusters that move are followed on the host, from what the lidar stated, before and beside them (`motion`).
+Clusters that move are followed on the host, from what the lidar observed, before and beside them (`motion`).
 Axes: T history step, H future step, K camera, C observed channel, D latent width, Z sampling height, Y row, X column.
 """
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from jepa_ros.backends.engine import Part
 from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
-from jepa_ros.backends.scene_jepa.foresight import StatedSteps, probe_logits
 from jepa_ros.backends.scene_jepa.latents import TOKENS
+from jepa_ros.backends.scene_jepa.prediction import ObservedSteps, probe_logits
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 
@@ -43,10 +43,10 @@ class PredictorGraph(nn.Module):
         super().__init__()
         self.predictor = predictor
 
-    def forward(self, older_TDYX: Tensor, newest_DYX: Tensor, stated_TCYX: Tensor, actions_1HA: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, older_TDYX: Tensor, newest_DYX: Tensor, observed_TCYX: Tensor, actions_1HA: Tensor) -> tuple[Tensor, Tensor]:
         """(H, C, Y, X), and (H, Y, X) how far what is carried is to be trusted, for `motion.trust`."""
         shared = self.predictor.trunk_of(older_TDYX[None], newest_DYX[None])
-        latents_HCYX, said_HYX = StatedSteps(self.predictor, shared, stated_TCYX, actions_1HA)(slice(None))
+        latents_HCYX, said_HYX = ObservedSteps(self.predictor, shared, observed_TCYX, actions_1HA)(slice(None))
         return latents_HCYX, latents_HCYX[:, 0] * 0 if said_HYX is None else said_HYX
 
 
@@ -80,11 +80,11 @@ def parts(
         )
         for count in CAMERAS
     }
-    stated = 4.0 * (some(config.history, config.grounded, rows, columns) > 0.9)
+    observed = 4.0 * (some(config.history, config.grounded, rows, columns) > 0.9)
     actions = 5 * some(1, config.horizon, 3)
     found["predictor"] = Part(
-        PredictorGraph(predictor), (some(past, read, rows, columns), some(config.width, rows, columns), stated, actions)
+        PredictorGraph(predictor), (some(past, read, rows, columns), some(config.width, rows, columns), observed, actions)
     )
-    found["probe_now"] = Part(ProbeGraph(probe), (stated[-1:].clone(),))
-    found["probe"] = Part(ProbeGraph(probe), (stated[:1].expand(config.horizon, -1, -1, -1).contiguous(),))
+    found["probe_now"] = Part(ProbeGraph(probe), (observed[-1:].clone(),))
+    found["probe"] = Part(ProbeGraph(probe), (observed[:1].expand(config.horizon, -1, -1, -1).contiguous(),))
     return found

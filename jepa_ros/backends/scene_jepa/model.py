@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.engine import EAGER, Graph, Staging, build
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.critic import critic_path, fingerprint, load_critic, stated
+from jepa_ros.backends.scene_jepa.critic import critic_path, fingerprint, load_critic, observed
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
-from jepa_ros.backends.scene_jepa.foresight import SceneForesight, probe_logits
 from jepa_ros.backends.scene_jepa.graphs import parts
 from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
 from jepa_ros.backends.scene_jepa.motion import BODY
+from jepa_ros.backends.scene_jepa.prediction import ScenePrediction, probe_logits
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 from jepa_ros.backends.scene_jepa.projection import SAMPLE_HEIGHTS_M
@@ -76,11 +76,11 @@ class SceneJepa(nn.Module):
 
     @torch.inference_mode()
     def encode_sensors(self, observation: Observation) -> Encoded:
-        """Latents; beside them the returns that the lidar states, and the features of each image before it is laid on the ground."""
+        """Latents; beside them the returns that the lidar observed, and the features of each image before it is laid on the ground."""
         latents_BND, features = self._encode(observation)
         sensors = {}
         if observation.lidar is not None:
-            sensors["lidar"] = SensorSample(observation.lidar.stamp_ns, stated(latents_BND[0])[BODY] > 0.5, self.half_m)
+            sensors["lidar"] = SensorSample(observation.lidar.stamp_ns, observed(latents_BND[0])[BODY] > 0.5, self.half_m)
         for index, camera in enumerate(observation.cameras):
             assert features is not None
             sensors[f"camera {index}"] = SensorSample(camera.stamp_ns, features[0, index].float())
@@ -134,8 +134,8 @@ class SceneJepa(nn.Module):
         return from_map(predicted.flatten(0, 1)).unflatten(0, (batch, horizon))
 
     @torch.inference_mode()
-    def foresee(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> SceneForesight:
-        """What `predict` and `occupancy` say, as far as it is read. See `protocols.Foresees`; a wrong shape is a ValueError."""
+    def predict_in_parts(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> ScenePrediction:
+        """What `predict` and `occupancy` say, as far as it is read. See `protocols.PredictsInParts`; a wrong shape is a ValueError."""
         self._checked_history(past_TND[None])
         self._check_actions(actions_BHA, 1)
         missing = self.spec.history - 1 - len(past_TND)
@@ -144,7 +144,7 @@ class SceneJepa(nn.Module):
             pose = new_from_old[:1] if len(past_TND) else np.eye(4)[None]
             past_TND = torch.cat([oldest.expand(missing, -1, -1), past_TND])
             new_from_old = np.concatenate([np.repeat(pose, missing, axis=0), new_from_old])
-        return SceneForesight(self, past_TND, new_from_old, now_ND, actions_BHA.to(now_ND))
+        return ScenePrediction(self, past_TND, new_from_old, now_ND, actions_BHA.to(now_ND))
 
     @torch.inference_mode()
     def occupancy(self, latents_BND: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class SceneJepa(nn.Module):
 
     @torch.inference_mode()
     def probe(self, latents_BDYX: Tensor) -> Tensor:
-        """`occupancy` of (B, D, Y, X) maps, of which only the stated channels are read."""
+        """`occupancy` of (B, D, Y, X) maps, of which only the observed channels are read."""
         graph = self.graph({1: "probe_now", self.config.horizon: "probe"}.get(len(latents_BDYX), ""))
         if graph is not None:
             return graph(latents_BDYX[:, : self.config.grounded])[0]
@@ -178,12 +178,12 @@ class SceneJepa(nn.Module):
         return torch.autocast(kind, torch.bfloat16, enabled=native)
 
     def align_map(self, latents_BDYX: Tensor, new_from_old: np.ndarray) -> Tensor:
-        """`align` for (B, D, Y, X). Channels that state something of single cells are warped cell by cell, not token by token."""
-        stated, learned = latents_BDYX.split([self.config.grounded, self.config.width - self.config.grounded], dim=1)
-        return torch.cat([self._warp_cells(stated, new_from_old), warp(learned, new_from_old, self.half_m)], dim=1)
+        """`align` for (B, D, Y, X). Channels that hold something of single cells are warped cell by cell, not token by token."""
+        observed, learned = latents_BDYX.split([self.config.grounded, self.config.width - self.config.grounded], dim=1)
+        return torch.cat([self._warp_cells(observed, new_from_old), warp(learned, new_from_old, self.half_m)], dim=1)
 
-    def aligned_stated(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor:
-        """(T, C, Y, X) stated channels of latents in another anchor frame."""
+    def aligned_observed(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor:
+        """(T, C, Y, X) observed channels of latents in another anchor frame."""
         return self._warp_cells(to_map(past_TND)[:, : self.config.grounded], new_from_old)
 
     def aligned_learned(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor:
@@ -194,8 +194,8 @@ class SceneJepa(nn.Module):
         """(T + 1, D, Y, X): older latents in the anchor frame of now, and now."""
         return torch.cat([self.align_map(to_map(past_TND), new_from_old), to_map(now_ND[None])])
 
-    def _warp_cells(self, stated_BCYX: Tensor, new_from_old: np.ndarray) -> Tensor:
-        return F.pixel_unshuffle(warp(F.pixel_shuffle(stated_BCYX, 2), new_from_old, self.half_m), 2)
+    def _warp_cells(self, observed_BCYX: Tensor, new_from_old: np.ndarray) -> Tensor:
+        return F.pixel_unshuffle(warp(F.pixel_shuffle(observed_BCYX, 2), new_from_old, self.half_m), 2)
 
     def _check_actions(self, actions_BHA: Tensor, batch: int) -> None:
         if actions_BHA.shape[2:] != (3,) or not 1 <= actions_BHA.shape[1] <= self.spec.horizon or batch != len(actions_BHA):

@@ -107,12 +107,12 @@ class Motion(nn.Module):
 
     def forward(self, history_BTCYX: Tensor, steps: Tensor) -> Carried | None:
         """Observed channels of the aligned history, oldest first -> what the asked steps change; None where nothing moves."""
-        stated = history_BTCYX.detach().float().cpu()
-        body = F.pixel_shuffle(stated[:, :, 4 * BODY[0] : 4 * BODY[-1] + 4], 2).amax(dim=2).numpy() / GROUNDED_SCALE  # (B, T, Y, X)
+        observed = history_BTCYX.detach().float().cpu()
+        body = F.pixel_shuffle(observed[:, :, 4 * BODY[0] : 4 * BODY[-1] + 4], 2).amax(dim=2).numpy() / GROUNDED_SCALE  # (B, T, Y, X)
         moving = [find_clusters(past, self.dt_s) for past in body]
         if not any(map(len, moving)):
             return None
-        now = F.pixel_shuffle(stated[:, -1], 2).numpy() / GROUNDED_SCALE  # (B, Z, Y, X)
+        now = F.pixel_shuffle(observed[:, -1], 2).numpy() / GROUNDED_SCALE  # (B, Z, Y, X)
         leaving, arriving, values = [], [], []
         for batch, (returns, clusters) in enumerate(zip(now, moving, strict=True)):
             left, came, value = _changes(returns, clusters, steps.numpy(force=True))

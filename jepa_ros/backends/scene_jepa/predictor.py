@@ -40,7 +40,7 @@ class ScenePredictor(nn.Module):
         self.fine = nn.Sequential(block(), block(), ChannelNorm(c), nn.Conv2d(c, s, 1))
         self.when = nn.Sequential(nn.Linear(config.horizon + 5, 64), nn.ReLU(), nn.Linear(64, 2 * s))
         self.footprint = nn.Conv2d(2, s, 3, padding=1, bias=False)
-        # Beside the change: per token, how much of each older latent to mix in and how far to fade, for stated and learned channels; at
+        # Beside the change: per token, how much of each older latent to mix in and how far to fade, for observed and learned channels; at
         # last, how far to trust what is carried there.
         change = Up(s, config.width + 2 * config.history + config.trust)
         nn.init.zeros_(change.project.weight)
@@ -98,10 +98,10 @@ class ScenePredictor(nn.Module):
 
     def _mix(self, history_BTDYX: Tensor, change: Tensor) -> Tensor:
         """(B, S, D, Y, X) from the aligned history and what the network says of each step."""
-        stated, width, past = self.config.grounded, self.config.width, self.config.history
+        observed, width, past = self.config.grounded, self.config.width, self.config.history
         history = history_BTDYX.to(change.dtype).contiguous()  # one layout for all that follows: this part is bound by memory
         mixed = []
-        for begin, end, first in ((0, stated, width), (stated, width, width + past)):
+        for begin, end, first in ((0, observed, width), (observed, width, width + past)):
             fade, older = change[:, :, first : first + 1], change[:, :, first + 1 : first + past]
             # The newest latent gives way to what is mixed in, so that a mix of equal latents is that latent again.
             shares = torch.cat([older, 1 - fade - older.sum(dim=2, keepdim=True)], dim=2)

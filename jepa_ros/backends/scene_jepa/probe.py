@@ -27,8 +27,8 @@ class OccupancyProbe(nn.Module):
         self._start_from_the_definition()
 
     def forward(self, latents_BDYX: Tensor) -> Tensor:
-        stated = latents_BDYX[:, : self.width]
-        return F.pixel_shuffle(self.direct(stated) + self.layers(stated), 2)[:, 0]
+        observed = latents_BDYX[:, : self.width]
+        return F.pixel_shuffle(self.direct(observed) + self.layers(observed), 2)[:, 0]
 
     @torch.no_grad()
     def _start_from_the_definition(self) -> None:

@@ -41,8 +41,8 @@ class OccupancyWindows:
         shared_yxC = predictor.trunk(history_TDYX[None])[0].permute(1, 2, 0)
         self._size = (shared_yxC.shape[0], shared_yxC.shape[1])
         self._shared_NC = shared_yxC.flatten(0, 1).contiguous()
-        stated_TYXC = history_TDYX[:, : probe.width].permute(0, 2, 3, 1).to(shared_yxC.dtype)
-        self._stated_NTC = stated_TYXC.flatten(1, 2).transpose(0, 1).contiguous()
+        observed_TYXC = history_TDYX[:, : probe.width].permute(0, 2, 3, 1).to(shared_yxC.dtype)
+        self._observed_NTC = observed_TYXC.flatten(1, 2).transpose(0, 1).contiguous()
         self._carried_LNC = self._carried(history_TDYX[:, : probe.width])
         # Of the change only what is observed matters, and how it is mixed.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
@@ -52,14 +52,14 @@ class OccupancyWindows:
         project = predictor.step[2].project  # of an Up
         self._weight, self._bias = project.weight.flatten(1)[rows], project.bias[rows]  # type: ignore[operator,union-attr,index]
 
-    def _carried(self, stated_TCYX: Tensor) -> tuple[Tensor, ...]:
+    def _carried(self, observed_TCYX: Tensor) -> tuple[Tensor, ...]:
         """((L, N, C) share of what is predicted that stays, (L, N, C) what is there at least); empty where nothing moves."""
-        steps = torch.arange(self._predictor.config.horizon, device=stated_TCYX.device)
-        carried = self._predictor.moving(stated_TCYX[None], steps)
+        steps = torch.arange(self._predictor.config.horizon, device=observed_TCYX.device)
+        carried = self._predictor.moving(observed_TCYX[None], steps)
         if carried is None:
             return ()
         # What is so large on both sides shows the two apart.
-        large = torch.full((1, len(steps), *stated_TCYX.shape[1:]), LARGE, device=stated_TCYX.device)
+        large = torch.full((1, len(steps), *observed_TCYX.shape[1:]), LARGE, device=observed_TCYX.device)
         parts = (carried.onto_(large.clone()) / LARGE, carried.onto_(-large))
         return tuple(part[0].flatten(2).transpose(1, 2).to(self._shared_NC.dtype).contiguous() for part in parts)
 
@@ -111,19 +111,19 @@ class OccupancyWindows:
         change = F.relu(F.conv2d(around_WCyx, convolution.weight, convolution.bias)).permute(0, 2, 3, 1)  # type: ignore[arg-type]
         change = F.linear(change, self._weight, self._bias).unflatten(-1, (-1, 2, 2))
         change_WYXC = change.permute(0, 1, 4, 2, 5, 3).reshape(len(change), 2 * side, 2 * side, -1)
-        stated = self._probe.width
-        past = self._stated_NTC.shape[1]
-        fade, older = change_WYXC[..., stated : stated + 1], change_WYXC[..., stated + 1 : stated + past]
+        observed = self._probe.width
+        past = self._observed_NTC.shape[1]
+        fade, older = change_WYXC[..., observed : observed + 1], change_WYXC[..., observed + 1 : observed + past]
         shares = torch.cat((older, 1 - fade - older.sum(dim=-1, keepdim=True)), dim=-1)
         index_WYX, inside_WYX1 = _places(2 * first_W2, 2 * side, (2 * self._size[0], 2 * self._size[1]))
-        stated_WYXTC = self._stated_NTC[index_WYX]
-        mixed = change_WYXC[..., :stated]
+        observed_WYXTC = self._observed_NTC[index_WYX]
+        mixed = change_WYXC[..., :observed]
         for k in range(shares.shape[-1]):
-            mixed = torch.addcmul(mixed, shares[..., k, None], stated_WYXTC[..., k, :])
+            mixed = torch.addcmul(mixed, shares[..., k, None], observed_WYXTC[..., k, :])
         if self._carried_LNC:
             step_W11 = torch.arange(len(mixed), device=mixed.device)[:, None, None] % steps
             keeps, arrives = (part_LNC[step_W11, index_WYX] for part_LNC in self._carried_LNC)
-            if change_WYXC.shape[-1] > stated + past:
+            if change_WYXC.shape[-1] > observed + past:
                 arrives = arrives * trust(change_WYXC[..., -1:])
             mixed = torch.maximum(mixed * keeps, arrives)
         return mixed * inside_WYX1

@@ -27,8 +27,8 @@ from jepa_ros.backends.scene_jepa.critic import (
     CriticNetwork,
     SceneCritic,
     critic_path,
+    observed,
     save_critic,
-    stated,
     visible,
 )
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load
@@ -130,9 +130,9 @@ def _samples(model: SceneJepa, bag: Path) -> Iterator[Sample]:
         latent_ND = model.encode(observation)[0]
         pose = observation.odom_from_anchor
         if last and observation.stamp_ns - last[0].stamp_ns < step_ns * 1.25:
-            stated_ZYX = stated(latent_ND)
+            observed_ZYX = observed(latent_ND)
             new_from_old = np.linalg.inv(pose) @ last[0].odom_from_anchor
-            yield Sample(last[1], new_from_old, stated_ZYX[BODY] > 0.5, visible(stated_ZYX) > 0)
+            yield Sample(last[1], new_from_old, observed_ZYX[BODY] > 0.5, visible(observed_ZYX) > 0)
         memory.add(observation.stamp_ns, pose, latent_ND)
         motion = torch.as_tensor(steady_motion(observation.ego, 1, model.spec.dt_s), dtype=torch.float32)
         predicted_ND = model.predict(memory.history(), motion[None])[0, 0]

@@ -1,4 +1,4 @@
-"""What any world model foresees, behind `protocols.Foresight`: those without a way of their own predict all latents at once.
+"""What any world model predicts, behind `protocols.Prediction`: those without a way of their own predict all latents at once.
 
 Axes: T history step, H future step, N latent token, D latent width, A action.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from jepa_ros.memory import LatentMemory
-from jepa_ros.protocols import Foresees, Foresight, OccupancyProbe, WorldModel
+from jepa_ros.protocols import OccupancyProbe, Prediction, PredictsInParts, WorldModel
 
 
 @dataclass(frozen=True)
-class WholeForesight:
+class WholePrediction:
     """All latents, predicted already."""
 
     model: WorldModel
@@ -31,9 +31,9 @@ class WholeForesight:
         return self.latents_HND
 
 
-def foresee(model: WorldModel, memory: LatentMemory, actions_HA: Tensor) -> Foresight:
+def predict_in_parts(model: WorldModel, memory: LatentMemory, actions_HA: Tensor) -> Prediction:
     """From all that a memory holds, under (H, A) actions."""
-    if isinstance(model, Foresees):
+    if isinstance(model, PredictsInParts):
         now_ND, past_TND, new_from_old = memory.parts()
-        return model.foresee(past_TND, new_from_old, now_ND, actions_HA[None])
-    return WholeForesight(model, model.predict(memory.history(), actions_HA[None])[0])
+        return model.predict_in_parts(past_TND, new_from_old, now_ND, actions_HA[None])
+    return WholePrediction(model, model.predict(memory.history(), actions_HA[None])[0])

@@ -1,10 +1,10 @@
-"""What scene_jepa foresees, each part computed when somebody reads it: `protocols.Foresight`.
+"""What scene_jepa predicts, each part computed when somebody reads it: `protocols.Prediction`.
 
-Plans and pictures are made of occupancy, which is read off the stated channels of the predicted latents. What was learned goes on too, but
+Plans and pictures are made of occupancy, read off the observed channels of the predicted latents. What was learned goes on too, yet
 only who subscribes to latents reads that. So the learned half of twelve latents is predicted when it is asked for.
 
 One step is taken after the other on a CPU, where a step's maps stay in the cache; all at once on a GPU.
-Axes: T history step, H future step, S steps of a chunk, N token, D latent width, C stated channel,
+Axes: T history step, H future step, S steps of a chunk, N token, D latent width, C observed channel,
 P place in a coarse cell of 2 x 2 tokens, M coarse cell, Y row, X column.
 """
 
@@ -36,17 +36,17 @@ class Model(Protocol):
     def graph(self, part: str) -> Graph | None: ...
     def probe(self, latents_BDYX: Tensor) -> Tensor: ...
     def fast(self) -> AbstractContextManager[object]: ...
-    def aligned_stated(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor: ...
+    def aligned_observed(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor: ...
     def aligned_learned(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor: ...
     def aligned_history(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor) -> Tensor: ...
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor: ...
 
 
-class SceneForesight:
-    """Of one history under one intended motion. Holds the history, and of what it foresees the stated channels of the first step."""
+class ScenePrediction:
+    """Of one history under one intended motion. Holds the history, and of what it predicts the observed channels of the first step."""
 
     def __init__(self, model: Model, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> None:
-        """past_TND: older latents, oldest first, each in its own anchor frame, with (T, 4, 4) new_from_old; `foresee` checks them."""
+        """past_TND: older latents, oldest first, each in its own anchor frame, with (T, 4, 4) new_from_old, already checked."""
         self._model = model
         self._past, self._new_from_old, self._now, self._actions = past_TND, new_from_old, now_ND, actions_BHA
         self._next_NC = torch.empty(0)
@@ -55,35 +55,35 @@ class SceneForesight:
     def occupancy(self) -> Tensor:
         """(H, Y, X) probability in the cells of `spec.grid` at each step."""
         model, predictor = self._model, self._model.predictor
-        stated, newest_DYX = model.config.grounded, to_map(self._now)
-        older_TCYX = model.aligned_stated(self._past, self._new_from_old)
+        observed, newest_DYX = model.config.grounded, to_map(self._now)
+        older_TCYX = model.aligned_observed(self._past, self._new_from_old)
         learned_TCYX = model.aligned_learned(self._past, self._new_from_old) if model.config.recall else older_TCYX[:, :0]
-        stated_TCYX = torch.cat([older_TCYX, newest_DYX[None, :stated]])
+        observed_TCYX = torch.cat([older_TCYX, newest_DYX[None, :observed]])
         steps = torch.arange(self._actions.shape[1], device=newest_DYX.device)
-        carried = predictor.moving(stated_TCYX[None], steps)
+        carried = predictor.moving(observed_TCYX[None], steps)
         graph = model.graph("predictor") if len(steps) == model.config.horizon else None
         if graph is not None:
-            latents_HCYX, said_HYX = graph(torch.cat([older_TCYX, learned_TCYX], dim=1), newest_DYX, stated_TCYX, self._actions)
+            latents_HCYX, said_HYX = graph(torch.cat([older_TCYX, learned_TCYX], dim=1), newest_DYX, observed_TCYX, self._actions)
             self._carry(latents_HCYX, carried, said_HYX if model.config.trust else None)
             self._next_NC = latents_HCYX[0].flatten(1).T.clone()
             return model.probe(latents_HCYX)
         with model.fast():
             shared = predictor.trunk_from(self._read_by_trunk(older_TCYX, learned_TCYX, newest_DYX))
-            return self._read(StatedSteps(predictor, shared, stated_TCYX, self._actions), carried)
+            return self._read(ObservedSteps(predictor, shared, observed_TCYX, self._actions), carried)
 
     @staticmethod
-    def _read_by_trunk(stated_TCYX: Tensor, learned_TCYX: Tensor, newest_DYX: Tensor) -> Tensor:
+    def _read_by_trunk(observed_TCYX: Tensor, learned_TCYX: Tensor, newest_DYX: Tensor) -> Tensor:
         """(1, C, Y, X), channels-last: each map is laid out once, where it belongs."""
-        past, stated, rows, columns = stated_TCYX.shape
-        width = stated + learned_TCYX.shape[1]
-        read = stated_TCYX.new_empty((1, rows, columns, past * width + len(newest_DYX))).permute(0, 3, 1, 2)
+        past, observed, rows, columns = observed_TCYX.shape
+        width = observed + learned_TCYX.shape[1]
+        read = observed_TCYX.new_empty((1, rows, columns, past * width + len(newest_DYX))).permute(0, 3, 1, 2)
         for step in range(past):
-            read[0, step * width : step * width + stated] = stated_TCYX[step]
-            read[0, step * width + stated : (step + 1) * width] = learned_TCYX[step]
+            read[0, step * width : step * width + observed] = observed_TCYX[step]
+            read[0, step * width + observed : (step + 1) * width] = learned_TCYX[step]
         read[0, past * width :] = newest_DYX
         return read
 
-    def _read(self, maps: StatedSteps, carried: Carried | None) -> Tensor:
+    def _read(self, maps: ObservedSteps, carried: Carried | None) -> Tensor:
         model, horizon = self._model, self._actions.shape[1]
         chunk = 1 if self._now.device.type == "cpu" else horizon
         occupancy = []
@@ -114,12 +114,12 @@ class SceneForesight:
         return self._model.predict(from_map(history_TDYX)[None], self._actions)[0]
 
 
-class StatedSteps:
-    """`ScenePredictor.uncarried` for the stated channels alone: a few steps at a time, before moving clusters are carried."""
+class ObservedSteps:
+    """`ScenePredictor.uncarried` for the observed channels alone: a few steps at a time, before moving clusters are carried."""
 
-    def __init__(self, predictor: ScenePredictor, shared_1CYX: Tensor, stated_TCYX: Tensor, actions_BHA: Tensor) -> None:
+    def __init__(self, predictor: ScenePredictor, shared_1CYX: Tensor, observed_TCYX: Tensor, actions_BHA: Tensor) -> None:
         config = predictor.config
-        self._predictor, self._shared, self._stated = predictor, shared_1CYX, config.grounded
+        self._predictor, self._shared, self._observed = predictor, shared_1CYX, config.grounded
         rows, columns = shared_1CYX.shape[-2:]
         self._size = (rows, columns)
         steps = torch.arange(actions_BHA.shape[1], device=shared_1CYX.device)
@@ -130,7 +130,7 @@ class StatedSteps:
         around_SKM = F.unfold(rendered_S2YX, 3, padding=1)
         weight_KC = predictor.footprint.weight.flatten(1).T.to(rendered_S2YX.dtype)
         self._footprint_SCYX = (around_SKM.transpose(1, 2) @ weight_KC).transpose(1, 2).unflatten(-1, self._size)
-        # Of the change only what is stated is computed, how it is mixed, and how far what is carried is trusted.
+        # Of the change only what is observed is computed, how it is mixed, and how far what is carried is trusted.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
         if config.trust:
             channels.append(config.width + 2 * config.history)
@@ -138,8 +138,8 @@ class StatedSteps:
         self._weight_CK = project.weight.flatten(1).unflatten(0, (-1, 4))[channels].flatten(0, 1).to(shared_1CYX.dtype)  # type: ignore[union-attr,operator]
         self._bias_C1 = project.bias.unflatten(0, (-1, 4))[channels].flatten()[:, None].to(shared_1CYX.dtype)  # type: ignore[union-attr,operator]
         # Mixed where the projection leaves it, place by place, so that nothing is laid out anew but the result.
-        places = stated_TCYX.to(shared_1CYX.dtype).unflatten(-1, (columns, 2)).unflatten(-3, (rows, 2)).permute(0, 1, 3, 5, 2, 4)
-        self._past_TCPM = places.reshape(len(stated_TCYX), config.grounded, 4, rows * columns)
+        places = observed_TCYX.to(shared_1CYX.dtype).unflatten(-1, (columns, 2)).unflatten(-3, (rows, 2)).permute(0, 1, 3, 5, 2, 4)
+        self._past_TCPM = places.reshape(len(observed_TCYX), config.grounded, 4, rows * columns)
 
     def __call__(self, steps: slice) -> tuple[Tensor, Tensor | None]:
         """(S, C, Y, X) channels-last, and (S, Y, X) what the network says of clusters that are carried."""
@@ -154,9 +154,9 @@ class StatedSteps:
 
     def _mix(self, change_SCPM: Tensor) -> Tensor:
         """(S, C, P, M), as `ScenePredictor._mix` does."""
-        stated, past = self._stated, len(self._past_TCPM)
-        fade_and_older = change_SCPM[:, stated : stated + past, None]
-        mixed = torch.addcmul(change_SCPM[:, :stated], 1 - fade_and_older.sum(dim=1), self._past_TCPM[-1])
+        observed, past = self._observed, len(self._past_TCPM)
+        fade_and_older = change_SCPM[:, observed : observed + past, None]
+        mixed = torch.addcmul(change_SCPM[:, :observed], 1 - fade_and_older.sum(dim=1), self._past_TCPM[-1])
         for k in range(past - 1):
             mixed.addcmul_(fade_and_older[:, k + 1], self._past_TCPM[k])
         return mixed
@@ -171,10 +171,10 @@ class StatedSteps:
 def probe_logits(probe: OccupancyProbe, latents_BDYX: Tensor) -> Tensor:
     """`OccupancyProbe` on channels-last maps: narrow convolutions as matrix products, which are twice as fast on a CPU."""
     wide, _, narrow = probe.layers
-    stated = latents_BDYX[:, : probe.width]
-    hidden = F.relu_(F.conv2d(stated, wide.weight, wide.bias, padding=1))  # type: ignore[arg-type]
+    observed = latents_BDYX[:, : probe.width]
+    hidden = F.relu_(F.conv2d(observed, wide.weight, wide.bias, padding=1))  # type: ignore[arg-type]
     logits_BYXP = F.linear(hidden.permute(0, 2, 3, 1), narrow.weight.flatten(1), narrow.bias)  # type: ignore[operator,arg-type]
-    logits_BYXP = logits_BYXP + F.linear(stated.permute(0, 2, 3, 1), probe.direct.weight.flatten(1), probe.direct.bias)
+    logits_BYXP = logits_BYXP + F.linear(observed.permute(0, 2, 3, 1), probe.direct.weight.flatten(1), probe.direct.bias)
     batch, rows, columns, _ = logits_BYXP.shape
     cells = logits_BYXP.unflatten(-1, (2, 2)).transpose(2, 3)
     return cells.reshape(batch, 2 * rows, 2 * columns)

@@ -12,10 +12,10 @@ from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.latents import to_map
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.forecast.constant_velocity import ConstantVelocity
-from jepa_ros.foresight import foresee
 from jepa_ros.lazy import Lazy
 from jepa_ros.memory import LatentMemory
 from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.prediction import predict_in_parts
 from jepa_ros.types import NANOSECONDS, EgoState, LidarSweep, Observation
 
 CONFIGS = {"wide": SceneJepaConfig(trust=True), "narrow": SceneJepaConfig(trust=True, narrow=2, recall=False, step=32, probe=16)}
@@ -36,9 +36,9 @@ def walk(model: SceneJepa, steps: int) -> LatentMemory:
     memory = LatentMemory(model)
     for step in range(steps):
         latent = 0.3 * torch.randn(*model.spec.latent_shape)
-        stated = latent[:, : model.config.grounded].zero_().view(64, 64, -1)
-        stated[20, 25:40, 4:16] = GROUNDED_SCALE  # a wall
-        stated[30:32, 20 + step, 4:16] = GROUNDED_SCALE  # somebody, one token of 0.8 m a step
+        observed = latent[:, : model.config.grounded].zero_().view(64, 64, -1)
+        observed[20, 25:40, 4:16] = GROUNDED_SCALE  # a wall
+        observed[30:32, 20 + step, 4:16] = GROUNDED_SCALE  # somebody, one token of 0.8 m a step
         pose = np.eye(4)
         pose[:2, 3] = 0.1 * step, 0.02 * step
         memory.add(round(step * 0.4 * NANOSECONDS), pose, latent)
@@ -50,10 +50,10 @@ def test_occupancy_and_latents_are_those_of_the_whole_prediction(model, steps):
     memory = walk(model, steps)
     actions = torch.randn(12, 3)
     whole = model.predict(memory.history(), actions[None])[0]
-    foresight = foresee(model, memory, actions)
-    torch.testing.assert_close(foresight.occupancy(), model.occupancy(whole), rtol=0, atol=2e-5)
-    torch.testing.assert_close(foresight.next_ND(20), whole[0, :, :20], rtol=0, atol=1e-4)
-    torch.testing.assert_close(foresight.latents(), whole, rtol=0, atol=1e-4)
+    prediction = predict_in_parts(model, memory, actions)
+    torch.testing.assert_close(prediction.occupancy(), model.occupancy(whole), rtol=0, atol=2e-5)
+    torch.testing.assert_close(prediction.next_ND(20), whole[0, :, :20], rtol=0, atol=1e-4)
+    torch.testing.assert_close(prediction.latents(), whole, rtol=0, atol=1e-4)
     assert model.occupancy(whole).std() > 0.01
     moving = model.predictor.moving(to_map(memory.history())[:, :, :20], torch.arange(12))
     assert (moving is None) == (steps == 1)
