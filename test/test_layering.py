@@ -15,6 +15,12 @@ PACKAGE = ROOT / "jepa_ros"
 EXPERIMENTS = ROOT / "experiments"
 SHARED_BY_EXPERIMENTS = {"experiments.common"}
 MOST_MODULES, MOST_LINES = 15, 300  # in a folder, beside its __init__; in a module
+MOST_SHARED = 5  # lines in a row that two modules may have in common
+SHARED = {  # two modules -> why they share more
+    ("jepa_ros.planning.solver", "jepa_ros.protocols"): "the signature of Solver.solve",
+    ("jepa_ros.ros.planner.node", "jepa_ros.ros.world_model.node"): "transitions of two lifecycle nodes; goes when they share a base",
+    ("jepa_ros.ros.tf", "jepa_ros.sensing.frames.transforms"): "the seam Transforms, by tf2 and by our own graph",
+}
 # A layer may import from its own and from earlier layers; parts of one layer only from themselves, where they are listed apart.
 LAYERS = (
     {"version", "types", "config", "protocols", "weights", "lazy", "threads", "extensions"},
@@ -170,6 +176,36 @@ def test_rooms_and_modules_stay_small():
     assert full == {}, f"more than {MOST_MODULES} modules: it asks for folders"
 
 
+def telling_lines(path: Path) -> list[str]:
+    """Lines of code without comments, imports, docstrings' insides and lone brackets, white space folded."""
+    tree = ast.parse(path.read_text())
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            skipped |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    numbered = enumerate(path.read_text().splitlines(), start=1)
+    lines = [" ".join(line.split("  #")[0].split()) for number, line in numbered if number not in skipped]
+    return [line for line in lines if any(character.isalnum() for character in line) and not line.startswith("#")]
+
+
+def repeats(paths: list[Path]) -> list[str]:
+    """Runs of more than MOST_SHARED lines that stand in two modules."""
+    seen: dict[tuple[str, ...], str] = {}
+    found = {}
+    for path in sorted(paths):
+        name, lines = module_name(path), telling_lines(path)
+        for begin in range(len(lines) - MOST_SHARED):
+            run = tuple(lines[begin : begin + MOST_SHARED + 1])
+            first = seen.setdefault(run, name)
+            if first != name and (first, name) not in SHARED:
+                found.setdefault((first, name), f"{first} and {name} share: {run[0]} ...")
+    return list(found.values())
+
+
+def test_nothing_is_written_twice():
+    assert repeats([*PACKAGE.rglob("*.py"), *EXPERIMENTS.rglob("*.py")]) == [], "one piece of code, or a reason in SHARED"
+
+
 def test_the_rules_of_rooms_bite(tmp_path, monkeypatch):
     """Guards the guard: a ring through a function and a package's front, and an experiment that leans on another."""
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
@@ -190,6 +226,13 @@ def test_the_rules_of_rooms_bite(tmp_path, monkeypatch):
     assert foreign_imports(graph) == ["experiments.driving.table imports experiments.grip.scores"]
     del graph["jepa_ros.b.two"]
     assert circle(graph) == []
+    code = "\n".join(f"x{n} = {n}" for n in range(6))
+    (tmp_path / "jepa_ros/a/one.py").write_text(f'"""One."""\nimport os\n{code}\n')
+    (tmp_path / "jepa_ros/b/two.py").write_text(f"# Two.\n{code}  # as there\ny = 1\n")
+    paths = [tmp_path / "jepa_ros/a/one.py", tmp_path / "jepa_ros/b/two.py"]
+    assert repeats(paths) == ["jepa_ros.a.one and jepa_ros.b.two share: x0 = 0 ..."]
+    paths[1].write_text(code.replace("x5", "z"))
+    assert repeats(paths) == []
 
 
 WITHOUT_ROS = """
