@@ -27,7 +27,6 @@ from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.ros.conversions import byte_array, header_message
-from jepa_ros.ros.tools.node_process import NODES
 
 DOMAINS = itertools.count(os.getpid() % 40)
 START_NS = 1_700_000_000_000_000_123
@@ -82,7 +81,7 @@ class Robot:
         self.publishers["/tf_static"].publish(TFMessage(transforms=[transform("base_link", "lidar"), transform("base_link", "camera")]))
 
     def start_node(self, node: str = "world_model", remap: dict[str, str] | None = None, **parameters: Any) -> subprocess.Popen:
-        command = [sys.executable, "-m", NODES[node], "--ros-args"]
+        command = [sys.executable, "-m", "jepa_ros.ros", node, "--ros-args"]
         for name, new_name in (remap or {}).items():
             command += ["-r", f"{name}:={new_name}"]
         for name, value in parameters.items():

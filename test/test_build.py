@@ -11,7 +11,7 @@ import pytest
 generated = pytest.importorskip("jepa_ros.msg", reason="needs the built workspace: run in scripts/env.sh")
 
 ROOT = Path(__file__).parents[1]
-NODES = {"world_model", "planner", "simulator", "bag_player"}
+NODES = {"world_model", "planner", "simulator", "bag_player", "velocity_timeout"}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CONSUMER_CMAKE = """

@@ -21,7 +21,7 @@ import numpy as np
 from experiments.faults.robot import Robot
 from jepa_ros.backends import load_world_model
 from jepa_ros.msg import LatentState
-from jepa_ros.ros.tools.node_process import NODES
+from jepa_ros.ros.entry import NODES
 from jepa_ros.sensing import bag_info, open_bag
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus

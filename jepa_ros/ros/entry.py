@@ -1,29 +1,84 @@
-"""Runs a node of this package until it is told to stop."""
+"""Runs a node of this package until it is told to stop. `start` is what the executables call; `run` is for who has imported the node."""
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from jepa_ros.ros.stopping import STOPPING, StopAsked, run_all, say
+
+NODES = {  # executable -> module; CMakeLists.txt installs the same
+    "world_model": "jepa_ros.ros.world_model.node",
+    "planner": "jepa_ros.ros.planner.node",
+    "simulator": "jepa_ros.ros.tools.simulator",
+    "bag_player": "jepa_ros.ros.tools.bag_player",
+    "velocity_timeout": "jepa_ros.ros.tools.velocity_timeout",
+}
+FAILED = 1
+WRONG_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again would end the same way, and the launch files do not
 
 
-def run(name: str, make_node: Callable[[], Any]) -> int:
-    """Make the node, spin it, close it. A parameter that cannot be (ValueError) is told in one line; the exit status is then 1."""
-    rclpy.init()
+def start(name: str) -> NoReturn:
+    """Import the node of this executable, run it, leave. A signal is heeded from here on, also in the seconds that importing takes."""
+    STOPPING.install()
+    status = int(importlib.import_module(NODES[name]).main())
+    with suppress(OSError, ValueError):  # a closed terminal
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)  # everything is closed; taking Python, torch and DDS apart in memory costs seconds on a busy machine
+
+
+def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | None = None) -> int:
+    """Make the node, spin it, close it; the exit status. A parameter that cannot be (ValueError) is told in one line.
+
+    work: what to do in place of spinning; it ends when it is done, or, by StopAsked, soon after `STOPPING.asked` is set. A node may have
+    `halt()`, which stops what it moves and may be called by any thread, and `close()`.
+    """
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+    from rclpy.signals import SignalHandlerOptions
+
+    STOPPING.install()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    STOPPING.begin()
     try:
         node = make_node()
     except ValueError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
+        say(f"{name}: {error}")
+        rclpy.try_shutdown()
+        return WRONG_CONFIGURATION
+    halt, close = getattr(node, "halt", _nothing), getattr(node, "close", _nothing)
+    status = 0
+    try:
+        STOPPING.at_once(halt)
+        (work or spin)(node)
+    except (ExternalShutdownException, StopAsked):
+        pass
+    except Exception:
+        status = FAILED
+        run_all((halt,))
+        node.get_logger().fatal(f"ended by a fault of ours:\n{traceback.format_exc()}")
+    run_all((halt, close, node.destroy_node, rclpy.try_shutdown))
+    return status
+
+
+def spin(node: Any) -> None:
+    """Until a signal comes, in one thread: rclpy's others cost more and keep no better time."""
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.task import Future
+
+    asked: Future = Future()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        executor.spin()
-    node.close()
-    node.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    STOPPING.at_once(lambda: asked.set_result(None))
+    executor.spin_until_future_complete(asked)
+    executor.remove_node(node)
+
+
+def _nothing() -> None:
+    pass

@@ -6,6 +6,7 @@ A field `dt_s` of the group `pipeline` becomes the parameter `pipeline.dt_s`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ from rclpy.parameter import Parameter
 from jepa_ros.config import from_dict
 
 T = TypeVar("T")
+COMMON = ("use_sim_time", "start_type_description_service")  # declared by rclpy itself where it has them
 INT64_MAX = 2**63 - 1
 ARRAY_TYPES = {
     str: Parameter.Type.STRING_ARRAY,
@@ -34,14 +36,19 @@ class Parameters(Generic[T]):
     Raises ValueError where a value given at start does not fit.
     """
 
-    def __init__(self, node: Node, kind: type[T], on_change: Callable[[T], None] | None = None) -> None:
+    def __init__(
+        self, node: Node, kind: type[T], on_change: Callable[[T], None] | None = None, changeable: Callable[[], bool] | None = None
+    ) -> None:
+        """changeable: whether parameters that a running node cannot take may be set now; None = never."""
         self._node = node
         self._kind = kind
         self._fields = dict(walk_fields(kind))
         self._on_change = on_change
+        self._changeable = changeable
         for name, (hint, field) in self._fields.items():
-            declare(node, name, hint, field)
+            declare(node, name, hint, field, ever_changeable=changeable is not None)
         self.config: T = self._read({})
+        warn_of_unknown(node)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
@@ -55,7 +62,7 @@ class Parameters(Generic[T]):
                 place = place.setdefault(group, {})
             if value is not None:
                 place[leaf] = plain(value)
-        return from_dict(self._kind, values, where=self._node.get_name())
+        return from_dict(self._kind, values, where=fully_named(self._node))
 
     def _value(self, name: str) -> Any:
         # An array whose default is empty is declared by type alone and stays unset until somebody gives it.
@@ -63,6 +70,12 @@ class Parameters(Generic[T]):
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in self._fields}
+        fixed = [name for name in changes if self._fields[name][1].metadata.get("read_only", True)]
+        if fixed and self._changeable is not None and not self._changeable():
+            reason = (
+                f"{fixed[0]} can be set while the node is unconfigured only: `ros2 lifecycle set {fully_named(self._node)} cleanup` first"
+            )
+            return SetParametersResult(successful=False, reason=reason)
         try:
             self._read(changes)
         except ValueError as error:
@@ -87,31 +100,55 @@ def walk_fields(kind: type, prefix: str = "") -> Iterator[tuple[str, tuple[Any, 
             yield f"{prefix}{field.name}", (hint, field)
 
 
-def declare(node: Node, name: str, hint: Any, field: dataclasses.Field) -> None:
+def fully_named(node: Node) -> str:
+    """/robot1/planner: with two robots, the name alone says too little."""
+    return f"{node.get_namespace().rstrip('/')}/{node.get_name()}"
+
+
+def warn_of_unknown(node: Node) -> None:
+    """A name in a parameter file that no parameter has does nothing; ROS says nothing of it."""
+    declared = set(node._parameters)
+    for name in sorted(set(getattr(node, "_parameter_overrides", {})) - declared):
+        if name.startswith("qos_overrides.") or name in COMMON:
+            continue
+        leaf = {known.rsplit(".", 1)[-1]: known for known in declared}
+        near = difflib.get_close_matches(name, declared, 1, 0.7) or [
+            leaf[match] for match in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaf, 1, 0.8)
+        ]
+        fix = f"did you mean {near[0]}?" if near else f"`ros2 param list {fully_named(node)}` lists those that there are"
+        node.get_logger().warning(f"parameter {name} is given, but this node has none of that name: {fix}")
+
+
+def declare(node: Node, name: str, hint: Any, field: dataclasses.Field, ever_changeable: bool = False) -> None:
     """Declares one field as a parameter. Raises ValueError where the value given at start has the wrong type or is out of range."""
     try:
-        node.declare_parameter(name, default_value(field, hint), describe(field, hint))
+        node.declare_parameter(name, default_value(field, hint), describe(field, hint, ever_changeable))
     except ParameterException as error:  # the value came from the command line, a launch file or a parameter file
         meaning = field.metadata.get("description")
-        raise ValueError(f"parameter {name} of {node.get_name()} ({meaning}): {error}") from error
+        raise ValueError(f"parameter {name} of {fully_named(node)} ({meaning}): {error}") from error
 
 
 def default_value(field: dataclasses.Field, hint: Any) -> Any:
-    """What to declare: the default, or the bare type where the default is an empty array (ROS cannot tell the type of `[]`)."""
+    """What to declare: the default. ROS cannot tell the type of an empty array: [""] stands for no names, the bare type for no numbers."""
     default = field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
     if typing.get_origin(hint) is tuple:
-        return list(default) or ARRAY_TYPES[typing.get_args(hint)[0]]
+        item = typing.get_args(hint)[0]
+        return list(default) or ([""] if item is str else ARRAY_TYPES[item])
     return float(default) if hint is float else default
 
 
-def describe(field: dataclasses.Field, hint: Any) -> ParameterDescriptor:
+def describe(field: dataclasses.Field, hint: Any, ever_changeable: bool = False) -> ParameterDescriptor:
     """The descriptor that tools show: description, range, choices, and whether a running node takes a change."""
     low, high = field.metadata.get("at_least"), field.metadata.get("at_most")
     choices = field.metadata.get("choices")
+    fixed = field.metadata.get("read_only", True)
+    constraints = [f"one of: {', '.join(choices)}"] if choices else []
+    if fixed and ever_changeable:
+        constraints.append("can be set while the node is unconfigured")
     descriptor = ParameterDescriptor(
         description=field.metadata.get("description", ""),
-        read_only=field.metadata.get("read_only", True),
-        additional_constraints=f"one of: {', '.join(choices)}" if choices else "",
+        read_only=fixed and not ever_changeable,
+        additional_constraints="; ".join(constraints),
     )
     if low is None and high is None:
         return descriptor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jepa_ros.backends import check_name, resolve_device
 from jepa_ros.config import param, validate
 from jepa_ros.planning import PlannerConfig
 from jepa_ros.planning.imagined.motions import ActionConfig
@@ -41,3 +42,6 @@ class PlannerNodeConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.model:
+            check_name(self.model)
+        resolve_device(self.device)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from geometry_msgs.msg import PoseStamped, Twist, Vector3
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 
@@ -24,6 +25,7 @@ from jepa_ros.types import FloatArray, Plan
 
 COMMANDS = QoSProfile(depth=1)
 STOP = np.zeros(2)
+ACKNOWLEDGED_S = 0.5  # longest wait for the base to have the last command
 GRACE_NS = 150_000_000  # a camera of half the lidar's rate is in every other forecast only
 
 
@@ -106,6 +108,8 @@ class Controller:
         self._followed: Followed | None = None
         self._watch = SensorWatch()
         self._planning = threading.Event()
+        self._commanding = threading.Lock()  # the last word is STOP: `halt` may come from another thread
+        self._halted = False
         self._driving = False
         self._publisher = node.create_publisher(Twist, "cmd_vel", COMMANDS)
         self._subscription = node.create_subscription(PoseStamped, "~/goal_pose", self._on_goal, 1)
@@ -115,9 +119,22 @@ class Controller:
     def close(self) -> None:
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
+        self.stand()
+        self._node.destroy_publisher(self._publisher)
+
+    def halt(self) -> None:
+        """For good, and from any thread: stand, and wait until the base has been told."""
+        with self._commanding:
+            self._halted = True
+        self.stand()
+
+    def stand(self) -> None:
+        """Forget the goal and stop, where it drives; the base has been told when this returns."""
+        with self._lock:
+            self._goal = self._followed = None
         if self._driving:
             self._command(STOP)
-        self._node.destroy_publisher(self._publisher)
+            self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
     def _on_goal(self, goal: PoseStamped) -> None:
         with self._lock:
@@ -176,5 +193,6 @@ class Controller:
         return Followed(plan, begun_s), f"braking: {plan.message}" if plan.fallback else plan.message
 
     def _command(self, command: FloatArray) -> None:
-        forward, *left, turn = command.tolist()
-        self._publisher.publish(Twist(linear=Vector3(x=forward, y=left[0] if left else 0.0), angular=Vector3(z=turn)))
+        with self._commanding:
+            forward, *left, turn = (STOP if self._halted else command).tolist()
+            self._publisher.publish(Twist(linear=Vector3(x=forward, y=left[0] if left else 0.0), angular=Vector3(z=turn)))

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from nav_msgs.msg import Path
+from rclpy.action import ActionServer
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
+from rclpy.service import Service
 
 from jepa_ros.planning import Planner
 from jepa_ros.planning.example_scene import crowd_scene
@@ -41,9 +43,22 @@ class PlannerSession:
     def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], publish_path: Callable[[Path], None]) -> None:
         """Warms the planner up, and loads the model where it is wanted from the start. Raises whatever a back-end raises."""
         self.active = False
+        self.controller: Controller | None = None
         self.lateness = Lateness()
+        self.inputs: PlannerInputs | None = None
+        self._worker: DeadlineWorker | None = None
+        self._offered: list[Service] = []
+        self._action: ActionServer | None = None
         self._node = node
         self._config = config
+        try:
+            self._open(publish_path)
+        except BaseException:
+            self.close()  # nothing of a session that did not come about goes on
+            raise
+
+    def _open(self, publish_path: Callable[[Path], None]) -> None:
+        node, config = self._node, self._config
         sys.setswitchinterval(SWITCH_S)
         prefer_this_process(config().nice)
         torch.set_num_threads(config().threads)
@@ -60,7 +75,6 @@ class PlannerSession:
         reader = SceneReader(self.inputs, model.device, surprise=surprise)
         self.services = PlannerServices(config, reader, planner, model, publish_path, self._report)
         self._worker = DeadlineWorker(self._wake)
-        self.controller: Controller | None = None
         if config().controller.enabled:
             self.controller = Controller(
                 node,
@@ -71,20 +85,33 @@ class PlannerSession:
                 config().planner.goal_tolerance_m,
             )
         group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
-        self._offered = [
+        self._offered += [
             node.create_service(kind, f"~/{name}", self._server(kind), qos_profile=REQUESTS, callback_group=group)
             for name, kind in SERVICES.items()
         ]
         serve_path = self._server(PlanPath)
         self._action = offer_to_nav2(node, lambda request: serve_path(request, None))
 
+    def deactivate(self) -> None:
+        """Answer NOT_ACTIVE from now on, and stand."""
+        self.active = False
+        if self.controller is not None:
+            self.controller.stand()
+
+    def halt(self) -> None:
+        """From any thread, for good: the robot stands."""
+        if self.controller is not None:
+            self.controller.halt()
+
     def close(self) -> None:
         """Answer what is open, listen no more, end the threads. Raises RuntimeError where the planning does not end."""
         self.active = False
         if self.controller is not None:
             self.controller.close()
-        self.inputs.close()
-        self._worker.close()
+        if self.inputs is not None:
+            self.inputs.close()
+        if self._worker is not None:
+            self._worker.close()
         for service in self._offered:
             self._node.destroy_service(service)
         if self._action is not None:

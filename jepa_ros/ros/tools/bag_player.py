@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 
 from jepa_ros.config import param, validate
+from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.stamps import time_message
+from jepa_ros.ros.stopping import STOPPING, StopAsked
 from jepa_ros.ros.tools.bag_clock import CLOCK, BagTime, bag_clock, recorded_clock_topic
 from jepa_ros.ros.tools.output_bag import is_latched
 from jepa_ros.ros.tools.recorder import message_class
@@ -139,6 +139,8 @@ class BagPlayer(Node):
     def _spin(self, duration_s: float) -> None:
         until_s = time.monotonic() + duration_s
         while (left_s := until_s - time.monotonic()) > 0:
+            if STOPPING.asked.is_set():
+                raise StopAsked
             self._executor.spin_once(timeout_sec=left_s)
 
     def _publish_clock(self, played_s: float) -> None:
@@ -149,17 +151,7 @@ class BagPlayer(Node):
 
 def main() -> int:
     """Entry point of the `bag_player` executable."""
-    rclpy.init()
-    try:
-        player = BagPlayer()
-    except ValueError as error:
-        print(f"bag_player: {error}", file=sys.stderr)
-        return 1
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        player.play()
-    player.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    return run("bag_player", BagPlayer, BagPlayer.play)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-STOP_TIMEOUT_S = 10.0
+from jepa_ros.ros.entry import NODES  # noqa: F401  what can be run
+
+STOP_TIMEOUT_S = 15.0
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-NODES = {  # executable -> module; CMakeLists.txt installs the same
-    "world_model": "jepa_ros.ros.world_model.node",
-    "planner": "jepa_ros.ros.planner.node",
-    "simulator": "jepa_ros.ros.tools.simulator",
-    "bag_player": "jepa_ros.ros.tools.bag_player",
-}
 
 
 def end_with_parent() -> None:
@@ -32,7 +28,7 @@ class NodeProcess:
     def __init__(self, name: str, parameters: dict[str, Any], log_folder: Path, remappings: Mapping[str, str] | None = None) -> None:
         self._name = name
         self._log = log_folder / f"{name}.log"
-        self._command = [sys.executable, "-m", NODES[name], "--ros-args"]
+        self._command = [sys.executable, "-m", "jepa_ros.ros", name, "--ros-args"]
         for key, value in parameters.items():
             self._command += ["-p", f"{key}:={str(value).lower() if isinstance(value, bool) else value}"]
         for old, new in (remappings or {}).items():

@@ -5,21 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import rclpy
 from geometry_msgs.msg import Twist
 from rclpy.clock import Clock as SteadyClock
 from rclpy.clock import ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from jepa_ros.config import param, validate
 from jepa_ros.ros.conversions import time_message
+from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.sim.messages import STATIC_TOPIC, STORE, frame_messages, static_messages, topics
@@ -107,17 +105,7 @@ def _quality(topic: str) -> QoSProfile:
 
 def main() -> int:
     """Entry point of the `simulator` executable."""
-    rclpy.init()
-    try:
-        simulator = Simulator()
-    except ValueError as error:
-        print(f"simulator: {error}", file=sys.stderr)
-        return 1
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        rclpy.spin(simulator)
-    simulator.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    return run("simulator", Simulator)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jepa_ros.backends import check_name, resolve_device
 from jepa_ros.config import param, validate
 from jepa_ros.pipeline import PipelineConfig
 from jepa_ros.ros.world_model.outputs import OutputConfig
@@ -30,3 +31,5 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        check_name(self.model)
+        resolve_device(self.device)

@@ -1,0 +1,141 @@
+"""What both nodes share: parameters, the lifecycle and what it says in the log, diagnostics once a second, autostart."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any, Generic, TypeVar
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from jepa_ros.ros.parameters import Parameters
+
+C = TypeVar("C")
+DIAGNOSTICS_PERIOD_S = 1.0
+SUCCESS, FAILURE, ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.ERROR
+
+
+class ManagedNode(LifecycleNode, Generic[C]):
+    """A node says what it opens, starts, stops and closes; `settings.config` are its parameters, a C with the field `autostart`.
+
+    configure opens, activate starts, deactivate stops, cleanup closes. What fails on the way is told in the log, and the node stays to be
+    put right and configured again.
+    """
+
+    def __init__(self, name: str, kind: type[C]) -> None:
+        super().__init__(name)
+        self.settings: Parameters[C] = Parameters(self, kind, changeable=self._is_unconfigured)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # The wall's time: diagnostics go on when simulated time stands still.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady)
+        self._starter = self.create_timer(0.01, self._start_once, clock=self._steady) if self.settings.config.autostart else None  # type: ignore[attr-defined]
+
+    def open(self) -> str:
+        """Load what is needed; a line for the log. Raises whatever goes wrong."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Let go of all that `open` and `start` made, as far as they came."""
+        raise NotImplementedError
+
+    def halt(self) -> None:
+        """For good, at once and from any thread: nothing that this node moves goes on moving."""
+
+    def advice(self) -> str:
+        """For whoever reads that `open` failed."""
+        return ""
+
+    def statuses(self) -> list[DiagnosticStatus]:
+        """Named "node: what" with the node's plain name."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle's state."""
+        return str(self._state_machine.current_state[1])
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        began_s = time.monotonic()
+        try:
+            summary = self.open()
+        except Exception as error:  # whatever a back-end raises: the node stays, so that the parameter can be put right
+            self.get_logger().error(f"cannot configure {self.advice()}: {type(error).__name__}: {error}")
+            self.close()
+            return FAILURE
+        # What is loaded now stays. Without this, every full garbage collection walks through all of torch, for a tenth of a second.
+        gc.collect()
+        gc.freeze()
+        self.get_logger().info(f"configured in {time.monotonic() - began_s:.1f} s: {summary}")
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)
+        return self._told("activate", self.start, result)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._told("deactivate", self.stop, SUCCESS)
+        super().on_deactivate(state)
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._told("clean up", self.close, SUCCESS)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.halt()
+        return self._told("shut down", self.close, SUCCESS)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything and be ready to be configured again."""
+        return self._told("recover", self.close, SUCCESS)
+
+    def close(self) -> None:
+        """Stop, and free the memory."""
+        try:
+            self.release()
+        finally:
+            gc.unfreeze()
+            gc.collect()
+
+    def _told(self, what: str, action: Any, result: TransitionCallbackReturn) -> TransitionCallbackReturn:
+        """rclpy keeps to itself what a transition raised."""
+        try:
+            action()
+        except Exception as error:
+            self.get_logger().error(f"cannot {what}: {type(error).__name__}: {error}")
+            return ERROR
+        self.get_logger().info(f"{what}: done")
+        return result
+
+    def _is_unconfigured(self) -> bool:
+        return self.state == "unconfigured"
+
+    def _start_once(self) -> None:
+        """In the executor, so that a signal is heeded and the node is seen while its model loads."""
+        assert self._starter is not None
+        self.destroy_timer(self._starter)
+        self._starter = None
+        if self._is_unconfigured() and self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _publish_diagnostics(self) -> None:
+        statuses = self.statuses()
+        for status in statuses:
+            status.name = in_namespace(self, status.name)
+        message = DiagnosticArray(status=statuses)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def in_namespace(node: Any, name: str) -> str:
+    """A status's name with the node's namespace in front, where it has one: /diagnostics is one topic for all robots."""
+    namespace = node.get_namespace().rstrip("/")
+    return f"{namespace}/{name}" if namespace else name
