@@ -16,6 +16,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from jepa_ros.ros.stopping import PARENT_VARIABLE
+from jepa_ros.ros.tools.launching import stop_with_launch
+
 SHARE = Path(get_package_share_directory("jepa_ros"))
 SIM_TIME = {"use_sim_time": True}
 
@@ -32,12 +35,12 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("weights", default_value="", description="of the back-end, a path (empty: what params_file says)"),
     ]
     nodes = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(SHARE / "launch" / "world_model.launch.py")),
+        PythonLaunchDescriptionSource(str(SHARE / "launch" / "jepa_ros.launch.py")),
         launch_arguments={
-            "use_sim_time": "true",
-            "model": LaunchConfiguration("model"),
-            "device": LaunchConfiguration("device"),
-            "weights": LaunchConfiguration("weights"),
+            "jepa_use_sim_time": "true",
+            "jepa_model": LaunchConfiguration("model"),
+            "jepa_device": LaunchConfiguration("device"),
+            "jepa_weights": LaunchConfiguration("weights"),
         }.items(),
     )
     return LaunchDescription([*arguments, nodes, rviz(), OpaqueFunction(function=play)])
@@ -69,8 +72,9 @@ def play(context: LaunchContext) -> list:
         name="bag_player",
         parameters=[{"bag": bag, "rate": float(LaunchConfiguration("rate").perform(context)), "wait_s": 120.0}],
         output="screen",
+        additional_env={PARENT_VARIABLE: "1"},
     )
-    return [player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=finish))]
+    return [stop_with_launch(player), player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=finish))]
 
 
 def finish(_: ProcessExited, context: LaunchContext) -> list:

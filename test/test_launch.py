@@ -1,7 +1,9 @@
 """The launch files under real launch: arguments, lifecycle, recovery from a crash. Only a sourced ROS 2 has launch."""
 
 import os
+import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from jepa_ros.msg import LatentState  # noqa: E402
 from jepa_ros.ros.tools.lifecycle_client import LifecycleClient  # noqa: E402
 
 LAUNCH = Path(__file__).parents[1] / "launch"
+README = Path(__file__).parents[1] / "README.md"
 NODES = ("world_model", "planner")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -58,6 +61,40 @@ def every_back_end(tmp_path_factory) -> LaunchDescription:
 def demo() -> LaunchDescription:
     bag = Path(__file__).parent / "resources" / "tiny_bag"
     return included("demo.launch.py", bag=str(bag), rviz="false", model="persistence", device="cpu")
+
+
+OUTER = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.substitutions import FindPackageShare
+
+my_params = {my_params!r}
+
+
+def generate_launch_description():
+    mine = [DeclareLaunchArgument(name, default_value="mine") for name in ("model", "params_file", "namespace", "device", "autostart")]
+    return LaunchDescription([*mine, {snippet}])
+"""
+BY_FILE = """
+/**/world_model:
+  ros__parameters: {model: persistence, device: cpu}
+/**/planner:
+  ros__parameters: {model: persistence, device: cpu, autostart: false, planner: {limits: {max_sped_mps: 1.0}}}
+"""
+
+
+@launch_pytest.fixture
+def inside_another(tmp_path) -> LaunchDescription:
+    """The front page's snippet in a file that uses the same short names for something else."""
+    snippet = re.search(r"```python\n(IncludeLaunchDescription\(.*?\n\))\n```", README.read_text(), re.DOTALL)
+    assert snippet, "the front page shows how to include the launch file"
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text(BY_FILE)
+    outer = tmp_path / "outer.launch.py"
+    call = snippet[1].replace('"jepa_use_sim_time": "true"', '"jepa_namespace": "inside"')
+    outer.write_text(OUTER.format(my_params=str(parameters), snippet=call))
+    return LaunchDescription([IncludeLaunchDescription(PythonLaunchDescriptionSource(str(outer)))])
 
 
 @pytest.fixture
@@ -115,9 +152,63 @@ def test_the_demo_plays_a_bag_through_the_nodes(observer):
     assert heard[0].model_name == "persistence"
 
 
-def process_of(name: str) -> int:
+@pytest.mark.launch(fixture=inside_another)
+def test_included_it_takes_nothing_of_the_outer_file_and_the_file_decides_autostart(observer):
+    wait_until_active(observer, "/inside/world_model")
+    assert LifecycleClient(observer, "/inside/planner").state(timeout_s=60.0) == "unconfigured"
+
+
+def launched(tmp_path: Path, *arguments: str) -> tuple[subprocess.Popen, Path]:
+    """`ros2 launch` as an operator starts it, in a session without a terminal."""
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        command = ["ros2", "launch", "jepa_ros", "world_model.launch.py", "model:=persistence", "device:=cpu", *arguments]
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True), log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_launch_ends_and_leaves_no_node_behind(tmp_path, number):
+    launch, log = launched(tmp_path, "namespace:=ending")
+    assert waited(lambda: log.read_text().count("activate: done") == 2, 90.0), log.read_text()
+    pids = [process_of(name, "/ending") for name in NODES]
+    launch.send_signal(number)  # to launch alone, as a script does
+    launch.wait(30.0)
+    assert waited(lambda: not any(map(runs, pids)), 15.0)
+    said = log.read_text()
+    assert "Traceback" not in said, said
+    if number in (signal.SIGINT, signal.SIGTERM):
+        assert said.count("process has finished cleanly") == 2, said
+
+
+def test_a_wrong_configuration_is_said_once_and_not_started_again(tmp_path):
+    launch, log = launched(tmp_path, "namespace:=wrong", "model:=bogus")
+    assert waited(lambda: log.read_text().count("is not started again") == 2, 60.0), log.read_text()
+    time.sleep(4.0)
+    said = log.read_text()
+    launch.send_signal(signal.SIGTERM)
+    launch.wait(30.0)
+    for name in NODES:
+        assert len(re.findall(rf"{name}: .*bogus", said)) == 1, said
+    assert "scene_jepa" in said, said  # what can be chosen
+
+
+def waited(done, timeout_s: float) -> bool:
+    deadline_s = time.monotonic() + timeout_s
+    while not done() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    return bool(done())
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def process_of(name: str, namespace: str = "/by_itself") -> int:
     """The pid of the node that this test launched; other tests may run nodes of the same name."""
-    wanted = {f"__node:={name}", "__ns:=/by_itself"}
+    wanted = {f"__node:={name}", f"__ns:={namespace}"}
     return next(int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if wanted <= set(words(path)))
 
 
