@@ -176,7 +176,7 @@ def test_launch_ends_and_leaves_no_node_behind(tmp_path, number):
     assert waited(lambda: not any(map(runs, pids)), 15.0)
     said = log.read_text()
     assert "Traceback" not in said, said
-    if number in (signal.SIGINT, signal.SIGTERM):
+    if number == signal.SIGINT:  # by the others launch itself ends, and tells nothing more
         assert said.count("process has finished cleanly") == 2, said
 
 

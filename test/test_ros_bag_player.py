@@ -18,6 +18,7 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
+from jepa_ros.ros.entry import WRONG_CONFIGURATION  # noqa: E402
 from jepa_ros.ros.stamps import time_message  # noqa: E402
 
 NO_TIME = QosTime(0, 0)
@@ -113,5 +114,5 @@ def test_a_bag_without_quality_of_service_latches_its_static_transforms_and_a_re
 
 def test_a_missing_bag_is_named(robot):
     player = robot.start_node("bag_player", bag="/no/such/bag")
-    assert player.wait(30) == 1
+    assert player.wait(30) == WRONG_CONFIGURATION
     assert "/no/such/bag" in player.stderr.read()

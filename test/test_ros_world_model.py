@@ -15,8 +15,10 @@ pytestmark = pytest.mark.ros
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
-from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters  # noqa: E402
 from ros_harness import OUTPUTS, START_NS, Robot, stamp_ns, values  # noqa: E402
+
+from jepa_ros.ros.entry import WRONG_CONFIGURATION  # noqa: E402
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
@@ -108,10 +110,15 @@ def test_deactivate_closes_the_gate_and_a_bad_model_leaves_the_node_alive(shared
     assert not shared.heard["latent"]
     assert change(shared, CLEANUP)
 
-    assert set_parameter(shared, "model", text("no_such_model")).successful
+    refused = set_parameter(shared, "model", text("no_such_model"))
+    assert not refused.successful
+    assert "choose one of" in refused.reason
+    assert set_parameter(shared, "model", text("scene_jepa")).successful
+    assert set_parameter(shared, "pipeline.weights", text("/no/such/weights.safetensors")).successful
     assert not change(shared, CONFIGURE)
     assert state(shared) == State.PRIMARY_STATE_UNCONFIGURED
     assert values(shared.next_diagnostics()["node"])["lifecycle"] == "unconfigured"
+    assert set_parameter(shared, "pipeline.weights", text("")).successful
     assert set_parameter(shared, "model", text("persistence")).successful
 
 
@@ -161,14 +168,28 @@ def test_parameters_are_described_and_guarded(shared):
     names = ["model", "inputs.cloud_topic", "outputs.top_modes", "sensing.match_tolerance_s", "pipeline.forecaster"]
     descriptors = shared.call(DescribeParameters, "/world_model/describe_parameters", DescribeParameters.Request(names=names)).descriptors
     assert all(descriptor.description for descriptor in descriptors)
-    assert [descriptor.read_only for descriptor in descriptors] == [False, True, False, True, False]
+    assert [descriptor.read_only for descriptor in descriptors] == [False] * 5
     refused = set_parameter(shared, "outputs.top_modes", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=0))
     assert not refused.successful
     assert "top_modes" in refused.reason
-    assert not set_parameter(shared, "inputs.cloud_topic", text("/other")).successful
+    assert change(shared, CONFIGURE)
+    fixed = set_parameter(shared, "inputs.cloud_topic", text("/other"))
+    assert not fixed.successful
+    assert "cleanup" in fixed.reason, "what to do first"
+    assert change(shared, CLEANUP)
+    assert set_parameter(shared, "inputs.cloud_topic", text("/lidar")).successful
+    assert set_parameter(shared, "inputs.cloud_topic", text("")).successful
+
+
+def test_every_parameter_has_a_value_that_can_be_dumped_and_read_again(shared):
+    """`ros2 param dump` asks for all values at once; one that is unset would spoil the answer."""
+    names = shared.call(ListParameters, "/world_model/list_parameters", ListParameters.Request()).result.names
+    values = shared.call(GetParameters, "/world_model/get_parameters", GetParameters.Request(names=names)).values
+    assert len(values) == len(names) > 20
+    assert [name for name, value in zip(names, values, strict=True) if value.type == ParameterType.PARAMETER_NOT_SET] == []
 
 
 def test_a_bad_parameter_at_start_is_named(robot):
     process = start(robot, outputs__top_modes=0)
-    assert process.wait(30) == 1
+    assert process.wait(30) == WRONG_CONFIGURATION
     assert "outputs.top_modes" in process.stderr.read()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from typing import Any, Generic, TypeVar
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from jepa_ros.ros.machine import transport_problems
 from jepa_ros.ros.parameters import Parameters
+from jepa_ros.ros.speaking import Speaker
 
 C = TypeVar("C")
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -27,6 +31,8 @@ class ManagedNode(LifecycleNode, Generic[C]):
     def __init__(self, name: str, kind: type[C]) -> None:
         super().__init__(name)
         self.settings: Parameters[C] = Parameters(self, kind, changeable=self._is_unconfigured)
+        self._problems = [*self.settings.problems, *transport_problems(rclpy.get_rmw_implementation_identifier(), os.environ)]
+        self._speaker = Speaker(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The wall's time: diagnostics go on when simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -126,10 +132,17 @@ class ManagedNode(LifecycleNode, Generic[C]):
         if self._is_unconfigured() and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
+    def _setup_status(self) -> DiagnosticStatus:
+        """What was wrong from the start: parameters that nobody declares, a transport that loses messages."""
+        level = DiagnosticStatus.WARN if self._problems else DiagnosticStatus.OK
+        message = "; ".join(self._problems) or "as it should be"
+        return DiagnosticStatus(name=f"{self.get_name()}: setup", hardware_id="jepa_ros", level=level, message=message)
+
     def _publish_diagnostics(self) -> None:
-        statuses = self.statuses()
+        statuses = [*self.statuses(), self._setup_status()]
         for status in statuses:
             status.name = in_namespace(self, status.name)
+        self._speaker.say(status for status in statuses if not status.name.endswith(": node"))  # each transition is told when it happens
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -48,7 +48,7 @@ class Parameters(Generic[T]):
         for name, (hint, field) in self._fields.items():
             declare(node, name, hint, field, ever_changeable=changeable is not None)
         self.config: T = self._read({})
-        warn_of_unknown(node)
+        self.problems = unknown_parameters(node)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
@@ -105,9 +105,9 @@ def fully_named(node: Node) -> str:
     return f"{node.get_namespace().rstrip('/')}/{node.get_name()}"
 
 
-def warn_of_unknown(node: Node) -> None:
-    """A name in a parameter file that no parameter has does nothing; ROS says nothing of it."""
-    declared = set(node._parameters)
+def unknown_parameters(node: Node) -> list[str]:
+    """A name in a parameter file that no parameter has does nothing, and ROS says nothing of it: a sentence for each."""
+    declared, sentences = set(node._parameters), []
     for name in sorted(set(getattr(node, "_parameter_overrides", {})) - declared):
         if name.startswith("qos_overrides.") or name in COMMON:
             continue
@@ -116,7 +116,8 @@ def warn_of_unknown(node: Node) -> None:
             leaf[match] for match in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaf, 1, 0.8)
         ]
         fix = f"did you mean {near[0]}?" if near else f"`ros2 param list {fully_named(node)}` lists those that there are"
-        node.get_logger().warning(f"parameter {name} is given, but this node has none of that name: {fix}")
+        sentences.append(f"parameter {name} is given, but this node has none of that name: {fix}")
+    return sentences
 
 
 def declare(node: Node, name: str, hint: Any, field: dataclasses.Field, ever_changeable: bool = False) -> None:

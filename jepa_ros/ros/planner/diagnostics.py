@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,25 +15,32 @@ from jepa_ros.ros.planner.session import PlannerSession
 from jepa_ros.ros.planner.worker import Lateness
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
+SILENT_S = 1.0  # what is planned on may be no older than max_age_s; what is worth a warning is longer silent
 
 
 def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[DiagnosticStatus]:
     """The node, its inputs, and what came of its requests."""
     statuses = [_status("node", OK if lifecycle == "active" else WARN, lifecycle, {"lifecycle": lifecycle})]
     if session is not None:
-        statuses += [_inputs_status(session.inputs.heard()), _requests_status(session.services, session.lateness)]
+        statuses += [
+            _inputs_status(session.inputs.heard(), session.max_age_s, session.inputs.explain),
+            _requests_status(session.services, session.lateness),
+        ]
         if session.controller is not None:
             state = session.controller.state
             statuses.append(_status("controller", WARN if state.startswith(("stopped", "braking")) else OK, state, {}))
     return statuses
 
 
-def _inputs_status(heard: Heard) -> DiagnosticStatus:
+def _inputs_status(heard: Heard, max_age_s: float, explain: Callable[[], str]) -> DiagnosticStatus:
     newest = {"occupancy": heard.occupancy, "pedestrians": heard.pedestrians, "odometry": heard.odometry}
     silent = [name for name in ("occupancy", "pedestrians") if newest[name] is None]
-    message = f"nothing yet from: {', '.join(silent)}" if silent else "receiving"
+    message = f"nothing yet from: {', '.join(silent)}: {explain()}" if silent else "receiving"
+    old = [name for name, came in newest.items() if came is not None and time.monotonic() - came.received_s > max(max_age_s, SILENT_S)]
+    if old and not silent:
+        message = f"silent: {', '.join(old)}: {explain() if old != ['odometry'] else 'is its driver running?'}"
     values = {f"{name}.since_s": _since_s(came) for name, came in newest.items()}
-    return _status("inputs", WARN if silent else OK, message, {**values, "latents_kept": len(heard.latents)})
+    return _status("inputs", WARN if silent or old else OK, message, {**values, "latents_kept": len(heard.latents)})
 
 
 def _requests_status(services: PlannerServices, lateness: Lateness) -> DiagnosticStatus:

@@ -24,6 +24,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import readers
+from jepa_ros.ros.candidates import own_graph
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import ODOMETRY, TF, find_one
 from jepa_ros.ros.world_model.subscriptions import EVERY, LATCHED, NO_MESSAGE, SEARCH_PERIOD_S, TYPES, warm_up_reading
@@ -74,11 +75,20 @@ class Heard:
 class PlannerInputs:
     """Listens from construction to `close()`. Motion and transforms are to be read under `lock`."""
 
-    def __init__(self, node: Node, config: PlannerInputConfig, spec: ModelSpec | None, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        node: Node,
+        config: PlannerInputConfig,
+        spec: ModelSpec | None,
+        explain: Callable[[], str] = lambda: "",
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         """spec: of the model that imagines; None = latents are not listened to until `listen_to_latents`.
 
-        now_s: when messages come; in a replay, the bag's time.
+        explain: why no forecast comes. now_s: when messages come; in a replay, the bag's time.
         """
+        self.explain = explain
+        self.uses_lidar = False  # whether the model that imagines does
         self._now_s = now_s
         self.lock = threading.Lock()
         self.ego = EgoHistory()  # of the base, from odometry, in the odometry's own frame
@@ -110,6 +120,7 @@ class PlannerInputs:
     def listen_to_latents(self, spec: ModelSpec | None) -> None:
         """From any thread, within SEARCH_PERIOD_S: as long a history as a model needs; None = the newest alone."""
         self._history_s = spec.history * spec.dt_s + SPARE_HISTORY_S if spec else SPARE_HISTORY_S
+        self.uses_lidar = spec is not None and "lidar" in spec.inputs
 
     def _listen_on(self) -> None:
         """To what has been found or asked for since."""
@@ -173,7 +184,7 @@ class PlannerInputs:
     def _find_odometry(self) -> None:
         if self._odometry_topic is not None:
             return
-        graph = {name: kinds[0] for name, kinds in self._node.get_topic_names_and_types() if self._node.count_publishers(name)}
+        graph = own_graph(self._node)
         self._odometry_topic = self._named_odometry or find_one(ODOMETRY, graph)
         if self._odometry_topic is not None:
             self._listen_raw(Odometry, ODOMETRY, self._odometry_topic, self._take_odometry, EVERY)

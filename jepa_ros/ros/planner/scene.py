@@ -48,12 +48,13 @@ class SceneReader:
         self._reads_surprise = surprise
         self._inputs = inputs
         self._device = device
+        self._had_lidar = False
         self._moving: tuple[Came, int, Moving] | None = None
 
     def scene(self, max_age_s: float) -> tuple[PlanningScene, Frames]:
         heard = self._inputs.heard()
         if heard.occupancy is None:
-            raise StaleSensors("no occupancy forecast has come yet: is the world_model node active?")
+            raise StaleSensors(f"no occupancy forecast has come yet: {self._inputs.explain()}")
         message: OccupancyForecast = heard.occupancy.content
         received = readers.received_of(message)
         self._check_age("forecast", received.stamp_ns, heard.occupancy, max_age_s)
@@ -62,6 +63,9 @@ class SceneReader:
             moving = self._moving_at(heard, received.stamp_ns)
         except ValueError as error:
             raise StaleSensors(f"the newest forecast cannot be read: {error}") from None
+        if occupancy.probability.size == 0 and "lidar" not in message.sensors and (self._inputs.uses_lidar or self._had_lidar):
+            raise StaleSensors("lidar lost: the forecasts are made without it, and what no lidar sees is not free; see world_model's log")
+        self._had_lidar |= "lidar" in message.sensors
         ego = self._ego(heard, received, max_age_s)
         scene = PlanningScene(
             stamp_ns=received.stamp_ns,
@@ -84,7 +88,7 @@ class SceneReader:
         """(T, N, D) latents in the newest one's anchor frame, and its stamp and pose. Raises Mismatch for another model's latents."""
         latents = self._inputs.heard().latents
         if not latents:
-            raise StaleSensors("no latent has come yet: is the world_model node active, and does it run the same model?")
+            raise StaleSensors(f"no latent has come yet: {self._inputs.explain()}")
         memory = LatentMemory(model)
         newest: readers.Received | None = None
         for came in latents:
@@ -156,7 +160,7 @@ class SceneReader:
     def _moving_at(self, heard: Heard, stamp_ns: int) -> Moving:
         """Who moves by the newest message, their forecast's times counted from `stamp_ns`."""
         if heard.pedestrians is None:
-            raise StaleSensors("no pedestrian forecast has come yet: is the world_model node active?")
+            raise StaleSensors(f"no pedestrian forecast has come yet: {self._inputs.explain()}")
         if self._moving is None or self._moving[0] is not heard.pedestrians:
             message = deserialize_message(heard.pedestrians.content, PedestrianForecastArray)
             self._moving = (heard.pedestrians, readers.stamp_ns_of(message.header.stamp), readers.moving_of(message))

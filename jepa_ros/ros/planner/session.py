@@ -26,6 +26,7 @@ from jepa_ros.ros.planner.controller import Controller
 from jepa_ros.ros.planner.inputs import PlannerInputs
 from jepa_ros.ros.planner.model import ModelOnDemand
 from jepa_ros.ros.planner.nav2 import offer_to_nav2
+from jepa_ros.ros.planner.partner import Partner
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices, refused
 from jepa_ros.ros.planner.worker import ANSWER_S, DeadlineWorker, Lateness
@@ -46,6 +47,7 @@ class PlannerSession:
         self.controller: Controller | None = None
         self.lateness = Lateness()
         self.inputs: PlannerInputs | None = None
+        self._partner: Partner | None = None
         self._worker: DeadlineWorker | None = None
         self._offered: list[Service] = []
         self._action: ActionServer | None = None
@@ -65,7 +67,8 @@ class PlannerSession:
         planner = Planner(config().planner)
         planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
         planner.reset()
-        self.inputs = PlannerInputs(node, config().inputs, None)
+        self._partner = Partner(node, config().inputs.world_model)
+        self.inputs = PlannerInputs(node, config().inputs, None, self._partner.explain)
         model = ModelOnDemand(config().model, config().device, config().weights, self.inputs.listen_to_latents)
         surprise = config().planner.weights.surprise > 0.0
         if surprise:
@@ -92,6 +95,11 @@ class PlannerSession:
         serve_path = self._server(PlanPath)
         self._action = offer_to_nav2(node, lambda request: serve_path(request, None))
 
+    @property
+    def max_age_s(self) -> float:
+        """Of what may be planned on."""
+        return self._config().inputs.max_age_s
+
     def deactivate(self) -> None:
         """Answer NOT_ACTIVE from now on, and stand."""
         self.active = False
@@ -108,6 +116,8 @@ class PlannerSession:
         self.active = False
         if self.controller is not None:
             self.controller.close()
+        if self._partner is not None:
+            self._partner.close()
         if self.inputs is not None:
             self.inputs.close()
         if self._worker is not None:

@@ -31,14 +31,14 @@ class Reporter:
         if stream is None:
             self._inputs, self._errors = {}, 0
             return statuses
-        inputs, worker = stream.input_status(), stream.worker
+        inputs, worker, problems = stream.hub.status(), stream.worker, stream.inputs.problems()
         statuses += [
-            sensors_status(worker.last, inputs),
+            sensors_status(worker.last, inputs, stream.silent_s()),
             latency_status(stream.latency.percentiles()),
             worker_status(worker.steps, worker.resets, worker.errors, self._errors),
             latent_status(worker.last),
             forecast_status(worker.last, stream.forecast_scores()),
-            *input_statuses(inputs, self._inputs),
+            *input_statuses(inputs, self._inputs, problems),
         ]
         self._inputs, self._errors = inputs, worker.errors.total()
         return statuses
@@ -68,12 +68,15 @@ def latency_status(percentiles: Mapping[str, tuple[float, float]]) -> Diagnostic
     return status("latency", OK, message, values)
 
 
-def input_statuses(inputs: Mapping[str, InputStatus], before: Mapping[str, InputStatus]) -> list[DiagnosticStatus]:
-    """One for each input. `before`: the last report, so that a warning ends when its cause does."""
-    return [_input_status(name, now, before.get(name)) for name, now in sorted(inputs.items())]
+def input_statuses(
+    inputs: Mapping[str, InputStatus], before: Mapping[str, InputStatus], problems: Mapping[str, str]
+) -> list[DiagnosticStatus]:
+    """One for each input. `before`: the last report, so that a warning ends when its cause does. `problems`: of how messages come."""
+    unheard = [status(f"input {name}", WARN, problem, {}) for name, problem in sorted(problems.items()) if name not in inputs]
+    return [_input_status(name, now, before.get(name), problems.get(name)) for name, now in sorted(inputs.items())] + unheard
 
 
-def _input_status(name: str, now: InputStatus, before: InputStatus | None) -> DiagnosticStatus:
+def _input_status(name: str, now: InputStatus, before: InputStatus | None, problem: str | None) -> DiagnosticStatus:
     earlier = before.malformed if before else {}
     fresh = {reason: count for reason, count in now.malformed.items() if count > earlier.get(reason, 0)}
     values = {
@@ -86,23 +89,31 @@ def _input_status(name: str, now: InputStatus, before: InputStatus | None) -> Di
         **{f"malformed.{reason}": count for reason, count in sorted(now.malformed.items())},
         **{f"notice.{what}": notice for what, notice in sorted(now.notices.items())},
     }
+    reasons = [*now.notices.values(), *([problem] if problem else [])]
     if now.lost:
-        return status(f"input {name}", ERROR, "lost: silent, or nothing usable, while other sensors go on", values)
+        return status(f"input {name}", ERROR, "; ".join(["lost: silent, or nothing usable, while other sensors go on", *reasons]), values)
     if fresh:
-        return status(f"input {name}", WARN, f"malformed: {', '.join(sorted(fresh))}", values)
-    if now.notices:
-        return status(f"input {name}", WARN, f"receiving; see notice.{', notice.'.join(sorted(now.notices))}", values)
+        return status(f"input {name}", WARN, "; ".join([f"malformed: {', '.join(sorted(fresh))}", *reasons]), values)
+    if reasons:
+        return status(f"input {name}", WARN, "; ".join(reasons), values)
     return status(f"input {name}", OK, "receiving", values)
 
 
-def sensors_status(state: SceneState | None, inputs: Mapping[str, InputStatus]) -> DiagnosticStatus:
+SILENT_S = 2.0  # of all sensors; how long one may be silent while others go on is sensing.lost_after_s
+
+
+def sensors_status(state: SceneState | None, inputs: Mapping[str, InputStatus], silent_s: float | None = None) -> DiagnosticStatus:
     """Which sensors the newest output came from, and which are missing in it."""
     used = state.sensors if state else ()
     present = {kind for kind in ("lidar", "camera") if any(entry.kind == kind for entry in inputs.values())}
     lost = sorted({entry.kind for entry in inputs.values() if entry.lost and entry.kind in present})
     values = {"in_use": ", ".join(used) or "none", "lost": ", ".join(lost) or "none"}
     if not present:
-        return status("sensors", WARN, "no image or cloud has come yet", values)
+        return status("sensors", WARN, "no image or cloud has come yet: are the drivers running, in this namespace and domain?", values)
+    if silent_s is not None and silent_s > SILENT_S:
+        return status(
+            "sensors", WARN, f"all sensors are silent, for {silent_s:.1f} s now: is the robot's driver, or its bag, running?", values
+        )
     if lost == sorted(present):
         return status("sensors", ERROR, "all sensors lost", values)
     if lost:

@@ -15,7 +15,7 @@ from jepa_ros.ros.world_model.config import WorldModelConfig
 from jepa_ros.ros.world_model.outputs import Outputs
 from jepa_ros.ros.world_model.subscriptions import Inputs
 from jepa_ros.ros.world_model.worker import PipelineWorker
-from jepa_ros.sensing import InputStatus, SensorHub
+from jepa_ros.sensing import SensorHub
 from jepa_ros.types import SceneState
 
 
@@ -28,7 +28,6 @@ class Stream:
         self._outputs = outputs
         self._score = OnlineScore()
         self._score_lock = threading.Lock()  # the worker writes, the diagnostics read
-        self._told: set[tuple[str, str]] = set()  # (input, notice) in the log already
         pipeline.reset()
         self.latency = LatencyBook()
         transforms = installed_transforms(config.sensing.buffer_s)
@@ -44,15 +43,9 @@ class Stream:
         with self._score_lock:
             return self._score.summary()
 
-    def input_status(self) -> dict[str, InputStatus]:
-        """What became of the messages of each input. What is odd about one goes to the log, once."""
-        inputs = self.hub.status()
-        for name, known in inputs.items():
-            for what, notice in known.notices.items():
-                if (name, what) not in self._told:
-                    self._told.add((name, what))
-                    self._logger.warning(f"{name}: {notice}")
-        return inputs
+    def silent_s(self) -> float | None:
+        """Since the last image or cloud came, whichever input it was; None where none has come."""
+        return self.inputs.silent_s()
 
     def close(self) -> None:
         """Listen no more, finish the step in progress. Raises RuntimeError where that does not end."""

@@ -23,10 +23,12 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
 from jepa_ros.config import param, validate
+from jepa_ros.ros.candidates import own_graph, several
 from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE, INFO, KINDS, ODOMETRY, TF, find_calibration, find_images, find_one
 from jepa_ros.ros.world_model.message_check import refusal
+from jepa_ros.ros.world_model.watch import ArrivalWatch
 from jepa_ros.sensing import SensorHub, decode_compressed_image
 from jepa_ros.types import NANOSECONDS
 
@@ -34,6 +36,7 @@ NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 EVERY = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)  # best effort matches every publisher
 LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SEARCH_PERIOD_S = 0.5
+GONE_S = 2.0  # a driver that starts again takes about as long
 TYPES = get_typestore(Stores.LATEST)
 PNG = bytes.fromhex(  # of one pixel
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
@@ -77,7 +80,11 @@ class Inputs:
         self._calibrations = dict(zip(self._images, map(node.resolve_topic_name, config.camera_info_topics), strict=False))
         self._transport: deque[tuple[int, float]] = deque(maxlen=32)
         self._subscriptions: dict[str, Subscription] = {}
-        self._kinds_found: set[str] = set()
+        self._kinds_found: dict[str, str] = {}  # kind -> topic
+        self._problems: dict[str, str | None] = {}  # kind -> what to do about it
+        self._gone: dict[str, tuple[str, float]] = {}  # kind -> a topic without a publisher, since when (steady clock)
+        self.watch = ArrivalWatch()
+        self._sensors: set[str] = set()  # topics of images and clouds
         self._listen("/tf", TF, EVERY, partial(hub.put_transforms, static=False), "tf")
         self._listen("/tf_static", TF, LATCHED, partial(hub.put_transforms, static=True), "tf_static")
         self._search()
@@ -91,6 +98,15 @@ class Inputs:
         """From publication to our callback, of the newest image or sweep with this stamp; 0 where it is not known."""
         return next((elapsed_ms for stamp, elapsed_ms in reversed(self._transport) if stamp == stamp_ns), 0.0)
 
+    def silent_s(self) -> float | None:
+        """Since the last image or cloud; None where none has come."""
+        return min((silent for topic in self._sensors if (silent := self.watch.silent_s(topic)) is not None), default=None)
+
+    def problems(self) -> dict[str, str]:
+        """Topic (or kind, where there is none) -> what is wrong with how its messages come, and what to do."""
+        lossy = {topic: loss for topic in self._subscriptions if (loss := self.watch.loss(topic))}
+        return lossy | {self._kinds_found.get(kind, kind): problem for kind, problem in self._problems.items() if problem}
+
     def close(self) -> None:
         self._node.destroy_timer(self._timer)
         for subscription in self._subscriptions.values():
@@ -100,7 +116,7 @@ class Inputs:
     def _search(self) -> None:
         """Listen to whatever is named or found, and not listened to yet."""
         node, hub = self._node, self._hub
-        graph = {name: kinds[0] for name, kinds in node.get_topic_names_and_types() if node.count_publishers(name)}
+        graph = own_graph(node)
         self._listen_to_one(ODOMETRY, graph, EVERY, hub.put_odometry)
         self._listen_to_one(CLOUD, graph, NEWEST, hub.put_cloud)
         found = find_images(graph) if self._find_cameras else {}
@@ -112,10 +128,33 @@ class Inputs:
             if calibration:
                 self._listen(calibration, INFO, EVERY, partial(hub.put_camera_info, image), f"{image}/camera_info")
 
+    def _judge(self, kind: str, graph: dict[str, str]) -> None:
+        """What speaks against the topic of this kind; one that was found, and whose publisher has gone, is given up for another."""
+        topic, named = self._kinds_found.get(kind), self._named.get(KINDS[kind])
+        parameter = f"inputs.{'cloud' if kind == CLOUD else 'odometry'}_topic"
+        problem = None
+        if topic is None:
+            if kind in self._gone:
+                problem = f"nobody publishes {self._gone[kind][0]} any more: is its driver running? Looking for another {kind}"
+        elif self._node.count_publishers(topic):
+            self._gone.pop(kind, None)
+            problem = None if named else several(kind, graph, topic, parameter)
+        elif named:
+            offered = ", ".join(sorted(other for other, its_kind in graph.items() if its_kind == kind)) or "none"
+            problem = f"nobody publishes {topic} ({parameter}); of its type there are: {offered}"
+        else:
+            since_s = self._gone.setdefault(kind, (topic, time.monotonic()))[1]
+            if time.monotonic() - since_s > GONE_S:
+                self._node.destroy_subscription(self._subscriptions.pop(topic))
+                self.watch.forget(topic)
+                del self._kinds_found[kind]
+        self._problems[kind] = problem
+
     def _listen_to_one(self, kind: str, graph: dict[str, str], qos: QoSProfile, put: Callable[[str, Any], None]) -> None:
         topic = self._named.get(KINDS[kind]) or find_one(kind, graph)
         if topic and kind not in self._kinds_found:
             self._listen(topic, kind, qos, partial(put, topic), topic)
+        self._judge(kind, graph)
 
     def _listen(self, topic: str, kind: str, qos: QoSProfile, put: Callable[[Any], None], name: str) -> None:
         """name: under which the hub counts this input."""
@@ -124,7 +163,8 @@ class Inputs:
         is_sensor = KINDS[kind] in ("camera", "lidar")
         warm_up_reading(kind)
 
-        def receive(data: bytes, info: dict[str, int]) -> None:
+        def receive(data: bytes, info: dict[str, Any]) -> None:
+            self.watch.note(topic, info)
             try:
                 message = TYPES.deserialize_cdr(data, kind)
             except NO_MESSAGE:
@@ -144,7 +184,9 @@ class Inputs:
         except (ModuleNotFoundError, AttributeError) as error:
             self._node.get_logger().warning(f"not listening to {topic}: {kind} is not installed ({error}); see `sensing.static_transforms`")
             return
-        self._kinds_found.add(kind)
+        self._kinds_found[kind] = topic
+        if is_sensor:
+            self._sensors.add(topic)
         self._subscriptions[topic] = self._node.create_subscription(message_type, topic, receive, qos, raw=True)
         self._node.get_logger().info(f"listening to {topic} ({kind})")
 

@@ -159,8 +159,15 @@ class Selector:
 
     def _base_from(self, pending: Pending) -> FloatArray | None:
         mount = self._look_up(pending)
+        counters = self._inbox.counters[pending.name]
         if mount is None:
-            self._inbox.counters[pending.name].malformed["missing_transform"] += 1
+            counters.malformed["missing_transform"] += 1
+            counters.notices["transform"] = (
+                f"no transform from {pending.frame!r} to {self._inbox.base_frame!r}: publish it "
+                "(static_transform_publisher, the robot's URDF), or give it in sensing.static_transforms"
+            )
+        else:
+            counters.notices.pop("transform", None)
         return mount
 
     def _look_up(self, pending: Pending) -> FloatArray | None:

@@ -103,6 +103,12 @@ class LoopbackNode:
     def get_topic_names_and_types(self) -> list[tuple[str, list[str]]]:
         return [(topic, [kind]) for topic, kind in self._graph.recorded.items()]
 
+    def get_namespace(self) -> str:
+        return "/"
+
+    def get_node_names_and_namespaces(self) -> list[tuple[str, str]]:
+        return []
+
     def count_publishers(self, topic: str) -> int:
         return int(topic in self._graph.recorded)
 

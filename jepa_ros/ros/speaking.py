@@ -1,0 +1,42 @@
+"""The log says what the diagnostics say: each problem once, again when it changes, and that it is over."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+QUIET_S = 30.0  # a problem that comes and goes is told once in so long
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+
+
+class Speaker:
+    """Remembers what it has said of each status."""
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+        self._present: dict[str, str] = {}  # status -> the problem that it has, its numbers left out
+        self._said_s: dict[tuple[str, str], float] = {}
+
+    def say(self, statuses: Iterable[DiagnosticStatus]) -> None:
+        """Log what is new in them."""
+        now_s = time.monotonic()
+        for status in statuses:
+            if status.level == DiagnosticStatus.OK:
+                if self._present.pop(status.name, None) is not None:
+                    self._logger.info(f"{status.name}: well again: {status.message}")
+                continue
+            problem = NUMBER.sub("#", status.message)
+            if self._present.get(status.name) == problem:
+                continue
+            self._present[status.name] = problem
+            if now_s - self._said_s.get((status.name, problem), -QUIET_S) < QUIET_S:
+                continue
+            self._said_s[status.name, problem] = now_s
+            if status.level == DiagnosticStatus.ERROR:
+                self._logger.error(f"{status.name}: {status.message}")
+            else:
+                self._logger.warning(f"{status.name}: {status.message}")
