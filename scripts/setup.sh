@@ -28,6 +28,11 @@ choose_python() {
 }
 
 check_machine() {
+  case ${ROS_DISTRO:-none} in
+    none | jazzy | kilted | lyrical | rolling) ;;
+    *) lacking "ROS 2 Jazzy, Kilted or Lyrical: ROS 2 $ROS_DISTRO is sourced, whose rclpy lacks what the nodes need (docs/install.md)" \
+      "source another one, or start a shell without ROS 2: it then comes from wheels" ;;
+  esac
   command -v c++ >/dev/null || lacking "a C++ compiler" "sudo apt install build-essential"
   command -v cmake >/dev/null || lacking "CMake" "sudo apt install cmake"
   command -v make >/dev/null || lacking "make" "sudo apt install make"

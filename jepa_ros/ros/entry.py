@@ -41,9 +41,13 @@ def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | N
     """
     import rclpy
     from rclpy.executors import ExternalShutdownException
+    from rclpy.node import Node
     from rclpy.signals import SignalHandlerOptions
 
     STOPPING.install()
+    if not hasattr(Node, "add_post_set_parameters_callback"):
+        say(f"{name}: this ROS 2 is not supported, its rclpy lacks what the nodes need: use Jazzy, Kilted or Lyrical")
+        return WRONG_CONFIGURATION
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     STOPPING.begin()
     try:
