@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -27,6 +28,9 @@ ARRAY_TYPES = {
     int: Parameter.Type.INTEGER_ARRAY,
     bool: Parameter.Type.BOOL_ARRAY,
 }
+
+
+NOTHING: dict[type, list[Any]] = {str: [""], float: [math.nan]}  # stands for an empty array, whose type ROS cannot tell
 
 
 class Parameters(Generic[T]):
@@ -130,11 +134,11 @@ def declare(node: Node, name: str, hint: Any, field: dataclasses.Field, ever_cha
 
 
 def default_value(field: dataclasses.Field, hint: Any) -> Any:
-    """What to declare: the default. ROS cannot tell the type of an empty array: [""] stands for no names, the bare type for no numbers."""
+    """What to declare: the default. For an empty array that is what stands for nothing in it."""
     default = field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
-        return list(default) or ([""] if item is str else ARRAY_TYPES[item])
+        return list(default) or NOTHING.get(item, ARRAY_TYPES[item])
     return float(default) if hint is float else default
 
 
@@ -163,7 +167,7 @@ def describe(field: dataclasses.Field, hint: Any, ever_changeable: bool = False)
 
 
 def plain(value: Any) -> Any:
-    """A parameter's value as plain Python; empty strings in a string array mean "none" (YAML cannot give ROS an empty array)."""
+    """A parameter's value as plain Python; empty strings and NaN in an array mean "none" (YAML cannot give ROS an empty array)."""
     if isinstance(value, (str, bool, int, float)):
         return value
-    return [item for item in value if item != ""]
+    return [item for item in value if item != "" and item == item]
