@@ -45,7 +45,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", ["docs/architecture.md", "docs/glossary.md", "docs/add_a_backend.md", "README.md", "CONTRIBUTING.md"])
 def test_files_that_are_named_exist(page):
     named = re.findall(r"`((?:jepa_ros|experiments|scripts|config|launch|msg|srv|weights|test|docs)/[\w/.]+)`", (ROOT / page).read_text())
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [name for name in named if not (ROOT / name).exists() and "/_build/" not in name] == []
 
 
 def test_the_front_page_is_short_and_moves_lightly():

@@ -54,9 +54,18 @@ def state(people: int = 3) -> SceneState:
     forecast = OccupancyForecast(occupancy, 0.4 * np.arange(13), 0.8, (-25.6, -25.6))
     latent = np.zeros((4, 2))
     return SceneState(
-        STAMP_NS, np.eye(4), EgoState(STAMP_NS, np.eye(4), np.zeros(2)), latent, np.zeros((12, 4, 2)), forecast, tracked,
-        ConstantVelocity().predict(history), float("nan"), {"encode": 5.0, "predict": 2.0}, ("lidar", "camera"),
-    )  # fmt: skip
+        stamp_ns=STAMP_NS,
+        anchor_pose=np.eye(4),
+        ego=EgoState(STAMP_NS, np.eye(4), np.zeros(2)),
+        latent=latent,
+        predicted=np.zeros((12, 4, 2)),
+        occupancy=forecast,
+        people=tracked,
+        pedestrians=ConstantVelocity().predict(history),
+        surprise=float("nan"),
+        timings_ms={"encode": 5.0, "predict": 2.0},
+        sensors=("lidar", "camera"),
+    )
 
 
 def plan(fallback: bool = False) -> Plan:

@@ -72,7 +72,7 @@ def node_configs(root: Path) -> Iterator[tuple[str, str, str]]:
     for path in sorted((root / "jepa_ros" / "ros").rglob("*.py")):
         source = path.read_text()
         node = re.search(r'super\(\)\.__init__\(\s*"(\w+)"', source)
-        kind = re.search(r"= Parameters\(self, (\w+)", source)
+        kind = re.search(r"= Parameters\(self, (\w+)", source) or re.search(r'super\(\)\.__init__\(\s*"\w+", (\w+Config)\)', source)
         if node and kind:
             yield node.group(1), ".".join(path.relative_to(root).with_suffix("").parts), kind.group(1)
 
