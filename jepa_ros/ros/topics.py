@@ -1,33 +1,95 @@
-"""Which of the topics on a graph are the sensors: found by type, so that any robot's and any bag's names will do."""
+"""Which topics on a graph are the sensors. The rule is `jepa_ros.sensing.choice.rule`, the same as for bags; here it meets a live graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from jepa_ros.sensing import camera_info_topic
-from jepa_ros.sensing.bag import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
+from jepa_ros.sensing.choice.book import EvidenceBook
+from jepa_ros.sensing.choice.evidence import CloudEvidence, OdometryEvidence
+from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, NOT_READ, ODOMETRY, TF
+from jepa_ros.sensing.choice.rule import Choice, Named, Verdict, choose
+from jepa_ros.types import NANOSECONDS
+
+__all__ = ["CLOUD", "COMPRESSED", "IMAGE", "INFO", "KINDS", "ODOMETRY", "TF", "LiveChoice"]
 
 KINDS = {IMAGE: "camera", COMPRESSED: "camera", INFO: "camera_info", CLOUD: "lidar", ODOMETRY: "odometry", TF: "transforms"}
-NOT_A_PICTURE = ("depth", "disparity", "mask", "label", "confidence")  # images whose pixels are not colours
+FIRST_FEW = 3
+SILENT_NS = 3 * NANOSECONDS  # an odometry that says nothing for so long, while another one does, has ended
 
 
-def find_one(kind: str, graph: Mapping[str, str]) -> str | None:
-    """The topic of a type with the shortest name: the plain one (/lidar/points) rather than one made from it (/lidar/points/filtered)."""
-    return min((topic for topic, its_kind in graph.items() if its_kind == kind), key=lambda topic: (len(topic), topic), default=None)
+class LiveChoice:
+    """Judges the candidates again whenever a message or the graph tells something new. Not thread-safe: callbacks of one executor.
 
+    A topic whose last publisher has gone is left as soon as another candidate can step in; until then it is waited for.
+    """
 
-def find_images(graph: Mapping[str, str]) -> dict[str, str]:
-    """Image topic -> CameraInfo topic of every calibrated colour camera; the raw one where there are both raw and compressed images."""
-    chosen: dict[str, str] = {}
-    for topic in sorted(graph, key=lambda topic: (graph[topic] != IMAGE, topic)):
-        if graph[topic] not in (IMAGE, COMPRESSED) or any(word in topic.lower() for word in NOT_A_PICTURE):
-            continue
-        calibration = find_calibration(topic, graph)
-        if calibration is not None:
-            chosen.setdefault(calibration, topic)
-    return {image: calibration for calibration, image in chosen.items()}
+    def __init__(self, named: Named, roles: Collection[str], base_frame: str = "") -> None:
+        """roles: of camera, lidar and odometry, those that are wanted."""
+        self.choice = Choice()
+        self._named = named
+        self._kinds = {kind for kind, role in KINDS.items() if role in roles or (role == "camera_info" and "camera" in roles)}
+        self._book = EvidenceBook(base_frame)
+        self._graph: dict[str, str] = {}
+        self._foreign: dict[str, str] = {}
+        self._heard_ns: dict[str, int] = {}
 
+    def see(self, graph: Mapping[str, str]) -> None:
+        """The topics that have a publisher now, with their types."""
+        self._graph = {topic: kind for topic, kind in graph.items() if kind in self._kinds}
+        self._foreign = {topic: kind for topic, kind in graph.items() if kind in NOT_READ}
+        for topic, kind in self._graph.items():
+            self._book.candidate(topic, kind)
 
-def find_calibration(image: str, graph: Mapping[str, str]) -> str | None:
-    """The CameraInfo topic that belongs to an image topic; None where the graph has none."""
-    return camera_info_topic(image, [topic for topic, kind in graph.items() if kind == INFO])
+    def look(self, topic: str, kind: str, message: Any, now_ns: int) -> bool:
+        """One message of a candidate, or of TF. True for the first few of a candidate: it is worth judging again at once."""
+        self._heard_ns[topic] = now_ns
+        evidence = self._book.scene.evidence.get(topic)
+        # Motion shows with time; what images and clouds are shows at once.
+        if kind == TF or evidence is None or isinstance(evidence, OdometryEvidence) or not evidence.enough:
+            self._book.look(topic, kind, message, now_ns)
+        return evidence is not None and evidence.count <= FIRST_FEW
+
+    def garbage(self, topic: str, kind: str, why: str) -> None:
+        """Bytes on a candidate's topic that are no message."""
+        self._book.garbage(topic, kind, why)
+
+    def settled(self, topic: str) -> bool:
+        """Whether more of its messages would tell nothing new."""
+        evidence = self._book.scene.evidence.get(topic)
+        return evidence is not None and evidence.enough and not isinstance(evidence, OdometryEvidence)
+
+    @property
+    def candidates(self) -> dict[str, str]:
+        """Topics to listen to, and their types, whether they are taken or not."""
+        return dict(self._graph)
+
+    def decide(self, now_ns: int) -> Choice:
+        """What is to be listened to from now on."""
+        scene = self._book.scene
+        alive = {topic: evidence for topic, evidence in scene.evidence.items() if topic in self._graph}
+        found = choose(dataclasses.replace(scene, evidence=alive, silent=self._silent(now_ns)), self._named)
+        before = self.choice
+        lidars, cameras, odometry = found.lidars, dict(found.cameras), found.odometry
+        if set(lidars) <= set(before.lidars):  # nobody has stepped in for those that are gone
+            lidars = tuple(topic for topic in before.lidars if topic in lidars or topic not in self._graph) or lidars
+        if set(cameras) <= set(before.cameras):
+            cameras = {**{image: info for image, info in before.cameras.items() if image not in self._graph}, **cameras}
+        if odometry is None and before.odometry and before.odometry not in self._graph:
+            odometry = before.odometry
+        foreign = tuple(Verdict(topic, "input", False, NOT_READ[kind]) for topic, kind in sorted(self._foreign.items()))
+        self.choice = Choice(cameras, lidars, odometry, (*found.verdicts, *foreign))
+        return self.choice
+
+    def forget_points(self) -> None:
+        """Free the sweeps that were kept for comparison; called once every candidate has been looked at for a while."""
+        for evidence in self._book.scene.evidence.values():
+            if isinstance(evidence, CloudEvidence) and evidence.enough:
+                evidence.forget_sweeps()
+
+    def _silent(self, now_ns: int) -> frozenset[str]:
+        told = {topic: heard_ns for topic, heard_ns in self._heard_ns.items() if self._graph.get(topic) == ODOMETRY}
+        newest_ns = max(told.values(), default=0)
+        going_on = now_ns - newest_ns < SILENT_NS
+        return frozenset(topic for topic, heard_ns in told.items() if going_on and newest_ns - heard_ns > SILENT_NS)

@@ -26,8 +26,9 @@ from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import readers
 from jepa_ros.ros.candidates import own_graph
 from jepa_ros.ros.tools.recorder import message_class
-from jepa_ros.ros.topics import ODOMETRY, TF, find_one
+from jepa_ros.ros.topics import ODOMETRY, TF, LiveChoice
 from jepa_ros.ros.world_model.subscriptions import EVERY, LATCHED, NO_MESSAGE, SEARCH_PERIOD_S, TYPES, warm_up_reading
+from jepa_ros.sensing.choice.rule import Named
 from jepa_ros.sensing.frames.ego import EgoHistory, OdometrySample, finite_difference, read_odometry
 from jepa_ros.sensing.frames.odometry import fixed_from_told, in_base
 from jepa_ros.sensing.frames.poses import message_pose
@@ -97,7 +98,10 @@ class PlannerInputs:
         self.anchors = EgoHistory()  # from the forecasts' own poses
         self.tree = TransformTree()
         self._node = node
-        self._named_odometry = node.resolve_topic_name(config.odometry_topic) if config.odometry_topic else None
+        named = Named(odometry=node.resolve_topic_name(config.odometry_topic) if config.odometry_topic else None)
+        self._live = LiveChoice(named, ("odometry",))
+        self._named_odometry = named.odometry
+        self._odometries: set[str] = set()  # those listened to
         self._odometry_topic: str | None = None
         self._occupancy: Came | None = None
         self._pedestrians: Came | None = None
@@ -182,13 +186,31 @@ class PlannerInputs:
         self._listen_raw(kind, TF, "/tf_static", partial(self._take_transforms, static=True), LATCHED)
 
     def _find_odometry(self) -> None:
-        if self._odometry_topic is not None:
+        """Listen to every odometry there is; the rule says which one is used."""
+        self._live.see(own_graph(self._node))
+        for topic in self._live.candidates if self._named_odometry is None else {self._named_odometry}:
+            if topic not in self._odometries:
+                self._odometries.add(topic)
+                self._listen_raw(Odometry, ODOMETRY, topic, partial(self._take_odometry_of, topic), EVERY)
+        self._decide()
+
+    def _decide(self) -> None:
+        chosen = self._live.decide(time.monotonic_ns()).odometry
+        if chosen == self._odometry_topic:
             return
-        graph = own_graph(self._node)
-        self._odometry_topic = self._named_odometry or find_one(ODOMETRY, graph)
-        if self._odometry_topic is not None:
-            self._listen_raw(Odometry, ODOMETRY, self._odometry_topic, self._take_odometry, EVERY)
-            self._node.get_logger().info(f"listening to {self._odometry_topic} ({ODOMETRY})")
+        with self.lock:  # another odometry has another origin
+            self.ego.clear()
+            self._told = self._odometry = None
+            self._odometry_topic = chosen
+        why = "; ".join(str(verdict) for verdict in self._live.choice.verdicts)
+        self._node.get_logger().info(f"motion by {chosen or 'the forecasts'}: {why}")
+
+    def _take_odometry_of(self, topic: str, message: Any) -> None:
+        told_something = self._live.look(topic, ODOMETRY, message, time.monotonic_ns())
+        if told_something and topic != self._odometry_topic:
+            self._decide()
+        if topic == self._odometry_topic:
+            self._take_odometry(message)
 
     def _take_occupancy(self, message: OccupancyForecast) -> None:
         try:
@@ -249,6 +271,7 @@ class PlannerInputs:
                 self._node.get_logger().warning(f"{self._odometry_topic}: {self.ego.twist.explain()}")
 
     def _take_transforms(self, message: Any, static: bool) -> None:
+        self._live.look("/tf_static" if static else "/tf", TF, message, time.monotonic_ns())
         for edge in message.transforms:
             self._take_transform(edge, static)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.world_model.stream import Stream
 from jepa_ros.sensing import InputStatus
+from jepa_ros.sensing.choice.rule import Verdict
 from jepa_ros.types import FloatArray, SceneState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -32,15 +33,17 @@ class Reporter:
             self._inputs, self._errors = {}, 0
             return statuses
         inputs, worker, problems = stream.hub.status(), stream.worker, stream.inputs.problems()
+        errors = worker.errors
         statuses += [
             sensors_status(worker.last, inputs, stream.silent_s()),
             latency_status(stream.latency.percentiles()),
-            worker_status(worker.steps, worker.resets, worker.errors, self._errors),
+            worker_status(worker.steps, worker.resets, errors, self._errors),
+            choice_status(stream.inputs.verdicts),
             latent_status(worker.last),
             forecast_status(worker.last, stream.forecast_scores()),
             *input_statuses(inputs, self._inputs, problems),
         ]
-        self._inputs, self._errors = inputs, worker.errors.total()
+        self._inputs, self._errors = inputs, errors.total()
         return statuses
 
 
@@ -106,8 +109,10 @@ def sensors_status(state: SceneState | None, inputs: Mapping[str, InputStatus], 
     """Which sensors the newest output came from, and which are missing in it."""
     used = state.sensors if state else ()
     present = {kind for kind in ("lidar", "camera") if any(entry.kind == kind for entry in inputs.values())}
-    lost = sorted({entry.kind for entry in inputs.values() if entry.lost and entry.kind in present})
-    values = {"in_use": ", ".join(used) or "none", "lost": ", ".join(lost) or "none"}
+    names = {kind: [name for name, entry in inputs.items() if entry.kind == kind] for kind in present}
+    gone = sorted(name for kind in present for name in names[kind] if inputs[name].lost)
+    lost = sorted(kind for kind in present if set(names[kind]) <= set(gone))
+    values = {"in_use": ", ".join(used) or "none", "lost": ", ".join(lost) or "none", "lost_inputs": ", ".join(gone) or "none"}
     if not present:
         return status("sensors", WARN, "no image or cloud has come yet: are the drivers running, in this namespace and domain?", values)
     if silent_s is not None and silent_s > SILENT_S:
@@ -118,6 +123,8 @@ def sensors_status(state: SceneState | None, inputs: Mapping[str, InputStatus], 
         return status("sensors", ERROR, "all sensors lost", values)
     if lost:
         return status("sensors", WARN, f"{' and '.join(sorted(present - set(lost)))} only: {', '.join(lost)} lost", values)
+    if gone:
+        return status("sensors", WARN, f"{', '.join(gone)} lost, others of the kind go on", values)
     return status("sensors", OK, " + ".join(used) or "waiting", values)
 
 
@@ -128,6 +135,14 @@ def worker_status(steps: int, resets: int, errors: Counter[str], errors_before: 
     if errors.total() > errors_before:
         return status("worker", ERROR, f"the last steps failed: {next(reversed(errors))}", values)
     return status("worker", OK, "running" if steps else "no step yet", values)
+
+
+def choice_status(verdicts: Sequence[Verdict]) -> DiagnosticStatus:
+    """Which topics were taken for sensors, which were left, and why."""
+    taken = [verdict for verdict in verdicts if verdict.taken]
+    values = {f"{verdict.role} {verdict.topic}": str(verdict).split(": ", 1)[1] for verdict in verdicts}
+    left = len(verdicts) - len(taken)
+    return status("choice", OK if taken else WARN, f"{len(taken)} taken, {left} left" if verdicts else "no candidate yet", values)
 
 
 def latent_status(state: SceneState | None) -> DiagnosticStatus:

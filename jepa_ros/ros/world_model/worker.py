@@ -7,6 +7,7 @@ begins while the last result is published. At most one result waits for that; a 
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,9 @@ from jepa_ros.types import Observation, SceneState
 
 POLL_S = 0.02  # what waits for a match that never comes must be taken although nothing arrives to say so
 JOIN_S = 30.0
+MOST_KINDS, LONGEST_KIND = 16, 200
+OTHER = "other errors"
+NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 class Pipeline(Protocol):
@@ -75,7 +79,8 @@ class PipelineWorker:
 
         transport_ms: how long the sensor message with a given stamp was on its way to us; it counts into "end_to_end".
         """
-        self.errors: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._errors_lock = threading.Lock()  # two threads count, a timer reads
         self.steps = 0
         self.resets = 0
         self.last: SceneState | None = None
@@ -94,6 +99,12 @@ class PipelineWorker:
             threading.Thread(target=self._run, name="world_model_worker", daemon=True),
             threading.Thread(target=self._run_publishing, name="world_model_publisher", daemon=True),
         ]
+
+    @property
+    def errors(self) -> Counter[str]:
+        """A copy: kind of error -> how often, in the order in which the kinds were first met. At most MOST_KINDS + 1 kinds."""
+        with self._errors_lock:
+            return Counter(self._errors)
 
     def start(self) -> None:
         for thread in self._threads:
@@ -164,5 +175,8 @@ class PipelineWorker:
 
     def _count(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
-        self.errors[text] += 1
+        kind = NUMBER.sub("#", text)[:LONGEST_KIND]  # errors that differ in their figures only are one kind
+        with self._errors_lock:
+            known = kind in self._errors or len(self._errors) < MOST_KINDS
+            self._errors[kind if known else OTHER] += 1
         self._report(text)

@@ -25,12 +25,16 @@ class ScannedMcap:
         latched: set[str] = set()
         first, last, total = 2**63 - 1, 0, 0
         self._cut = ""
+        self._foreign: set[str] = set()  # encodings that are not read
         for message, is_latched in self._scan(None, bodies=False):
             counts[message.topic, message.type_name] = counts.get((message.topic, message.type_name), 0) + 1
             latched |= {message.topic} if is_latched else set()
             first, last, total = min(first, message.log_time_ns), max(last, message.log_time_ns), total + 1
         if not total:
-            raise ValueError(f"{why}; no message can be read: {self._cut or 'it holds none'}")
+            foreign = (
+                f"its messages are encoded as {', '.join(sorted(self._foreign))}, not as CDR of ROS 2" if self._foreign else "it holds none"
+            )
+            raise ValueError(f"{why}; no message can be read: {self._cut or foreign}")
         self.topics = tuple(TopicInfo(topic, kind, count, topic in latched) for (topic, kind), count in counts.items())
         self.start_ns, self.end_ns = first, last + 1
         cut = f", cut off after {total} messages (a recorder that was killed?)" if self._cut else f", {total} messages"
@@ -69,7 +73,9 @@ class ScannedMcap:
             if isinstance(record, Schema):
                 schemas[record.id] = record.name
             elif isinstance(record, Channel):
-                if record.message_encoding == "cdr":
+                if record.message_encoding != "cdr":
+                    self._foreign.add(record.message_encoding or "nothing")
+                else:
                     channels[record.id] = (record.topic, schemas.get(record.schema_id, ""), _is_latched(record.metadata))
             elif isinstance(record, Message) and record.channel_id in channels:
                 topic, kind, is_latched = channels[record.channel_id]

@@ -17,6 +17,7 @@ from jepa_ros.sensing.choice.kinds import COMPRESSED, camera_info_topic
 from jepa_ros.types import FloatArray
 
 NOT_A_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "segment", "semantic")  # of colours, only the name tells
+NOT_YET = "no message yet"
 FEWEST_POINTS = 64  # of a lidar's sweep, where another candidate has more
 RADAR_FIELDS = frozenset(("rcs", "doppler", "snr", "radial_speed", "velocity", "v_doppler_mps", "range_rate", "power"))
 COLOUR_FIELDS = frozenset(("rgb", "rgba"))
@@ -30,6 +31,7 @@ class Verdict:
     role: str  # camera | lidar | odometry
     taken: bool
     why: str
+    doubtful: bool = False  # nothing it carries decides: the user may know better
 
     def __str__(self) -> str:
         return f"{self.role} {self.topic}: {'taken' if self.taken else 'left'}{': ' if self.why else ''}{self.why}"
@@ -143,8 +145,8 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
         against = [text for _, text in sorted(doubts(evidence), reverse=True)]
         taken = index == 0 and not evidence.has_no_heading  # a wrong heading is worse than none
         why = "; ".join(against) or ("" if taken else f"{heard[0].topic} is the better one, or the first of equals")
-        verdicts.append(Verdict(evidence.topic, "odometry", taken, why))
-    verdicts += [Verdict(evidence.topic, "odometry", False, "no message yet") for evidence in found if not evidence.count]
+        verdicts.append(Verdict(evidence.topic, "odometry", taken, why, doubtful=not against and not taken))
+    verdicts += [Verdict(evidence.topic, "odometry", False, NOT_YET, doubtful=True) for evidence in found if not evidence.count]
     return next((verdict.topic for verdict in verdicts if verdict.taken), None), verdicts
 
 
@@ -158,7 +160,7 @@ def _lidars(scene: Scene, named: Named, base: str, odom: str) -> tuple[list[str]
     for evidence in scene.of(CloudEvidence):
         assert isinstance(evidence, CloudEvidence)
         if not evidence.count:
-            left[evidence.topic] = "no message yet"
+            left[evidence.topic] = NOT_YET
         elif evidence.topic in scene.silent:
             left[evidence.topic] = "it has stopped sending"
         elif not evidence.points:
@@ -182,7 +184,9 @@ def _lidars(scene: Scene, named: Named, base: str, odom: str) -> tuple[list[str]
     taken.sort(key=lambda cloud: (-_height(scene.frames.pose(base, cloud.frame)), cloud.topic))  # as the hub does: the first leads
     merged = "merged with the other lidars" if len(taken) > 1 else ""
     verdicts = [Verdict(topic, "lidar", True, doubtful.get(topic, merged)) for topic in (cloud.topic for cloud in taken)]
-    return [evidence.topic for evidence in taken], verdicts + [Verdict(topic, "lidar", False, why) for topic, why in sorted(left.items())]
+    return [evidence.topic for evidence in taken], verdicts + [
+        Verdict(topic, "lidar", False, why, doubtful=topic in doubtful or why == NOT_YET) for topic, why in sorted(left.items())
+    ]
 
 
 def _height(base_from_lidar: FloatArray | None) -> float:
@@ -242,7 +246,7 @@ def _no_camera(evidence: ImageEvidence, infos: set[str], scene: Scene) -> tuple[
     word = next((word for word in NOT_A_PICTURE if word in evidence.topic.lower()), "")
     about = scene.evidence.get(info or "")
     if not evidence.count:
-        return "no message yet", info
+        return NOT_YET, info
     if evidence.topic in scene.silent:
         return "it has stopped sending", info
     if evidence.is_depth:
