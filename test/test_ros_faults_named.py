@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
@@ -30,6 +31,9 @@ from jepa_ros.srv import PlanPath  # noqa: E402
 WITHIN_S = 3.0
 WARNING = 30  # rcl_interfaces/msg/Log.WARN
 BUSY_S = 5.0  # what a test machine that is busy with other things may add
+# A floor and a wall: a healthy lidar sees the ground.
+X, Y = (axis.ravel() for axis in np.meshgrid(np.linspace(-15, 15, 61), np.linspace(-15, 15, 61)))
+ROOM = np.concatenate([np.stack([X, Y, 0 * X - 0.5], 1), np.stack([8 + 0 * X, Y, 1 + X / 20], 1)]).astype(np.float32)
 CLOUD, ODOMETRY = "sensor_msgs/msg/PointCloud2", "nav_msgs/msg/Odometry"
 
 
@@ -51,7 +55,7 @@ class Operator:
             self.stamp_ns += 100_000_000
             if send is None:
                 self.robot.publishers["/odom"].publish(odometry(self.stamp_ns))
-                self.robot.publishers["/lidar"].publish(cloud(self.stamp_ns))
+                self.robot.publishers["/lidar"].publish(cloud(self.stamp_ns, ROOM))
             else:
                 send(self.stamp_ns)
             self.robot.spin(0.1)
@@ -110,7 +114,7 @@ def test_a_parameter_that_nobody_declares_is_named_with_the_likely_one(operator:
 
 def test_no_transform_to_the_lidar(operator: Operator) -> None:
     def elsewhere(stamp_ns: int) -> None:
-        message = cloud(stamp_ns)
+        message = cloud(stamp_ns, ROOM)
         message.header.frame_id = "velodyne"
         operator.robot.publishers["/odom"].publish(odometry(stamp_ns))
         operator.robot.publishers["/lidar"].publish(message)
