@@ -16,6 +16,7 @@ from nav_msgs.msg import Path
 from rclpy.action import ActionServer
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
+from rclpy.logging import LoggingSeverity
 from rclpy.qos import QoSProfile
 from rclpy.service import Service
 
@@ -142,7 +143,11 @@ class PlannerSession:
                 lambda: refused(kind, PlanStatus.TIMEOUT, f"no answer was ready within {deadline_s:.3f} s"),
                 deadline_s,
             )
-            self.lateness.add(time.monotonic() - received_s - deadline_s)
+            took_s = time.monotonic() - received_s
+            self.lateness.add(took_s - deadline_s)
+            if self._node.get_logger().is_enabled_for(LoggingSeverity.DEBUG):  # the text costs nothing while nobody reads it
+                status = answer.status
+                self._node.get_logger().debug(f"{kind.__name__}: {status.code} {status.message} after {took_s:.3f} of {deadline_s:.3f} s")
             return answer
 
         return serve

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.logging import LoggingSeverity
 
 from jepa_ros.forecast.scoring import OnlineScore
 from jepa_ros.pipeline import WorldModelPipeline
@@ -53,6 +54,9 @@ class Stream:
         self.worker.stop()
 
     def _publish(self, state: SceneState) -> None:
+        if self._logger.is_enabled_for(LoggingSeverity.DEBUG):  # the text costs nothing while nobody reads it
+            stages = ", ".join(f"{stage} {elapsed_ms:.1f}" for stage, elapsed_ms in state.timings_ms.items())
+            self._logger.debug(f"{state.stamp_ns}: from {' and '.join(state.sensors)}, {len(state.people.ids)} people; ms: {stages}")
         self._outputs.publish(state, Frames(self.hub.base_frame, self.hub.odom_frame))
 
     def _keep_score(self, state: SceneState) -> None:
