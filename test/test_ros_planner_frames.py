@@ -81,7 +81,7 @@ def test_a_goal_in_a_frame_of_the_robot_is_meant_from_where_the_robot_was(place:
         answer = place.plan(goal_message(0.0, -2.5, "camera", stamp_ns))
         assert np.hypot(*(end_of(answer) - expected)) < 0.4
     answer = place.plan(goal_message(0.0, -2.5, "camera", scene.stamp_ns - MINUTE_NS))
-    assert answer.status.code == PlanStatus.INVALID_GOAL
+    assert answer.status.code == PlanStatus.UNKNOWN_FRAME
     assert "not known any more" in answer.status.message
 
 
