@@ -28,8 +28,8 @@ def changed(message, **fields):
     return message
 
 
-def with_nan_twist(message):
-    message.twist.twist.linear.x = float("nan")
+def with_nan_pose(message):
+    message.pose.pose.position.x = float("nan")
     return message
 
 
@@ -63,7 +63,7 @@ MALFORMED = [
     ("/lidar", "bad_fields", lambda stamp, rng: changed(cloud(stamp), fields=[])),
     ("/lidar", "absurd_stamp", lambda stamp, rng: with_stamp(cloud(stamp), 0 if rng.random() < 0.5 else int(rng.integers(0, 2**30)))),
     ("/lidar", "undeserialisable", lambda stamp, rng: cut(cloud(stamp), rng)),
-    ("/odom", "non_finite_pose", lambda stamp, rng: with_nan_twist(odometry(stamp))),
+    ("/odom", "non_finite_pose", lambda stamp, rng: with_nan_pose(odometry(stamp))),
     ("/odom", "undeserialisable", lambda stamp, rng: cut(odometry(stamp), rng)),
     ("/cam/camera_info", "bad_camera_info", lambda stamp, rng: changed(camera_info(stamp), k=[0.0] * 9)),
     ("/cam/camera_info", "undeserialisable", lambda stamp, rng: cut(camera_info(stamp), rng)),
