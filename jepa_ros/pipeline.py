@@ -187,7 +187,7 @@ class WorldModelPipeline:
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
 
     def _with_sight(self, observation: Observation, occupancy: OccupancyForecast) -> OccupancyForecast:
-        """Where a sensor has looked of late; and what is occupied now is known, however it came to be known."""
+        """Add which cells are known: those that a sensor has looked at within the last seconds, and those that are occupied now."""
         if self._sight is None or occupancy.probability.size == 0:
             return occupancy
         occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM

@@ -55,7 +55,7 @@ def judge(robot: Robot, name: str, fault: Fault) -> Result:
         stopped = not refused or "simulator" in killed or robot.wait(lambda: robot.gate.speed_mps < SPEED_AT_REST_MPS, STOP_S)
     healed_s = time.monotonic()
     well = robot.wait(lambda: robot.well(healed_s), RECOVERY_S)
-    # The first second is left out: what was asked before the fault was felt was planned on good data.
+    # MAX_AGE_S is left out: what was asked before the fault was felt was planned on good data.
     felt = [one for one in during if one.at_s > fault_s + MAX_AGE_S]
     return Result(
         name=name,

@@ -45,7 +45,7 @@ class ArrivalWatch:
         return time.monotonic() - arrivals.newest[-1][0] if arrivals and arrivals.newest else None
 
     def loss(self, topic: str) -> str | None:
-        """What to say where most of what was sent of late has not arrived."""
+        """What to say where most messages of the last WINDOW_S did not arrive; None where enough did."""
         since_s = time.monotonic() - WINDOW_S
         late = [(at_s, number) for at_s, number in self._topics.get(topic, _Arrivals()).newest if at_s > since_s]
         if len(late) < 2 or not late[-1][1]:

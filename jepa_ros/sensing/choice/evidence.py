@@ -29,7 +29,7 @@ ENOUGH_ODOMETRY = 40
 
 @dataclass
 class Evidence:
-    """Of one topic. `faults`: why it cannot be used at all; `doubts`: why another one is better."""
+    """Of one topic: what its messages so far have shown."""
 
     topic: str
     type_name: str
@@ -149,8 +149,6 @@ class OdometryEvidence(Evidence):
 
     child: str = ""
     turned: bool = False  # its heading has changed
-    zero_quaternions: int = 0
-    bad_poses: int = 0
     has_twist: bool = False
     spread_m: float = 0.0  # the farthest it has been from where it began
     off_course: int = 0  # stretches of way in a direction that the heading denies
@@ -165,10 +163,8 @@ class OdometryEvidence(Evidence):
         place = np.array([position.x, position.y], np.float64)
         quaternion = (float(turn.x), float(turn.y), float(turn.z), float(turn.w))
         if not np.isfinite([*place, *quaternion]).all():
-            self.bad_poses += 1
             raise MalformedMessage("non_finite_pose", "pose is not finite")
         if abs(np.linalg.norm(quaternion) - 1.0) > 0.1:
-            self.zero_quaternions += 1
             raise MalformedMessage("non_finite_pose", f"quaternion {quaternion} is no rotation")
         self._heading = self._heading or quaternion
         self.turned |= max(abs(a - b) for a, b in zip(quaternion, self._heading, strict=True)) > 1e-9
