@@ -25,6 +25,7 @@ from jepa_ros.protocols import ActionMeaning, Forecaster, ModelSpec, OccupancyPr
 from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.threads import one_blas_thread
 from jepa_ros.types import (
+    OCCUPIED_FROM,
     CameraImage,
     CameraModel,
     EgoState,
@@ -36,8 +37,6 @@ from jepa_ros.types import (
     TrackedPeople,
     Tracks,
 )
-
-OCCUPIED_FROM = 0.5
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jepa_ros.lazy import Lazy
 
 FloatArray = NDArray[np.floating]
+OCCUPIED_FROM = 0.5  # probability from which a cell is called occupied, where nobody has set another
 NANOSECONDS = 1_000_000_000
 
 

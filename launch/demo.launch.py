@@ -3,6 +3,7 @@
 ros2 launch jepa_ros demo.launch.py bag:=/path/to/bag
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory, get_packages_with_prefixes
@@ -72,7 +73,7 @@ def play(context: LaunchContext) -> list:
         name="bag_player",
         parameters=[{"bag": bag, "rate": float(LaunchConfiguration("rate").perform(context)), "wait_s": 120.0}],
         output="screen",
-        additional_env={PARENT_VARIABLE: "1"},
+        additional_env={PARENT_VARIABLE: str(os.getpid())},
     )
     return [stop_with_launch(player), player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=finish))]
 

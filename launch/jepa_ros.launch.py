@@ -78,7 +78,7 @@ def start_node(context: LaunchContext, name: str) -> list:
         ros_arguments=["--log-level", LaunchConfiguration("jepa_log_level")],
         output="screen",
         emulate_tty=True,
-        additional_env={PARENT_VARIABLE: "1"},
+        additional_env={PARENT_VARIABLE: str(os.getpid())},
         sigterm_timeout=STOP_TIMEOUT_S,
         on_exit=started_again,
     )

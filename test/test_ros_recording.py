@@ -146,7 +146,6 @@ def test_a_node_does_not_outlive_the_demo_that_started_it(tmp_path):
         "from pathlib import Path\n"
         "from jepa_ros.ros.tools.node_process import NodeProcess\n"
         "process = NodeProcess('planner', {}, Path(sys.argv[1]))\n"
-        "process._command = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
         "process.__enter__()\n"
         "print(process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -6,6 +6,7 @@ Real nodes over real DDS in our simulator; one world model serves all ways, simu
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,7 +231,7 @@ def test_it_ends_with_its_parent() -> None:
     """A launch that is killed leaves no nodes behind."""
     start = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
     node = [sys.executable, "-m", "jepa_ros.ros", "velocity_timeout"]
-    environment = os.environ | {"JEPA_ROS_END_WITH_PARENT": "1"}
+    environment = os.environ | {"JEPA_ROS_END_WITH_PARENT": str(os.getpid())}  # that one lives: it is the parent's end that tells
     with subprocess.Popen([sys.executable, "-c", start, *node], stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -241,6 +242,19 @@ def test_it_ends_with_its_parent() -> None:
     while time.monotonic() < deadline_s and runs(pid):
         time.sleep(0.1)
     assert not runs(pid)
+
+
+def test_a_launch_file_may_be_process_one() -> None:
+    """As in a container that starts it: a node whose parent is process 1 has not lost its parent."""
+    within = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no process namespace can be made here")
+    start = "import os, subprocess, sys; os.environ['JEPA_ROS_END_WITH_PARENT'] = str(os.getpid()); "
+    start += "node = subprocess.Popen(sys.argv[1:]); "
+    start += "time = __import__('time'); time.sleep(4.0); print(os.getpid(), node.poll(), flush=True); node.kill()"
+    node = [sys.executable, "-m", "jepa_ros.ros", "velocity_timeout"]
+    told = subprocess.run([*within, sys.executable, "-c", start, *node], capture_output=True, text=True, timeout=60, check=False)
+    assert told.stdout.split() == ["1", "None"], told.stdout + told.stderr
 
 
 def runs(pid: int) -> bool:

@@ -21,7 +21,6 @@ import numpy as np
 from experiments.faults.robot import Robot
 from jepa_ros.backends import load_world_model
 from jepa_ros.msg import LatentState
-from jepa_ros.ros.entry import NODES
 from jepa_ros.sensing import bag_info, open_bag
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus
@@ -132,7 +131,7 @@ def _parameters_refused(name: str, line: str, folder: Path) -> Refused:
     mark = folder / "executed"
     path = folder / "parameters.yaml"
     path.write_text(f"planner:\n  ros__parameters:\n    autostart: false\n    {line.replace('{mark}', str(mark))}\n")
-    command = [sys.executable, "-m", NODES["planner"], "--ros-args", "--params-file", str(path)]
+    command = [sys.executable, "-m", "jepa_ros.ros", "planner", "--ros-args", "--params-file", str(path)]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
     except subprocess.TimeoutExpired:

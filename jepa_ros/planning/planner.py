@@ -25,7 +25,7 @@ from jepa_ros.planning.solver import SOLVERS, SolverConfig
 from jepa_ros.planning.surroundings import Surroundings
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.protocols import Objective, Rollout, Solution, Solver
-from jepa_ros.types import NANOSECONDS, FloatArray, Plan, PlanStatus, SceneState
+from jepa_ros.types import NANOSECONDS, OCCUPIED_FROM, FloatArray, Plan, PlanStatus, SceneState
 
 MIN_DEADLINE_S = 0.001
 LOOK_M = 2.0  # the way so far ahead says where to look: a way along a grid begins in one of eight directions
@@ -46,7 +46,7 @@ class PlannerConfig:
     goal_tolerance_rad: float = param(
         0.5, "How near to the goal's heading, where it has one, counts as reached, rad", at_least=0.01, at_most=3.15
     )
-    occupied_from: float = param(0.5, "Occupancy probability from which a cell is an obstacle", at_least=0.01, at_most=1.0)
+    occupied_from: float = param(OCCUPIED_FROM, "Occupancy probability from which a cell is an obstacle", at_least=0.01, at_most=1.0)
     max_collision_probability: float = param(0.25, "Highest collision probability of a plan that counts as safe", at_least=0.0, at_most=1.0)
     max_imminent_contact: float = param(
         0.05, "Highest probability of touching somebody before the robot stands, if it begins to stop one step from now", at_least=0.0,

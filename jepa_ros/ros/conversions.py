@@ -17,10 +17,9 @@ from jepa_ros.memory import steady_motion
 from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, PedestrianForecast, PedestrianForecastArray, PedestrianMode
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros.stamps import header_message, time_message
-from jepa_ros.types import NANOSECONDS, FloatArray, Plan, SceneState
+from jepa_ros.types import NANOSECONDS, OCCUPIED_FROM, FloatArray, Plan, SceneState
 from jepa_ros.types import OccupancyForecast as Occupancy
 
-OCCUPIED_FROM = 0.5
 LATENT_DTYPE = np.dtype("<f2")  # "float16", little-endian, as the messages say
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-PARENT_VARIABLE = "JEPA_ROS_END_WITH_PARENT"  # set by the launch files: their nodes must not go on without them
+PARENT_VARIABLE = "JEPA_ROS_END_WITH_PARENT"  # process id of who starts nodes that must not go on without it: a launch file, the demo
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 SAME_PRESS_S = 1.0  # a terminal and a launch file may both pass on one Ctrl-C
 LEAVE_S = 12.0  # before launch kills (15 s): a step of the model that does not end must not be waited for without end
@@ -52,8 +52,8 @@ class Stopping:
             signal.signal(signal.SIGHUP, self._on_signal)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(read_end,), name="stopping", daemon=True).start()
-        if os.environ.get(PARENT_VARIABLE):
-            end_with_parent()
+        if parent := os.environ.get(PARENT_VARIABLE):
+            end_with_parent(int(parent))
 
     def begin(self) -> None:
         """From now on a signal no longer ends the process by itself: whoever called sees to it that `asked` is looked at."""
@@ -106,13 +106,19 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def end_with_parent() -> None:
-    """SIGTERM for this process when its parent ends, however it ends (Linux)."""
-    parent = os.getppid()
+def end_with_parent(starter: int) -> None:
+    """SIGTERM for this process when its parent ends, however it ends (Linux); now, where the process that started it has ended already.
+
+    That one is asked by its number, not told by the parent being process 1: in a container the launch file itself often is.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-    if parent == 1 or os.getppid() != parent:  # it has ended meanwhile
+    try:
+        os.kill(starter, 0)
+    except ProcessLookupError:
         os.kill(os.getpid(), signal.SIGTERM)
+    except PermissionError:
+        pass  # it is there, and somebody else's
 
 
 STOPPING = Stopping()

@@ -46,8 +46,7 @@ class LiveChoice:
         """One message of a candidate, or of TF. True for the first few of a candidate: it is worth judging again at once."""
         self._heard_ns[topic] = now_ns
         evidence = self._book.scene.evidence.get(topic)
-        # Motion shows with time; what images and clouds are shows at once.
-        if kind == TF or evidence is None or isinstance(evidence, OdometryEvidence) or not evidence.enough:
+        if evidence is None or not evidence.enough:  # TF, whose frames may change, and candidates that have not shown what they are
             self._book.look(topic, kind, message, now_ns)
         return evidence is not None and evidence.count <= FIRST_FEW
 

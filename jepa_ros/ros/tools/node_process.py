@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -11,15 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from jepa_ros.ros.entry import NODES  # noqa: F401  what can be run
+from jepa_ros.ros.stopping import PARENT_VARIABLE
 
 STOP_TIMEOUT_S = 15.0
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
-
-
-def end_with_parent() -> None:
-    """In the new process: SIGINT when the process that started it is gone, however it went. A node left behind would answer for others."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 class NodeProcess:
@@ -35,10 +29,9 @@ class NodeProcess:
             self._command += ["-r", f"{old}:={new}"]
 
     def __enter__(self) -> NodeProcess:
+        environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}  # a node left behind would answer for others
         with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent if sys.platform == "linux" else None
-            )
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
