@@ -8,6 +8,7 @@ import pytest
 import sensing_messages as messages
 
 from jepa_ros.sensing.choice.book import EvidenceBook
+from jepa_ros.sensing.choice.evidence import OdometryEvidence
 from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
 from jepa_ros.sensing.choice.rule import choose
 
@@ -198,3 +199,14 @@ def test_nothing_that_is_no_message_raises(kind):
         book.look("/odd", kind, message, 0)
     book.garbage("/odd", kind, "undeserialisable")
     choose(book.scene)
+
+
+def test_a_pose_that_jumps_once_has_not_lost_its_heading():
+    """Localisation that corrects itself moves a robot that has never turned, sideways and at once."""
+    evidence = OdometryEvidence("/odom", ODOMETRY)
+    for k in range(20):
+        message = messages.odometry(T + 0.1 * k, x=0.1 * k, speed=1.0)
+        message.pose.pose.position.y = 2.0 if k >= 10 else 0.0
+        evidence.look(message, 0)
+    assert evidence.off_course == 1
+    assert not evidence.has_no_heading

@@ -105,3 +105,25 @@ def test_kinds_of_errors_are_bounded_and_nothing_a_timer_reads_changes_under_it(
     assert errors is not worker.errors
     assert isinstance(errors, Counter)
     assert np.isfinite(errors.total())
+
+
+def test_an_odometry_that_is_discovered_first_does_not_win_by_that():
+    """Publishers of one robot are discovered one after the other, and a change of odometry begins a new epoch."""
+    choice = live(("/ground_truth/odom", ODOMETRY))
+    choice.look("/ground_truth/odom", ODOMETRY, messages.odometry(T, frame="map"), 0)
+    assert choice.decide(0).odometry is None
+    choice.see({"/ground_truth/odom": ODOMETRY, "/odom": ODOMETRY})
+    choice.look("/odom", ODOMETRY, messages.odometry(T), SECOND // 4)
+    assert choice.decide(SECOND // 4).odometry == "/odom"
+
+
+def test_an_odometry_with_nothing_against_it_is_taken_at_once_and_the_only_one_after_a_second():
+    assert tell_one("odom").odometry == "/only"
+    assert tell_one("map").odometry is None
+    assert tell_one("map", after_ns=SECOND).odometry == "/only"
+
+
+def tell_one(frame, after_ns=0):
+    choice = live(("/only", ODOMETRY))
+    choice.look("/only", ODOMETRY, messages.odometry(T, frame=frame), 0)
+    return choice.decide(after_ns)

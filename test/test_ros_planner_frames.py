@@ -93,18 +93,12 @@ def test_odometry_of_another_frame_in_another_frame(place: Place) -> None:
     moved = pose_matrix((1.0, 0.0, 0.0), (0, 0, 0, 1)) @ scene.anchor_pose  # the forecast is older than the odometry: 1 m ago
     mapper_from_imu = pose_matrix((-5.0, 0, 0), (0, 0, 0, 1)) @ moved @ pose_matrix((2.0, 0, 0), (0, 0, 0, 1))
     place.say(scene, latent=False, odometry=False)
+    place.tell(mapper_from_imu, 0.0, "mapper", "imu")
     goal = (scene.anchor_pose @ [4.0, 0.0, 0.0, 1.0])[:2]
-    for _ in range(20):  # nothing orders a message before a request that was sent after it
-        place.tell(mapper_from_imu, 0.0, "mapper", "imu")
-        answer = place.plan(goal_message(float(goal[0]), float(goal[1])))
-        if answer.path.poses and abs(answer.path.poses[0].pose.position.x - moved[0, 3]) < 0.05:
-            break
+    answer = place.plan(goal_message(float(goal[0]), float(goal[1])))
     first = answer.path.poses[0].pose.position
     np.testing.assert_allclose((first.x, first.y), moved[:2, 3], atol=0.05)
-    for _ in range(20):
-        place.tell(replace(scene.ego).odom_from_base, 0.0, "nowhere", "imu")
-        answer = place.plan(goal_message(float(goal[0]), float(goal[1])))
-        if answer.status.code != PlanStatus.OK:
-            break
+    place.tell(replace(scene.ego).odom_from_base, 0.0, "nowhere", "imu")
+    answer = place.plan(goal_message(float(goal[0]), float(goal[1])))
     assert answer.status.code == PlanStatus.STALE_SENSORS
     assert "'nowhere'" in answer.status.message

@@ -9,13 +9,14 @@ from typing import Any
 from jepa_ros.sensing.choice.book import EvidenceBook
 from jepa_ros.sensing.choice.evidence import CloudEvidence, OdometryEvidence
 from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, NOT_READ, ODOMETRY, TF
-from jepa_ros.sensing.choice.rule import Choice, Named, Verdict, choose
+from jepa_ros.sensing.choice.rule import Choice, Named, Verdict, choose, may_be_outdone
 from jepa_ros.types import NANOSECONDS
 
 __all__ = ["CLOUD", "COMPRESSED", "IMAGE", "INFO", "KINDS", "ODOMETRY", "TF", "LiveChoice"]
 
 KINDS = {IMAGE: "camera", COMPRESSED: "camera", INFO: "camera_info", CLOUD: "lidar", ODOMETRY: "odometry", TF: "transforms"}
 FIRST_FEW = 3
+HEARING_NS = NANOSECONDS  # so long, where the first odometry that is heard may be outdone, the others are waited for
 SILENT_NS = 3 * NANOSECONDS  # an odometry that says nothing for so long, while another one does, has ended
 
 
@@ -34,6 +35,7 @@ class LiveChoice:
         self._graph: dict[str, str] = {}
         self._foreign: dict[str, str] = {}
         self._heard_ns: dict[str, int] = {}
+        self._first_odometry_ns: int | None = None
 
     def see(self, graph: Mapping[str, str]) -> None:
         """The topics that have a publisher now, with their types."""
@@ -45,6 +47,8 @@ class LiveChoice:
     def look(self, topic: str, kind: str, message: Any, now_ns: int) -> bool:
         """One message of a candidate, or of TF. True for the first few of a candidate: it is worth judging again at once."""
         self._heard_ns[topic] = now_ns
+        if kind == ODOMETRY and self._first_odometry_ns is None:
+            self._first_odometry_ns = now_ns
         evidence = self._book.scene.evidence.get(topic)
         if evidence is None or not evidence.enough:  # TF, whose frames may change, and candidates that have not shown what they are
             self._book.look(topic, kind, message, now_ns)
@@ -77,9 +81,20 @@ class LiveChoice:
             cameras = {**{image: info for image, info in before.cameras.items() if image not in self._graph}, **cameras}
         if odometry is None and before.odometry and before.odometry not in self._graph:
             odometry = before.odometry
+        verdicts = found.verdicts
+        if before.odometry is None and not self._named.odometry and self._waits(odometry, now_ns):
+            verdicts = tuple(verdict for verdict in verdicts if verdict.topic != odometry)
+            odometry = None
         foreign = tuple(Verdict(topic, "input", False, NOT_READ[kind]) for topic, kind in sorted(self._foreign.items()))
-        self.choice = Choice(cameras, lidars, odometry, (*found.verdicts, *foreign))
+        self.choice = Choice(cameras, lidars, odometry, (*verdicts, *foreign))
         return self.choice
+
+    def _waits(self, odometry: str | None, now_ns: int) -> bool:
+        """Whether others are heard before this one is taken. To change it later is a jump in time to all that keeps history."""
+        evidence = self._book.scene.evidence.get(odometry or "")
+        if not isinstance(evidence, OdometryEvidence) or self._first_odometry_ns is None:
+            return False
+        return may_be_outdone(evidence) and now_ns - self._first_odometry_ns < HEARING_NS
 
     def forget_points(self) -> None:
         """Free the sweeps that were kept for comparison; called once every candidate has been looked at for a while."""

@@ -105,9 +105,6 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
     info = bag_info(bag)
     with ExitStack() as stack:
         common = {"use_sim_time": True, "model": arguments.model, "device": arguments.device}
-        # The bag is known whole, so the nodes need not begin with the first odometry that they discover and change to the better one.
-        if odometry := choose_topics(info).odometry:
-            common["inputs.odometry_topic"] = odometry
         weights = str(arguments.weights or stand_in_weights(arguments.model))
         nodes = [
             stack.enter_context(NodeProcess(name, common | ({parameter: weights} if weights else {}), out))

@@ -23,6 +23,7 @@ PIXELS = 20_000
 MOVED_M = 0.5
 OFF_COURSE = np.radians(30.0)  # between heading and way; wheels slip less
 SIDEWAYS_MPS = 0.05
+FEWEST_STRETCHES = 3  # of MOVED_M; localisation may jump once, and back
 SLOW_S = 0.35  # odometry that comes less often is no ego motion: velocities and poses between its samples are guesses
 ENOUGH_ODOMETRY = 40
 
@@ -193,8 +194,8 @@ class OdometryEvidence(Evidence):
 
     @property
     def has_no_heading(self) -> bool:
-        """One and the same orientation while it went where that does not point."""
-        return not self.turned and self.off_course > 0
+        """One and the same orientation while most of its way led where that does not point; a jump of the poses is no way."""
+        return not self.turned and self.stretches >= FEWEST_STRETCHES and 2 * self.off_course > self.stretches
 
     @property
     def enough(self) -> bool:

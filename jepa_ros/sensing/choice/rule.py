@@ -17,6 +17,7 @@ from jepa_ros.sensing.choice.kinds import COMPRESSED, camera_info_topic
 from jepa_ros.types import FloatArray
 
 NOT_A_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "segment", "semantic")  # of colours, only the name tells
+MAY_JUMP = FIXED - {"odom"}  # REP-105: what is told in `map` may jump; a simulator's truth is in `world`
 NOT_YET = "no message yet"
 FEWEST_POINTS = 64  # of a lidar's sweep, where another candidate has more
 RADAR_FIELDS = frozenset(("rcs", "doppler", "snr", "radial_speed", "velocity", "v_doppler_mps", "range_rate", "power"))
@@ -111,6 +112,11 @@ def odometry_doubts(found: OdometryEvidence, silent: bool = False) -> list[tuple
     return doubts
 
 
+def may_be_outdone(found: OdometryEvidence) -> bool:
+    """Whether another odometry, still to be heard, may well be better by what it carries."""
+    return bool(odometry_doubts(found)) or found.frame in MAY_JUMP
+
+
 def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     if named.odometry is not None:
         return named.odometry or None, [Verdict(named.odometry, "odometry", True, "named")] if named.odometry else []
@@ -134,7 +140,7 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
         return (
             sum(weight for weight, _ in doubts(evidence)),
             not in_tree,  # the one whose pose TF carries too is the robot's own
-            evidence.frame in FIXED - {"odom"},  # REP-105: what is told in `map` may jump; a simulator's truth is in `world`
+            evidence.frame in MAY_JUMP,
             len(evidence.topic),
             evidence.topic,
         )  # fmt: skip
