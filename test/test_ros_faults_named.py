@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rcl_interfaces.msg import Log  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from ros_harness import START_NS, Robot, cloud, odometry, transform  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -46,7 +47,9 @@ class Operator:
         self.stamp_ns = START_NS
         self.reports: dict[str, dict[str, Any]] = {}  # of each node, its newest
         robot.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        robot.node.create_subscription(Log, "/rosout", self.logged.append, 200)
+        # Latched, as nodes publish it: what a node said before it was discovered comes, too.
+        latched = QoSProfile(depth=200, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        robot.node.create_subscription(Log, "/rosout", self.logged.append, latched)
         robot.publishers["/tf_static"].publish(TFMessage(transforms=[transform("base_link", "lidar")]))
 
     def drive(self, seconds: float, done: Callable[[], bool] = lambda: False, send: Callable[[int], None] | None = None) -> bool:
