@@ -29,6 +29,7 @@ from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, Pedestr
 from jepa_ros.ros.conversions import byte_array, header_message
 
 DOMAINS = itertools.count(os.getpid() % 40)
+OPEN: set[Robot] = set()  # those that nobody has closed yet
 START_NS = 1_700_000_000_000_000_123
 OUTPUTS = {
     "latent": LatentState,
@@ -59,6 +60,7 @@ class Robot:
     def __init__(self, publish: bool = True) -> None:
         """publish: also offer sensors."""
         self.domain = 50 + next(DOMAINS) % 50
+        OPEN.add(self)
         self._context = Context()
         rclpy.init(context=self._context, domain_id=self.domain)
         self.node = Node("robot", context=self._context)
@@ -92,6 +94,7 @@ class Robot:
         return process
 
     def close(self) -> None:
+        OPEN.discard(self)
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

@@ -1,7 +1,6 @@
 """The whole way over DDS: bag -> nodes -> forecasts, plan, recording, picture, summary."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(180)]
 
 def run_demo(bag: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "jepa_ros.ros.tools.demo", "--bag", str(bag), "--out", str(out), *more]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, "ROS_DOMAIN_ID": "91"}, capture_output=True, text=True, timeout=170)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170)
 
 
 def test_demo_leaves_recording_picture_and_summary(tmp_path):

@@ -131,9 +131,10 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
 
 
 def frame_topic(info: BagInfo) -> str:
-    """The topic whose messages count as frames: the lidar, else a camera."""
-    choice = choose_topics(info)
-    return choice.lidar or next(iter(choice.cameras))
+    """The topic whose messages count as frames. Raises BagError where the bag has none."""
+    topic = choose_topics(info).frame_topic
+    assert topic is not None  # a bag without any raises
+    return topic
 
 
 def watch(node: Node, log: OutputLog, player: NodeProcess, nodes: list[NodeProcess], duration_s: float) -> None:

@@ -53,6 +53,11 @@ class Choice:
         return self.lidars[0] if self.lidars else None
 
     @property
+    def frame_topic(self) -> str | None:
+        """The topic whose messages count as frames: the leading lidar, else a camera."""
+        return self.lidar or next(iter(self.cameras), None)
+
+    @property
     def topics(self) -> set[str]:
         """All that is taken, CameraInfo included."""
         infos = {info for info in self.cameras.values() if info}

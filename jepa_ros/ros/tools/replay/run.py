@@ -66,9 +66,9 @@ def replay(
     bag: Path, out: Path, config: ReplayConfig, ahead_m: float = GOAL_AHEAD_M, progress: Callable[[int, int], None] | None = None
 ) -> Replayed:
     """Writes OUT/output.mcap. `progress`: called with (frames done, frames of the bag). Raises BagError."""
-    info, clock = bag_info(bag), bag_clock(bag_info(bag))
-    choice = choose_topics(info)
-    frame_topic = choice.lidar or next(iter(choice.cameras))
+    info = bag_info(bag)
+    clock, frame_topic = bag_clock(info), choose_topics(info).frame_topic
+    assert frame_topic is not None  # a bag without any raises
     frames = next(topic.count for topic in info.topics if topic.name == frame_topic)
     log = OutputLog(frame_topic)
     recording = Recording(out / "output.mcap", info, log)
