@@ -210,3 +210,17 @@ def test_a_pose_that_jumps_once_has_not_lost_its_heading():
         evidence.look(message, 0)
     assert evidence.off_course == 1
     assert not evidence.has_no_heading
+
+
+def test_the_user_is_asked_only_where_nothing_but_names_decides():
+    def doubtful(frame):
+        book = EvidenceBook()
+        for topic, its_frame in (("/odom", "odom"), ("/ground_truth/odom", frame)):
+            for k in range(5):
+                book.look(topic, ODOMETRY, messages.odometry(T + 0.1 * k, x=0.1 * k, speed=1.0, frame=its_frame), 0)
+        verdicts = {verdict.topic: verdict for verdict in choose(book.scene).verdicts}
+        assert verdicts["/odom"].taken
+        return verdicts["/ground_truth/odom"].doubtful
+
+    assert doubtful("odom")
+    assert not doubtful("map")

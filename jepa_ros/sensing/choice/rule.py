@@ -155,8 +155,13 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     for index, evidence in enumerate(heard):
         against = [text for _, text in sorted(doubts(evidence), reverse=True)]
         taken = index == 0 and not evidence.has_no_heading  # a wrong heading is worse than none
-        why = "; ".join(against) or ("" if taken else f"{heard[0].topic} is the better one, or the first of equals")
-        verdicts.append(Verdict(evidence.topic, "odometry", taken, why, doubtful=not against and not taken))
+        best = heard[0]
+        equal = rank(evidence)[:-2] == rank(best)[:-2]  # but for their names
+        better = (
+            f"as good as {best.topic}, which has the shorter name, or comes first" if equal else f"{best.topic} keeps to TF, or to odom"
+        )
+        why = "; ".join(against) or ("" if taken else better)
+        verdicts.append(Verdict(evidence.topic, "odometry", taken, why, doubtful=equal and not taken))
     verdicts += [Verdict(evidence.topic, "odometry", False, NOT_YET, doubtful=True) for evidence in found if not evidence.count]
     return next((verdict.topic for verdict in verdicts if verdict.taken), None), verdicts
 
