@@ -106,6 +106,18 @@ GROUND = {
 }
 
 
+@pytest.mark.parametrize("kind", ["32 beams in a corridor", "16 beams outdoors"])
+def test_a_cloud_in_base_link_shows_the_ground_wherever_its_lidar_is(kind):
+    """Its frame stands on the ground, where no lidar is (a driver that transforms, Autoware's concatenated cloud, datasets)."""
+    assert ground_height(GROUND[kind], np.zeros(3)) == pytest.approx(0.0, abs=0.05)
+    assert ground_height(GROUND[kind] + np.array([1.2, 0.4, 0.0]), np.zeros(3)) == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", NO_GROUND)
+def test_a_cloud_in_base_link_without_ground_shows_none(kind):
+    assert ground_height(NO_GROUND[kind], np.zeros(3)) is None
+
+
 @pytest.mark.parametrize("kind", NO_GROUND)
 def test_what_shows_no_ground_is_not_taken_for_it(kind):
     points = NO_GROUND[kind]

@@ -18,6 +18,8 @@ MAX_SLOPE = 0.15  # relative to gravity; a steeper plane is a wall or a hedge
 FLAT_M, ABOVE_M = 0.25, 1.0  # a flat square has nothing this far above its lowest return; what hangs higher is a roof or a tree
 SPREAD = np.radians(1.5)  # between the elevations of the beams that show one plane; a single beam circles on its own cone
 BELOW_LIDAR_M = 0.1  # the ground is lower than the lidar
+# A cloud in base_link says nothing of where the lidar is. What lies this far behind other points of the plane was met from above.
+COLUMNS, BEHIND_M, MIN_SHARE = 360, 1.0, 0.5
 ASSUMED_BELOW_M = 0.5  # where nothing shows the ground: so far below the lidar that what a level beam meets counts as an obstacle
 
 
@@ -60,9 +62,19 @@ def ground_height(points_anchor_m: FloatArray, lidar_anchor_m: FloatArray | None
     # Three bins wide, so that a ground on a bin's edge does not lose half its votes.
     commonest = int(np.convolve(counts, (1, 1, 1), "same").argmax())
     plane = _plane_below(lowest, (edges[commonest] + edges[commonest + 1]) / 2)
-    if lidar_anchor_m is not None and not _is_shown(plane, lowest[flat], lidar_anchor_m):
-        return None
-    return float(plane[2])
+    if lidar_anchor_m is None:
+        return float(plane[2])
+    is_shown = (
+        _is_shown(plane, lowest[flat], lidar_anchor_m)
+        if is_above(lidar_anchor_m, plane[2])
+        else _is_seen_from_above(plane, points_anchor_m)
+    )
+    return float(plane[2]) if is_shown else None
+
+
+def is_above(lidar_anchor_m: FloatArray, ground_height_m: float) -> bool:
+    """Whether a lidar can look down on the ground. Where it cannot, its cloud came in another frame than its own."""
+    return bool(lidar_anchor_m[2] - ground_height_m >= BELOW_LIDAR_M)
 
 
 def _lowest_per_cell(points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -98,8 +110,21 @@ def _plane_below(lowest: FloatArray, start_m: float) -> FloatArray:
 def _is_shown(plane: FloatArray, flat: FloatArray, lidar_m: FloatArray) -> bool:
     """Whether flat squares on a plane below the lidar were met by beams of several elevations."""
     on_plane = flat[np.abs(flat[:, 2] - flat[:, :2] @ plane[:2] - plane[2]) < FIT_BAND_M]
-    if len(on_plane) < MIN_CELLS or lidar_m[2] - plane[2] < BELOW_LIDAR_M:
+    if len(on_plane) < MIN_CELLS:
         return False
     away = on_plane - lidar_m
     elevation = np.arctan2(away[:, 2], np.hypot(away[:, 0], away[:, 1]))
     return bool(np.ptp(np.quantile(elevation, (0.1, 0.9))) > SPREAD)
+
+
+def _is_seen_from_above(plane: FloatArray, points: FloatArray) -> bool:
+    """Whether most directions that meet a plane meet it at several distances: a level beam ends at the first thing that it meets."""
+    x, y, z = points.T
+    distance = np.hypot(x, y)
+    on_plane = (distance > NEAR_M) & (distance < FAR_M) & (np.abs(z - plane[0] * x - plane[1] * y - plane[2]) < FIT_BAND_M)
+    distance, column = distance[on_plane], ((np.arctan2(y, x)[on_plane] / (2 * np.pi) + 0.5) * COLUMNS).astype(np.intp) % COLUMNS
+    nearest, farthest = np.full(COLUMNS, np.inf), np.zeros(COLUMNS)
+    np.minimum.at(nearest, column, distance)
+    np.maximum.at(farthest, column, distance)
+    met = farthest > 0
+    return int(met.sum()) >= MIN_CELLS and float(np.mean(farthest[met] - nearest[met] > BEHIND_M)) > MIN_SHARE

@@ -11,7 +11,7 @@ import numpy as np
 from jepa_ros.sensing.decode.camera_info import Calibration
 from jepa_ros.sensing.decode.errors import MalformedMessage
 from jepa_ros.sensing.frames.ego_motion import base_at
-from jepa_ros.sensing.ground import GroundEstimator
+from jepa_ros.sensing.ground import GroundEstimator, is_above
 from jepa_ros.sensing.hub.inbox import UNREADABLE, Inbox, Pending
 from jepa_ros.sensing.hub.merging import merged
 from jepa_ros.sensing.hub.own_body import Box, of_points, off_body, own_body
@@ -63,7 +63,7 @@ class ObservationBuilder:
             lidar, points_anchor_m = of_points(lidar, kept), points_anchor_m[kept]
         observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras, ground_m, self._ground.seen)
         vars(observation)["levelled_m"] = points_anchor_m  # levelled for the ground: not again
-        self._say_ground(sweeps[0][0])
+        self._say_ground(sweeps[0][0], lidar_anchor_m)
         return observation
 
     def _decode_sweep(self, pending: Pending, base_from_lidar: FloatArray) -> LidarSweep | None:
@@ -116,10 +116,17 @@ class ObservationBuilder:
         with self._lock:
             return base_at(self._inbox, now, stamps)
 
-    def _say_ground(self, name: str) -> None:
+    def _say_ground(self, name: str, lidar_anchor_m: FloatArray) -> None:
+        notice, base, ground_m = None, self._inbox.base_frame, self._ground.height_m
+        if not self._ground.seen:
+            notice = f"no sweep has shown the ground: taken as z = {ground_m:.2f} m in {base}"
+        elif not is_above(lidar_anchor_m, ground_m):
+            notice = (
+                f"its frame is not above the ground (z = {lidar_anchor_m[2]:.2f} m, the ground {ground_m:.2f} m in {base}), so not"
+                " the lidar's: what hides from it close by is unknown; publish the cloud in the lidar's frame, its mount on /tf_static"
+            )
         with self._lock:
-            assumed = f"no sweep has shown the ground: taken as z = {self._ground.height_m:.2f} m in {self._inbox.base_frame}"
-            self._inbox.counters[name].tell("ground", None if self._ground.seen else assumed)
+            self._inbox.counters[name].tell("ground", notice)
 
     def _decode_image(self, pending: Pending, known: Calibration, base_from_camera: FloatArray) -> CameraImage | None:
         try:
