@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 40))
 
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
-collect_ignore_glob = [] if HAS_ROS else ["test_ros_*.py", "test_sim_node.py"]
+collect_ignore_glob = [] if HAS_ROS else ["ros/*"]
 
 
 @pytest.fixture(scope="module", autouse=True)

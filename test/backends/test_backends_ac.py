@@ -16,6 +16,8 @@ import torch
 
 pytest.importorskip("transformers", reason="transformers is not installed: pip install 'jepa_ros[hub]'")
 
+from paths import RESOURCES
+
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.convert import convert_vjepa2_ac
 from jepa_ros.backends.vjepa2_ac.poses import advance, difference, euler_of, matrix_of
@@ -24,7 +26,7 @@ from jepa_ros.backends.vjepa2_ac.screening import Screen
 from jepa_ros.backends.vjepa2_ac.search import ScoreAll, Scorer, SearchConfig, search
 from jepa_ros.protocols import ActionPlanner
 
-GOLDEN = json.loads((Path(__file__).parent / "resources" / "golden_jepa.json").read_text())
+GOLDEN = json.loads((RESOURCES / "golden_jepa.json").read_text())
 PATCHES = (maker.IMAGE // maker.PATCH) ** 2
 STATES = torch.stack([maker.wave((7,), float(i)) for i in range(4)])
 STATE = np.array([[0.3, -0.1, 0.4, 3.0, 0.2, -1.0, 0.6]])

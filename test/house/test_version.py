@@ -8,10 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from paths import ROOT
 
 import jepa_ros
 
-ROOT = Path(__file__).parents[1]
 VERSION = ElementTree.parse(ROOT / "package.xml").findtext("version")
 
 

@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: run through scripts/env.sh after make build")
 pytest.importorskip("jepa_ros.msg", reason="the interfaces are not built: make build")
 
+from paths import ROOT
 from rosbags.highlevel import AnyReader
 
 from jepa_ros.sensing import bag_info
 
-ROOT = Path(__file__).parents[1]
 TINY_BAG = ROOT / "test" / "resources" / "tiny_bag"
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(180)]

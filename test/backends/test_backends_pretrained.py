@@ -16,6 +16,7 @@ import torch
 
 pytest.importorskip("transformers", reason="transformers is not installed: pip install 'jepa_ros[hub]'")
 
+from paths import RESOURCES
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -26,7 +27,7 @@ from jepa_ros.backends.vjepa2_ac.model import PREDICTOR_FILE
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, Observation
 
-GOLDEN = json.loads((Path(__file__).parent / "resources" / "golden_jepa.json").read_text())
+GOLDEN = json.loads((RESOURCES / "golden_jepa.json").read_text())
 PATCHES = (maker.IMAGE // maker.PATCH) ** 2
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from paths import RESOURCES
 from torch import Tensor
 
 from jepa_ros.backends import load_world_model
@@ -25,7 +26,7 @@ from jepa_ros.training.frozen.train import FrozenTraining, Trainer, split
 from jepa_ros.training.frozen.windows import FrozenWindows
 from jepa_ros.types import NANOSECONDS, Observation
 
-BAG = Path(__file__).parent / "resources" / "tiny_bag"
+BAG = RESOURCES / "tiny_bag"
 SIDE, WIDTH = 4, 6
 SMALL = FrozenTraining(
     steps=120, batch=8, targets=2, learning_rate=3e-3, warmup=10, history=2, horizon=2, width=32, depth=1, validate_every=40

@@ -2,12 +2,11 @@
 
 import importlib
 import re
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "weights" / "README.md"])
 PAGES = [page for page in PAGES if "reference" not in page.parts and "_build" not in page.parts]
 README_LINES, FILM_MB = 150, 3.0

@@ -3,12 +3,12 @@
 import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import sensing_messages as messages
 import yaml
+from paths import ROOT
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from jepa_ros.sensing import BagError, SensorHub, bag_info, camera_info_topic, open_bag, read_raw
@@ -224,4 +224,4 @@ except sensing.BagError as error:
 else:
     raise SystemExit("no error")
 """
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

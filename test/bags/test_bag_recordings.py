@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT
 
 from jepa_ros.sensing import DEFAULT_GRID, anchor_points, bag_info, occupancy_grid, open_bag, project, visible_cells
 
-FOLDER = Path(os.environ.get("JEPA_ROS_RECORDINGS", Path(__file__).parents[2] / "shared/data/bags"))
+FOLDER = Path(os.environ.get("JEPA_ROS_RECORDINGS", ROOT.parent / "shared/data/bags"))
 pytestmark = pytest.mark.recording
 
 

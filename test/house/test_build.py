@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 generated = pytest.importorskip("jepa_ros.msg", reason="needs the built workspace: run in scripts/env.sh")
 
-ROOT = Path(__file__).parents[1]
 NODES = {"world_model", "planner", "simulator", "bag_player", "velocity_timeout"}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

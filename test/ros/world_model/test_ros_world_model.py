@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ pytestmark = pytest.mark.ros
 
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from paths import RESOURCES  # noqa: E402
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters  # noqa: E402
 from ros_harness import OUTPUTS, START_NS, Robot, stamp_ns, values  # noqa: E402
@@ -22,7 +22,7 @@ from jepa_ros.ros.entry import WRONG_CONFIGURATION  # noqa: E402
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
-TINY_BAG = Path(__file__).parent / "resources" / "tiny_bag"
+TINY_BAG = RESOURCES / "tiny_bag"
 LISTENED = ("/lidar", "/odom", "/cam/image_raw", "/cam/camera_info")
 
 

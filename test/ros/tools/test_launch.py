@@ -17,14 +17,15 @@ import rclpy  # noqa: E402
 from launch import LaunchDescription  # noqa: E402
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+from paths import RESOURCES, ROOT  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
 from jepa_ros.backends.random_checkpoint import SAVERS, random_checkpoint  # noqa: E402
 from jepa_ros.msg import LatentState  # noqa: E402
 from jepa_ros.ros.tools.lifecycle_client import LifecycleClient  # noqa: E402
 
-LAUNCH = Path(__file__).parents[1] / "launch"
-README = Path(__file__).parents[1] / "README.md"
+LAUNCH = ROOT / "launch"
+README = ROOT / "README.md"
 NODES = ("world_model", "planner")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -59,7 +60,7 @@ def every_back_end(tmp_path_factory) -> LaunchDescription:
 
 @launch_pytest.fixture
 def demo() -> LaunchDescription:
-    bag = Path(__file__).parent / "resources" / "tiny_bag"
+    bag = RESOURCES / "tiny_bag"
     return included("demo.launch.py", bag=str(bag), rviz="false", model="persistence", device="cpu")
 
 

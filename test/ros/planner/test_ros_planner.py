@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pathlib
 import time
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from geometry_msgs.msg import Pose, PoseStamped, Quaternion, TransformStamped  #
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
+from paths import ROOT  # noqa: E402
 from planning_scenes import goal_at, in_anchor, make_scene  # noqa: E402
 from ros_harness import Robot, values  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -291,7 +291,7 @@ def test_imagine_and_plan_actions(world: World) -> None:
 
 
 def test_the_shipped_parameters_are_the_defaults() -> None:
-    shipped = yaml.safe_load((pathlib.Path(__file__).parents[1] / "config" / "jepa_ros.yaml").read_text())["/**/planner"]["ros__parameters"]
+    shipped = yaml.safe_load((ROOT / "config" / "jepa_ros.yaml").read_text())["/**/planner"]["ros__parameters"]
     assert from_dict(PlannerNodeConfig, shipped) == PlannerNodeConfig()
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(600)]
 
+from paths import RESOURCES  # noqa: E402
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer  # noqa: E402
 from rosbags.typesys import Stores, get_typestore  # noqa: E402
 
@@ -25,7 +26,7 @@ from jepa_ros.ros.tools.replay.outcome import People  # noqa: E402
 from jepa_ros.ros.tools.replay.settings import read_config  # noqa: E402
 from jepa_ros.sensing import bag_info, read_raw  # noqa: E402
 
-TINY_BAG = Path(__file__).parent / "resources" / "tiny_bag"
+TINY_BAG = RESOURCES / "tiny_bag"
 CHANGE = "world_model.pipeline.tracking.confirm_s=0.55"  # a person is reported later
 
 

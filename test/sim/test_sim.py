@@ -1,10 +1,10 @@
 """The simulated world: lawful, seeded, and seen truthfully by its sensors."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import RESOURCES
 
 from jepa_ros.sensing import open_bag
 from jepa_ros.sim.bag import BagSpec, write_bag
@@ -17,8 +17,6 @@ from jepa_ros.sim.sensors.recording import Recorder
 from jepa_ros.sim.sensors.rig import Camera, Lidar, Odometer, Renderer, Rig, cast
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.training.forecaster.crowds import crowd_recording
-
-RESOURCES = Path(__file__).parent / "resources"
 
 
 def pair_gaps(positions_m):

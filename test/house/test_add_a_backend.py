@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT
 
 from jepa_ros.backends import BACKENDS, load_world_model
 from jepa_ros.forecast import Tracks, load_forecaster
@@ -15,7 +16,6 @@ from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.protocols import WorldModel
 from jepa_ros.sensing import open_bag
 
-ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "add_a_backend.md").read_text()
 MOST_LINES = 60
 # A forecaster and a detector, as small as they can be.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 
@@ -11,9 +10,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
+from paths import ROOT  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 
-POLICY = Path(__file__).parents[1] / "config" / "sros2" / "jepa_ros.policy.xml"
+POLICY = ROOT / "config" / "sros2" / "jepa_ros.policy.xml"
 SENSORS = {"lidar/points", "camera/image_raw", "camera/camera_info", "odom"}
 # What a node uses only on request: latents for imagined futures, the clock of a simulation (both are on here, or not at all).
 ON_REQUEST = {"/world_model/latent", "/clock", "/parameter_events"}

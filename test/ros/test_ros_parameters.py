@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from jepa_ros.config import from_dict, param, validate
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
+from paths import ROOT  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
@@ -112,7 +112,7 @@ def test_the_shipped_parameter_file_fits_the_node(make_node):
     pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
     from jepa_ros.ros.world_model.config import WorldModelConfig
 
-    shipped = Path(__file__).parents[1] / "config" / "jepa_ros.yaml"
+    shipped = ROOT / "config" / "jepa_ros.yaml"
     # What is commented out is an example and must fit, too; prose begins with a capital letter.
     commented = re.sub(r"(?m)^    # (?![A-Z])", "    ", shipped.read_text())
     for text in (shipped.read_text(), commented):
