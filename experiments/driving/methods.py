@@ -1,6 +1,6 @@
 """The methods that drive: what each knows of the future, and how it chooses its next command.
 
-All see the same lidar and odometry but `true_future`, which is told: it is the ceiling. All that plan use the same MPPI.
+All see the same lidar and odometry but `true_future`, which is given the future: it is the upper bound. All that plan use the same MPPI.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def judge(trials: Trials, act: Act | None, seed: int = 0) -> Outcome:
     return Outcome(np.array(result["episode_successes"], bool), np.stack(policy.positions, axis=1))
 
 
-# How stable-worldmodel is told to put dot and goal where the data set's rows say.
+# How stable-worldmodel is made to put dot and goal where the data set's rows say.
 _PLACE = [
     {"method": "_set_state", "args": {"state": {"value": "proprio"}}},
     {"method": "_set_goal_state", "args": {"goal_state": {"value": "goal_proprio"}}},

@@ -27,7 +27,7 @@ from jepa_ros.types import FloatArray
 INSTANTS = (8, 14, 20, 26, 32, 38, 44)  # model steps
 REACTS_M, SAME_M = 0.3, 0.05  # how far apart somebody is in the two futures at their end
 AROUND_M = 1.0  # cells this near to a person, in either future, are that person's
-EGO_M = 1.5  # cells this near to the ego's own way are left out: there the model is told what differs
+EGO_M = 1.5  # cells this near to the ego's own way are left out: there the model is given what differs
 MIN_SPEED_MPS = 0.5
 REACTING, UNMOVED, NOBODY = "people who react", "people who do not", "world without people"
 

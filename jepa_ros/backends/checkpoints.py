@@ -53,7 +53,7 @@ def load_strictly(module: nn.Module, weights: Weights, where: str, unused: Itera
     faults = [f"missing {key}" for key in expected if key not in given]
     faults += [f"unexpected {key}" for key in given if key not in expected]
     faults += [
-        f"{key} is {tuple(given[key].shape)}, the configuration wants {tuple(value.shape)}"
+        f"{key} is {tuple(given[key].shape)}, the configuration needs {tuple(value.shape)}"
         for key, value in expected.items()
         if key in given and given[key].shape != value.shape
     ]

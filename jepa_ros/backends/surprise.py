@@ -17,7 +17,9 @@ from jepa_ros.types import NANOSECONDS, FloatArray, Observation
 WARM_UP = 10  # errors seen before a value is given
 MEMORY = 300  # errors remembered
 WORST_SHARE = 0.005  # of all tokens: a person who steps out covers a few tokens of thousands, and drowns in their mean
-SCENE_EVERY = 0.5  # model steps between two judgements of the scene: what happens is told 0.2 s later at most, for half the work at 10 Hz
+SCENE_EVERY = (
+    0.5  # model steps between two judgements of the scene: what happens is reported 0.2 s later at most, for half the work at 10 Hz
+)
 EARLY = 0.125  # model steps by which an observation may come too early
 OFF_STEP = 0.5  # model steps by which a judged prediction may be due earlier or later: enough for frames of 1.7 Hz
 MAD_TO_SIGMA = 1.4826  # median absolute deviation -> standard deviation of a normal distribution

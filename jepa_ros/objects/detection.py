@@ -41,7 +41,7 @@ class DetectionConfig:
     max_range_m: float = param(30.0, "look for people up to this distance from the base", at_least=1.0, at_most=100.0)
     min_range_m: float = param(0.5, "ignore returns closer to the base than this (the robot itself)", at_least=0.0, at_most=10.0)
     cell_m: float = param(0.2, "side of a clustering cell", at_least=0.05, at_most=0.5)
-    slice_bottom_m: float = param(0.7, "bottom of the slice in which columns are told apart, above ground", at_least=0.3, at_most=1.0)
+    slice_bottom_m: float = param(0.7, "bottom of the slice in which columns are separated, above ground", at_least=0.3, at_most=1.0)
     slice_top_m: float = param(2.1, "top of that slice: no person is taller", at_least=1.5, at_most=2.5)
     min_height_m: float = param(1.0, "lowest top of a column that can be a person", at_least=0.3, at_most=1.5)
     min_points: int = param(5, "fewest returns of a column, beyond `dense_range_m`", at_least=1, at_most=1000)
@@ -60,7 +60,7 @@ class DetectionConfig:
 
 @dataclass(frozen=True)
 class _Look:
-    """Columns are told apart on cells of this size between two distances from the base."""
+    """Columns are separated on cells of this size between two distances from the base."""
 
     cell_m: float
     smooth_m: float

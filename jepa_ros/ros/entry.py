@@ -34,7 +34,7 @@ def start(name: str) -> NoReturn:
 
 
 def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | None = None) -> int:
-    """Make the node, spin it, close it; the exit status. A parameter that cannot be (ValueError) is told in one line.
+    """Make the node, spin it, close it; the exit status. An impossible parameter (ValueError) is reported in one line.
 
     work: what to do in place of spinning; it ends when it is done, or, by StopAsked, soon after `STOPPING.asked` is set. A node may have
     `halt()`, which stops what it moves and may be called by any thread, and `close()`.

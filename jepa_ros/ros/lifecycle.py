@@ -24,7 +24,7 @@ SUCCESS, FAILURE, ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackRe
 class ManagedNode(LifecycleNode, Generic[C]):
     """A node says what it opens, starts, stops and closes; `settings.config` are its parameters, a C with the field `autostart`.
 
-    configure opens, activate starts, deactivate stops, cleanup closes. What fails on the way is told in the log, and the node stays to be
+    configure opens, activate starts, deactivate stops, cleanup closes. What fails on the way is logged, and the node stays to be
     put right and configured again.
     """
 
@@ -142,7 +142,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
         statuses = [*self.statuses(), self._setup_status()]
         for status in statuses:
             status.name = in_namespace(self, status.name)
-        self._speaker.say(status for status in statuses if not status.name.endswith(": node"))  # each transition is told when it happens
+        self._speaker.say(status for status in statuses if not status.name.endswith(": node"))  # each transition is logged when it happens
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -9,7 +9,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-QUIET_S = 30.0  # a problem that comes and goes is told once in so long
+QUIET_S = 30.0  # a problem that comes and goes is reported once in so long
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 

@@ -40,7 +40,7 @@ class Stopping:
         self._installed = False
 
     def install(self) -> None:
-        """To be called by the main thread, as Python wants it; again is no harm."""
+        """To be called by the main thread, as Python requires; calling it again does no harm."""
         if self._installed:
             return
         self._installed = True
@@ -93,7 +93,7 @@ def run_all(steps: tuple[Callable[[], None], ...]) -> None:
 
 
 def run_one(step: Callable[[], None]) -> None:
-    """What it raises is told on stderr."""
+    """What it raises is written to stderr."""
     try:
         step()
     except Exception as error:

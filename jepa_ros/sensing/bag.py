@@ -199,7 +199,7 @@ def _lead_ns(scene: Scene, choice: Choice) -> int:
 
 
 def _named(info: BagInfo, topics: Iterable[str] | Mapping[str, str | Iterable[str]]) -> Named:
-    """What the user wants. Raises BagError where a topic is not there, or is none of its role."""
+    """The topics that the user named. Raises BagError where a topic is not there, or is none of its role."""
     types = {topic.name: topic.type_name for topic in info.topics}
     roles = (
         {role: [value] if isinstance(value, str) else list(value) for role, value in topics.items()} if isinstance(topics, Mapping) else {}

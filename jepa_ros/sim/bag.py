@@ -80,7 +80,7 @@ class BagSpec:
 def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] = lambda frames: None) -> Path:
     """Simulate and record one bag at `path` (a folder that must not exist yet). The same spec gives the same measurements.
 
-    The bag is complete or absent: it is written beside `path` and renamed at the end. `progress` is told the frames done so far.
+    The bag is complete or absent: it is written beside `path` and renamed at the end. `progress` gets the number of frames done.
     """
     path = Path(path)
     if path.exists():

@@ -194,7 +194,7 @@ def test_the_back_ends_honour_the_seam(name, folders):
     [
         ("missing", "missing"),
         ("unexpected", "unexpected.*surplus"),
-        ("wide", "mismatched|configuration wants"),
+        ("wide", "mismatched|configuration needs"),
         ("truncated", "cannot be loaded|not a readable"),
         ("pickle", "no file named|no predictor.safetensors"),
     ],

@@ -1,4 +1,4 @@
-"""Where no sensor has looked: no plan leads there, and nobody is told that the way is free."""
+"""Where no sensor has looked: no plan leads there, and no answer says that the way is free."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LOCKED = 1e-6  # cosine of the pitch below which roll and yaw cannot be told apart
+LOCKED = 1e-6  # cosine of the pitch below which roll and yaw cannot be distinguished
 
 
 def advance(state: Tensor, action: Tensor) -> Tensor:

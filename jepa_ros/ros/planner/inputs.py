@@ -230,7 +230,7 @@ class PlannerInputs:
             self.anchors.add(finite_difference(last[1], received.odom_from_anchor, dt_s, received.stamp_ns))
 
     def _use_base(self, base_frame: str) -> None:
-        """The lock is held. What odometry told of another frame of the vehicle is told again, of the base."""
+        """The lock is held. Odometry of another frame of the vehicle is handed on as that of the base."""
         told, changed = self._told, base_frame != self._base_frame
         self._base_frame = base_frame
         if not changed or told is None or told.child_frame in ("", base_frame):

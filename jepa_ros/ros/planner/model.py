@@ -71,7 +71,7 @@ class ModelOnDemand:
     def _try_to_load(self) -> None:
         try:
             self.load()
-        except Exception as error:  # whatever a back-end raises is told to those who ask
+        except Exception as error:  # whatever a back-end raises is the answer to those who ask
             self._failure = error
 
 

@@ -25,7 +25,7 @@ MAP = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=Dur
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """How much of it is told. A running node takes changes."""
+    """How much of it is published. A running node takes changes."""
 
     top_modes: int = param(6, "forecast modes published for each person, likeliest first", at_least=1, at_most=100, read_only=False)
     markers_period_s: float = param(

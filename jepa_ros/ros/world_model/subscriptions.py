@@ -38,7 +38,7 @@ NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 EVERY = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)  # best effort matches every publisher
 LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SEARCH_PERIOD_S = 0.5
-SETTLED_S = 5.0  # after so long what is left is told, and points kept for comparison are freed
+SETTLED_S = 5.0  # after so long what is left is reported, and points kept for comparison are freed
 TYPES = get_typestore(Stores.LATEST)
 PNG = bytes.fromhex(  # of one pixel
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"

@@ -17,7 +17,7 @@ from jepa_ros.sensing.choice.kinds import COMPRESSED, camera_info_topic
 from jepa_ros.types import FloatArray
 
 NOT_A_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "segment", "semantic")  # of colours, only the name tells
-MAY_JUMP = FIXED - {"odom"}  # REP-105: what is told in `map` may jump; a simulator's truth is in `world`
+MAY_JUMP = FIXED - {"odom"}  # REP-105: what is given in `map` may jump; a simulator's truth is in `world`
 NOT_YET = "no message yet"
 FEWEST_POINTS = 64  # of a lidar's sweep, where another candidate has more
 RADAR_FIELDS = frozenset(("rcs", "doppler", "snr", "radial_speed", "velocity", "v_doppler_mps", "range_rate", "power"))

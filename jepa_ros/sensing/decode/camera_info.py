@@ -1,6 +1,6 @@
 """sensor_msgs/CameraInfo -> CameraModel of the images that come with it: raw, rectified, cropped or binned.
 
-Meaning of the fields: the comments of sensor_msgs/CameraInfo. Distortion: OpenCV's two models, told apart by name; of its pinhole model
+Meaning of the fields: the comments of sensor_msgs/CameraInfo. Distortion: OpenCV's two models, distinguished by name; of its pinhole model
 the number of coefficients says the rest.
 """
 

@@ -1,4 +1,4 @@
-"""Where a point in front of a camera falls in its image. Lenses are bent by OpenCV; what lies beyond a lens's reach is told apart here."""
+"""Where a point in front of a camera falls in its image. Lenses are bent by OpenCV; what lies beyond a lens's reach is detected here."""
 
 from __future__ import annotations
 

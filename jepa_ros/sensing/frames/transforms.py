@@ -197,7 +197,7 @@ class TransformTree:
         return self._edges[child][parent]
 
     def _succeed(self, edge: _Edge, stamp_ns: int) -> None:
-        """An edge that is told on takes the lead over one that has fallen silent, which stays for earlier times."""
+        """An edge that is still published replaces one that has fallen silent, which stays for earlier times."""
         leading = self._leading(edge.child)
         if leading is not edge and leading.silent(stamp_ns) and edge.child not in self._chain(edge.parent):
             edges = self._edges[edge.child]
