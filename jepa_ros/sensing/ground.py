@@ -82,7 +82,7 @@ def _lowest_per_cell(points: FloatArray) -> tuple[FloatArray, FloatArray]:
     x, y, z = points[:: max(len(points) // ENOUGH_POINTS, 1)].T
     distance = np.hypot(x, y)
     use = (distance > NEAR_M) & (distance < FAR_M) & (z > LOWEST_M) & (z < HIGHEST_M)
-    side = round(2 * FAR_M / CELL_M)
+    side = int(np.ceil(2 * FAR_M / CELL_M))
     column, row = ((x[use] + FAR_M) / CELL_M).astype(np.intp), ((y[use] + FAR_M) / CELL_M).astype(np.intp)
     cell, z = row * side + column, z[use]
     lowest = np.full(side * side, np.inf)
