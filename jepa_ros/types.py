@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.lazy import Lazy
+from jepa_ros.levelling import gravity_aligned, levelled
 
 FloatArray = NDArray[np.floating]
 OCCUPIED_FROM = 0.5  # probability from which a cell is called occupied, where nobody has set another
@@ -92,6 +93,8 @@ class Observation:
     cameras: tuple[CameraImage, ...] = ()
     ground_height_m: float = 0.0  # z of the ground around the vehicle in the anchor frame, estimated by sensing (SensorHub)
     ground_seen: bool = True  # False: no sweep has shown the ground yet, and `ground_height_m` is an assumption
+    # (N,) z of the local ground below each return of the sweep, in the anchor frame; None = level, at `ground_height_m`.
+    local_ground_m: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.lidar is None and not self.cameras:
@@ -111,25 +114,13 @@ class Observation:
         """(N, 3) points of the sweep in the anchor frame, for reading only; (0, 3) without lidar. Worked out once, however many ask."""
         return np.empty((0, 3), np.float32) if self.lidar is None else levelled(self.lidar.points_m, self.ego.odom_from_base)
 
-
-def levelled(points_base_m: NDArray[np.float32], odom_from_base: FloatArray) -> NDArray[np.float32]:
-    """(N, 3) points of the base frame in its anchor frame."""
-    # Same origin: only roll and pitch are taken out. Column by column: ten times as fast as a product with a 3 x 3 matrix.
-    level = (gravity_aligned(odom_from_base)[:3, :3].T @ odom_from_base[:3, :3]).astype(np.float32)
-    x, y, z = np.ascontiguousarray(points_base_m.T)
-    points = np.empty((3, len(x)), np.float32)
-    for row in range(3):
-        points[row] = level[row, 0] * x + level[row, 1] * y + level[row, 2] * z
-    return points.T
-
-
-def gravity_aligned(pose: FloatArray) -> FloatArray:
-    """The same position and heading with roll and pitch removed: (4, 4) -> (4, 4)."""
-    yaw = np.arctan2(pose[1, 0], pose[0, 0])
-    aligned = np.eye(4)
-    aligned[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-    aligned[:3, 3] = pose[:3, 3]
-    return aligned
+    @cached_property
+    def flattened_m(self) -> NDArray[np.float32]:
+        """(N, 3) the same with the slopes of the ground taken out: as high above `ground_height_m` as above the local ground."""
+        if self.local_ground_m is None:
+            return self.levelled_m
+        x, y, z = self.levelled_m.T
+        return np.stack((x, y, z - self.local_ground_m + np.float32(self.ground_height_m))).T
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 # Modules whose numbers decide what is a person, where the ground is, and what a track is.
 RULES = (
     "jepa_ros.sensing.ground",
-    "jepa_ros.objects.ground",
+    "jepa_ros.sensing.terrain",
     "jepa_ros.objects.columns",
     "jepa_ros.objects.detection",
     "jepa_ros.objects.sightlines",

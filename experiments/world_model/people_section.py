@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from experiments.world_model.table import Row, Section, table
 from jepa_ros.objects.detection import PersonDetector
-from jepa_ros.sensing import anchor_lidar, anchor_points, bag_info, open_bag
+from jepa_ros.sensing import bag_info, open_bag
 from jepa_ros.training.detection_score import VISIBLE_RETURNS, evaluate, returns_on, truth_from_markers, truth_from_table
 from jepa_ros.types import FloatArray
 
@@ -84,10 +84,10 @@ def _add_bag(bag: Path, detector: PersonDetector, score: AveragePrecision) -> No
         truth = truths.get(observation.stamp_ns)
         if truth is None:
             continue
-        points_m, pose = anchor_points(observation), observation.odom_from_anchor
-        found = detector.detect(points_m, observation.ground_height_m, anchor_lidar(observation))
+        pose = observation.odom_from_anchor
+        found = detector.detect_in(observation)
         places = (truth.positions_m - pose[:2, 3]) @ pose[:2, :2]
         near = np.hypot(*places.T) < RANGE_M
-        wanted = near & (returns_on(truth.positions_m, points_m, pose, observation.ground_height_m) >= VISIBLE_RETURNS)
+        wanted = near & (returns_on(truth.positions_m, observation.flattened_m, pose, observation.ground_height_m) >= VISIBLE_RETURNS)
         kept = np.hypot(*found.positions_m.T) < RANGE_M
         score.add(places, wanted, found.positions_m[kept], found.scores[kept])

@@ -18,7 +18,6 @@ from experiments.world_model.worlds import FIRST_SEED
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, critic_of, encode
 from jepa_ros.prediction import WholePrediction
-from jepa_ros.sensing import anchor_points
 from jepa_ros.sim.sensors.recording import Frame, Recorder
 from jepa_ros.training.detection_score import returns_on
 from jepa_ros.types import FloatArray, Observation
@@ -147,7 +146,7 @@ def _returns(recorder: Recorder, observation: Observation, places_m: FloatArray)
     """Lidar returns on people at (P, 2) places of the world frame."""
     base = np.linalg.inv(recorder.simulation.world_from_base())
     local = places_m @ base[:2, :2].T + base[:2, 3]
-    return returns_on(local, anchor_points(observation), np.eye(4), observation.ground_height_m)
+    return returns_on(local, observation.flattened_m, np.eye(4), observation.ground_height_m)
 
 
 def _offset(rng: np.random.Generator, range_m: tuple[float, float]) -> FloatArray:

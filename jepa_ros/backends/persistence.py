@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.protocols import ModelSpec
-from jepa_ros.sensing.voxelize import anchor_points, occupancy_grid, visible_cells
+from jepa_ros.sensing.voxelize import occupancy_grid, visible_cells
 from jepa_ros.types import Observation
 
 CELLS = (BEV_GRID.rows, BEV_GRID.columns)
@@ -39,9 +39,8 @@ class Persistence:
         """(1, N, 2): 1 where a cell is occupied, 1 where it was seen, in the anchor frame of the observation."""
         grids = np.zeros((2, *CELLS), np.float32)
         if observation.lidar is not None:
-            points = anchor_points(observation)
-            grids[0] = occupancy_grid(points, observation.ground_height_m, BEV_GRID)
-            grids[1] = visible_cells(points, observation.ground_height_m, BEV_GRID)
+            grids[0] = occupancy_grid(observation.flattened_m, observation.ground_height_m, BEV_GRID)
+            grids[1] = visible_cells(observation.flattened_m, observation.ground_height_m, BEV_GRID)
         return torch.from_numpy(grids).to(self.device).flatten(1).T[None]
 
     def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import SHAPE, Surroundings, shape_features
+from jepa_ros.sensing.terrain import beam_slopes
 from jepa_ros.types import FloatArray
 
 # Each deviation is 0 for a person and grows by about 1 where people end. Body sizes: adults are 1.5-1.9 m tall and 0.4-0.55 m across
@@ -46,17 +47,10 @@ class View:
     @staticmethod
     def of(points_m: FloatArray, lidar_m: FloatArray | None) -> View:
         """From a whole sweep, (N, 3). In a place without anything high, somebody near is met by the highest beam."""
-        unknown = View(np.zeros(3), -np.inf, np.inf)
-        if lidar_m is None or not len(points_m):
-            return unknown
-        some = points_m[:: len(points_m) // ENOUGH_POINTS + 1]
-        x, y, z = (some - np.asarray(lidar_m, points_m.dtype)).T
-        away_m = np.hypot(x, y)
-        far = away_m > SLOPE_FROM_M  # nearer, the noise of a return is as good as a beam
-        if not far.any():
-            return unknown
-        slope = z[far] / away_m[far]
-        return View(np.asarray(lidar_m), float(slope.min()), float(slope.max()))
+        slopes = beam_slopes(points_m, lidar_m)
+        if lidar_m is None or not len(slopes):
+            return View(np.zeros(3), -np.inf, np.inf)
+        return View(np.asarray(lidar_m), float(slopes.min()), float(slopes.max()))
 
     def cuts(self, centres_m: FloatArray, tops_m: FloatArray) -> NDArray[np.bool_]:
         """(M,) whether columns at (M, 2) with their tops at this height, in the frame of the points, end with the view."""
@@ -70,10 +64,6 @@ class View:
             return np.full(len(centres_m), -np.inf)
         return self.lidar_m[2] + self.lowest * self._front_m(centres_m) + BEAM_GAP_M
 
-    def blind_m(self, ground_height_m: float) -> float:
-        """Distance from the lidar within which it does not see the ground, were that level."""
-        return (self.lidar_m[2] - ground_height_m) / -self.lowest if self.lowest < 0.0 else 0.0
-
     def _front_m(self, centres_m: FloatArray) -> FloatArray:
         return np.maximum(np.hypot(*(centres_m - self.lidar_m[:2]).T) - FRONT_M, 0.0)
 
@@ -81,8 +71,6 @@ class View:
 BODY_TOP_M = 2.1
 STANDING_M, BODY_M = 1.7, 1.5  # a body of 1.5 m, from its legs to the head of somebody of 1.7 m
 ATTACHED_M = 0.8
-SLOPE_FROM_M = 0.5
-ENOUGH_POINTS = 20_000  # of a dense sweep some tell as much as all
 FRONT_M = 0.3  # the near side of a body lies so far before its middle
 BEAM_GAP_M = 0.1  # the next beam may pass over a head that is no higher than this
 SURFACE_OFFSET_M = 0.08  # the lidar sees the near side of a body: its mean return lies this far before the axis

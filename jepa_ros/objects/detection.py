@@ -14,12 +14,12 @@ from scipy import ndimage
 
 from jepa_ros.config import param, validate
 from jepa_ros.objects.columns import View, describe
-from jepa_ros.objects.ground import GroundGrid
 from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import Surroundings
 from jepa_ros.objects.sightlines import SightLines
 from jepa_ros.objects.verifier import load_verifier
 from jepa_ros.sensing import anchor_lidar, anchor_points
+from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import Detections, FloatArray, Observation
 
 # What may be people who stand together, by its longer side: about four abreast at most; a longer blob is a car or a wall.
@@ -82,16 +82,23 @@ class PersonDetector:
 
     def detect_in(self, observation: Observation) -> Detections:
         """`protocols.Detector`: people in the sweep of an observation, in its anchor frame; none where there is no sweep."""
-        return self.detect(anchor_points(observation), observation.ground_height_m, anchor_lidar(observation))
+        return self.detect(anchor_points(observation), observation.ground_height_m, anchor_lidar(observation), observation.local_ground_m)
 
-    def detect(self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None) -> Detections:
+    def detect(
+        self,
+        points_anchor_m: FloatArray,
+        ground_height_m: float = 0.0,
+        lidar_m: FloatArray | None = None,
+        local_ground_m: FloatArray | None = None,
+    ) -> Detections:
         """People among (N, 3) points in a gravity-aligned frame with its origin at the robot.
 
         `ground_height_m`: height of the ground in that frame, used where no return shows the ground. `lidar_m`: (3,) where the lidar is:
         whoever comes so near that its beams end below their head or above their knees is then not taken for somebody short or for something
-        that floats, nor their lowest return for the ground. Raises ValueError on another shape.
+        that floats, nor their lowest return for the ground. `local_ground_m`: (N,) height of the ground below each point, where it is known
+        already. Raises ValueError on another shape.
         """
-        columns, evidence, sight = self._columns(points_anchor_m, ground_height_m, lidar_m)
+        columns, evidence, sight = self._columns(points_anchor_m, ground_height_m, lidar_m, local_ground_m)
         scores, riding = self._verifier(evidence)
         keep = scores >= self.config.min_score
         return Detections(
@@ -108,20 +115,23 @@ class PersonDetector:
         self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None
     ) -> tuple[Columns, FloatArray]:
         """All person-sized columns and their (M, F) evidence, in the order of `columns.EVIDENCE`, before scoring."""
-        return self._columns(points_anchor_m, ground_height_m, lidar_m)[:2]
+        return self._columns(points_anchor_m, ground_height_m, lidar_m, None)[:2]
 
     def _columns(
-        self, points_anchor_m: FloatArray, ground_height_m: float, lidar_m: FloatArray | None
+        self, points_anchor_m: FloatArray, ground_height_m: float, lidar_m: FloatArray | None, local_ground_m: FloatArray | None
     ) -> tuple[Columns, FloatArray, SightLines]:
         if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
         config = self.config
         density = len(points_anchor_m) / 60_000
         range_m = np.hypot(points_anchor_m[:, 0], points_anchor_m[:, 1])
-        points = points_anchor_m[(range_m < config.max_range_m) & (range_m > config.min_range_m)]
+        near_by = (range_m < config.max_range_m) & (range_m > config.min_range_m)
+        points = points_anchor_m[near_by]
         view = View.of(points_anchor_m, lidar_m)
-        ground = GroundGrid.fit(points, config.max_range_m, ground_height_m, view.lidar_m[:2], view.blind_m(ground_height_m))
-        ground_m = ground.at(points[:, :2])
+        if local_ground_m is None:
+            ground_m = Terrain.fit(points_anchor_m[range_m > config.min_range_m], ground_height_m, lidar_m).at(points[:, :2])
+        else:
+            ground_m = local_ground_m[near_by]
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]

@@ -38,7 +38,7 @@ class TrackingConfig:
     history_steps: int = param(8, "steps of that history, the newest is now", at_least=1, at_most=100)
     coast_s: float = param(1.2, "a hidden track is predicted for at most this long", at_least=0.1, at_most=10.0)
     confirm_s: float = param(0.15, "a track is reported once it has been followed for this long", at_least=0.0, at_most=5.0)
-    confirm_logit: float = param(4.5, "and the log-odds of its detections have added up to this", at_least=0.0, at_most=100.0)
+    confirm_logit: float = param(5.5, "and the log-odds of its detections have added up to this", at_least=0.0, at_most=100.0)
     max_walking_mps: float = param(4.0, "who is faster must look like a rider to be reported", at_least=0.5, at_most=20.0)
     min_existence: float = param(0.5, "and is believed at least this much", at_least=0.0, at_most=1.0)
     max_speed_mps: float = param(12.0, "nothing tracked is faster (a cyclist going downhill)", at_least=0.5, at_most=50.0)

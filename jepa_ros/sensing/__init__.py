@@ -12,7 +12,6 @@ from jepa_ros.sensing.hub.hub import SensorHub
 from jepa_ros.sensing.hub.status import InputStatus
 from jepa_ros.sensing.voxelize import (
     DEFAULT_GRID,
-    anchor_cloud,
     anchor_lidar,
     anchor_points,
     occupancy_grid,
@@ -34,7 +33,6 @@ __all__ = [
     "SensorHub",
     "TransformError",
     "TransformTree",
-    "anchor_cloud",
     "anchor_lidar",
     "anchor_points",
     "bag_info",

@@ -34,7 +34,8 @@ class GroundEstimator:
     def __init__(self, initial_m: float = 0.0, smoothing: float = 0.2) -> None:
         """`smoothing`: weight of a new sweep, 0-1; the first is taken as it is."""
         self.height_m = initial_m
-        self.seen = False
+        self.seen = False  # whether any sweep has shown it,
+        self.shown = False  # and whether the last one did
         self._initial_m = initial_m
         self._smoothing = smoothing
 
@@ -44,6 +45,7 @@ class GroundEstimator:
         `lidar_anchor_m`: (3,) where the lidar is; without it, any plane passes for ground.
         """
         height = ground_height(points_anchor_m, lidar_anchor_m)
+        self.shown = height is not None
         if height is not None:
             self.height_m += (self._smoothing if self.seen else 1.0) * (height - self.height_m)
             self.seen = True

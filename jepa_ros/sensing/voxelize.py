@@ -17,12 +17,7 @@ HEIGHT_BANDS_M = (-0.3, 0.3, 0.8, 1.3, 2.0, 3.5)  # edges of the height bands of
 
 def anchor_points(observation: Observation) -> NDArray[np.float32]:
     """(N, 3) points of the sweep in the gravity-aligned anchor frame; (0, 3) without lidar."""
-    return anchor_cloud(observation)[0]
-
-
-def anchor_cloud(observation: Observation) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """`anchor_points`, and the intensity of each point, (N,) in sensor units, or None where the sensor has none."""
-    return observation.levelled_m, observation.lidar.intensity if observation.lidar else None
+    return observation.levelled_m
 
 
 def anchor_lidar(observation: Observation) -> FloatArray | None:
@@ -34,8 +29,8 @@ def anchor_lidar(observation: Observation) -> FloatArray | None:
 
 
 def lidar_views(observation: Observation) -> list[tuple[NDArray[np.float32], FloatArray]]:
-    """Of each lidar that is merged in the sweep, its (N, 3) points and where it is, (3,) m; anchor frame."""
-    points_m, lidar = anchor_points(observation), observation.lidar
+    """Of each lidar that is merged in the sweep, its (N, 3) points over flattened ground and where it is, (3,) m; anchor frame."""
+    points_m, lidar = observation.flattened_m, observation.lidar
     origin_m = anchor_lidar(observation)
     if lidar is None or origin_m is None:
         return []

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.objects.detection import DetectionConfig, PersonDetector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.sensing import anchor_lidar, anchor_points, bag_info, open_bag, read_raw
+from jepa_ros.sensing import bag_info, open_bag, read_raw
 from jepa_ros.types import FloatArray
 
 PEOPLE = {"pedestrian", "person", "cyclist", "child", "walker"}
@@ -103,10 +103,9 @@ def evaluate(
     # The simulator's true odometry must not help.
     topics = [topic.name for topic in bag_info(bag).topics if not topic.name.startswith("/ground_truth")]
     for observation in open_bag(bag, topics):
-        points_m = anchor_points(observation)
         pose = observation.odom_from_anchor
         start_s = time.process_time()
-        seen = detector.detect(points_m, observation.ground_height_m, anchor_lidar(observation))
+        seen = detector.detect_in(observation)
         middle_s = time.process_time()
         seen_m = seen.positions_m @ pose[:2, :2].T + pose[:2, 3]
         people = tracker.follow(observation.stamp_ns, seen, pose)
@@ -117,7 +116,7 @@ def evaluate(
             continue
         here = pose[:2, 3]
         near = np.hypot(*(truth.positions_m - here).T) < range_m
-        wanted = near & (returns_on(truth.positions_m, points_m, pose, observation.ground_height_m) >= VISIBLE_RETURNS)
+        wanted = near & (returns_on(truth.positions_m, observation.flattened_m, pose, observation.ground_height_m) >= VISIBLE_RETURNS)
         likely = seen_m[(seen.scores >= 0.5) & (np.hypot(*(seen_m - here).T) < range_m)]
         close = np.hypot(*(people.positions_m - here).T) < range_m
         score.add(truth, wanted, likely, people.positions_m[close], people.ids[close])

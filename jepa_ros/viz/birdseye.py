@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle, Ellipse, FancyArrow, Polygon
 from scipy import ndimage
 
-from jepa_ros.objects.ground import GroundGrid
+from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import FloatArray, OccupancyForecast, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
 
@@ -17,9 +17,7 @@ BEHIND_M, AHEAD_M = 9.0, 25.0  # what is shown along x; across, as much as the p
 SMOOTHING = 3  # contours are drawn on a grid this much finer
 
 
-def draw_birdseye(
-    axes: Axes, points_m: FloatArray, ground: GroundGrid, state: SceneState, plan: Plan | None, robot_radius_m: float
-) -> None:
+def draw_birdseye(axes: Axes, points_m: FloatArray, ground: Terrain, state: SceneState, plan: Plan | None, robot_radius_m: float) -> None:
     """`points_m`: (N, 3) anchor frame, may be empty."""
     box = axes.get_window_extent()
     half = 0.5 * (BEHIND_M + AHEAD_M) * box.width / box.height
@@ -51,7 +49,7 @@ def _range_rings(axes: Axes) -> None:
         )
 
 
-def _points(axes: Axes, points_m: FloatArray, ground: GroundGrid) -> None:
+def _points(axes: Axes, points_m: FloatArray, ground: Terrain) -> None:
     height = points_m[:, 2] - ground.at(points_m[:, :2])
     visible = (height > 0.15) & (height < 4.0)
     place = theme.upwards(points_m[visible, :2])

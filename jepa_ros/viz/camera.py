@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Polygon
 
-from jepa_ros.objects.ground import GroundGrid
 from jepa_ros.sensing import project
+from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import CameraImage, CameraModel, FloatArray, Observation, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
 from jepa_ros.viz.birdseye import plan_ribbon
@@ -23,7 +23,7 @@ def draw_camera(
     axes: Axes,
     observation: Observation,
     points_m: FloatArray,
-    ground: GroundGrid,
+    ground: Terrain,
     state: SceneState,
     plan: Plan | None,
     robot_radius_m: float,
@@ -67,7 +67,7 @@ def _forward_camera(observation: Observation) -> CameraImage | None:
     return max(observation.cameras, key=lambda camera: camera.base_from_camera[0, 2], default=None)
 
 
-def _lidar_view(axes: Axes, points_m: FloatArray, ground: GroundGrid, to_pixels: Projection) -> None:
+def _lidar_view(axes: Axes, points_m: FloatArray, ground: Terrain, to_pixels: Projection) -> None:
     axes.set_facecolor(theme.INK)
     pixels, depth = to_pixels(points_m)
     ahead = depth > 0.5
@@ -86,11 +86,11 @@ def _lidar_view(axes: Axes, points_m: FloatArray, ground: GroundGrid, to_pixels:
     )
 
 
-def _on_ground(xy: FloatArray, ground: GroundGrid, above_m: float = 0.02) -> FloatArray:
+def _on_ground(xy: FloatArray, ground: Terrain, above_m: float = 0.02) -> FloatArray:
     return np.column_stack([xy, ground.at(xy) + above_m])
 
 
-def _plan(axes: Axes, plan: Plan, state: SceneState, ground: GroundGrid, to_pixels: Projection, robot_radius_m: float) -> None:
+def _plan(axes: Axes, plan: Plan, state: SceneState, ground: Terrain, to_pixels: Projection, robot_radius_m: float) -> None:
     colour = theme.BRAKING if plan.fallback or plan.status != PlanStatus.OK else theme.PLAN
     outline = plan_ribbon(plan, state, robot_radius_m)
     half = len(outline) // 2
@@ -111,7 +111,7 @@ def _dense(line: FloatArray, factor: int = 8) -> FloatArray:
     return np.stack([np.interp(at, np.arange(len(line)), line[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def _people(axes: Axes, model: CameraModel, state: SceneState, ground: GroundGrid, to_pixels: Projection) -> None:
+def _people(axes: Axes, model: CameraModel, state: SceneState, ground: Terrain, to_pixels: Projection) -> None:
     places = theme.to_anchor(state.people.positions_m, state)
     walking = theme.moving(state)
     for i in np.argsort(-np.hypot(*places.T)):  # the nearest last, on top
@@ -142,7 +142,7 @@ def _people(axes: Axes, model: CameraModel, state: SceneState, ground: GroundGri
             )
 
 
-def _box(place: FloatArray, radius_m: float, ground: GroundGrid, to_pixels: Projection) -> tuple[float, float, float, float] | None:
+def _box(place: FloatArray, radius_m: float, ground: Terrain, to_pixels: Projection) -> tuple[float, float, float, float] | None:
     """left, top, right, bottom in pixels of an upright cylinder; None behind the camera."""
     angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     rim = place + radius_m * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -153,7 +153,7 @@ def _box(place: FloatArray, radius_m: float, ground: GroundGrid, to_pixels: Proj
     return (*pixels.min(axis=0), *pixels.max(axis=0))
 
 
-def _walk(axes: Axes, state: SceneState, i: int, colour: str, ground: GroundGrid, to_pixels: Projection) -> None:
+def _walk(axes: Axes, state: SceneState, i: int, colour: str, ground: Terrain, to_pixels: Projection) -> None:
     """The likeliest ways, at the height of the ground where the person is: far ground is seen too sparsely to follow."""
     forecast = state.pedestrians
     here = theme.to_anchor(state.people.positions_m[i], state)[None]

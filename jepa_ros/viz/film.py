@@ -22,10 +22,10 @@ from matplotlib.patches import Patch
 from PIL import Image
 from tqdm import tqdm
 
-from jepa_ros.objects.ground import GroundGrid
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner
 from jepa_ros.sensing import anchor_points, open_bag
+from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation, Plan, SceneState
 from jepa_ros.viz import theme
 from jepa_ros.viz.birdseye import draw_birdseye
@@ -88,7 +88,7 @@ def draw_frame(observation: Observation, state: SceneState, plan: Plan | None, r
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     canvas = FigureCanvasAgg(figure)
     points_m = anchor_points(observation)
-    ground = GroundGrid.fit(points_m, 40.0, observation.ground_height_m)
+    ground = Terrain.fit(points_m, observation.ground_height_m)
     draw_birdseye(figure.add_axes((0.575, 0.02, 0.415, 0.96)), points_m, ground, state, plan, robot_radius_m)
     models = [camera.model for camera in observation.cameras] or [VIRTUAL]
     width = 0.55

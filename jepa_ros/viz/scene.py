@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from jepa_ros.objects.ground import GroundGrid
 from jepa_ros.sensing import anchor_points
+from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import Observation, Plan, SceneState
 from jepa_ros.viz import theme
 from jepa_ros.viz.birdseye import draw_birdseye
@@ -38,7 +38,7 @@ def draw_scene(
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     FigureCanvasAgg(figure)
     points_m = anchor_points(observation)
-    ground = GroundGrid.fit(points_m, 40.0, observation.ground_height_m)
+    ground = Terrain.fit(points_m, observation.ground_height_m)
 
     models = [camera.model for camera in observation.cameras] or [VIRTUAL]
     aspect = max(model.width / model.height for model in models)

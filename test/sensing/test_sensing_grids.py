@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from jepa_ros.levelling import gravity_aligned
 from jepa_ros.sensing import (
     DEFAULT_GRID,
     GroundEstimator,
@@ -18,7 +19,7 @@ from jepa_ros.sensing import (
 from jepa_ros.sensing.frames.poses import pose_matrix
 from jepa_ros.sensing.ground import ground_height
 from jepa_ros.sensing.hub.own_body import of_points, off_body, own_body
-from jepa_ros.types import EgoState, GridSpec, LidarSweep, Observation, gravity_aligned
+from jepa_ros.types import EgoState, GridSpec, LidarSweep, Observation
 
 RNG = np.random.default_rng(0)
 GRID = GridSpec(rows=20, columns=30, resolution_m=1.0, origin_m=(-10.0, -10.0))

@@ -132,6 +132,16 @@ def test_clouds_that_contradict_themselves_are_named_or_read(cloud, field, value
             assert np.isfinite(decoded.points_m).all()
 
 
+def test_an_empty_cloud_of_impossible_layout_is_empty():
+    """NumPy has no type of that size; hypothesis found it."""
+    values = {axis: np.zeros(1) for axis in "xyz"}
+    message = messages.cloud(fields=[("x", 7, 0), ("y", 7, 4), ("z", 7, 8)], values=values, point_step=12, height=1)
+    message.width, message.data, message.point_step = 0, b"", 2**31
+    for field in message.fields:
+        field.offset, field.count = 2**32 - 1, 2**31
+    assert decode_cloud(message).points_m.shape == (0, 3)
+
+
 ENCODINGS = {
     "mono8": (np.uint8, 1), "mono16": (np.uint16, 1), "rgb8": (np.uint8, 3), "bgr8": (np.uint8, 3), "rgba8": (np.uint8, 4),
     "bgra8": (np.uint8, 4),

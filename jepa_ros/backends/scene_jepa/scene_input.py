@@ -11,7 +11,7 @@ from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE
 from jepa_ros.backends.scene_jepa.encoder import SceneInput
 from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, SAMPLE_HEIGHTS_M, cell_columns, cell_pixels
-from jepa_ros.sensing.voxelize import anchor_points, pillars
+from jepa_ros.sensing.voxelize import pillars
 from jepa_ros.types import CameraImage, Observation
 
 
@@ -20,7 +20,7 @@ def scene_input(observation: Observation, pillar_channels: int) -> SceneInput:
     if observation.lidar is None:
         lidar_features = np.zeros((pillar_channels, BEV_GRID.rows, BEV_GRID.columns), np.float32)
     else:
-        lidar_features = pillars(anchor_points(observation), observation.ground_height_m, BEV_GRID)
+        lidar_features = pillars(observation.flattened_m, observation.ground_height_m, BEV_GRID)
     images, pixels, columns = camera_input(observation)
     return SceneInput(
         pillars_BCYX=torch.from_numpy(lidar_features)[None],

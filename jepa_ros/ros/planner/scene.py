@@ -10,6 +10,7 @@ from geometry_msgs.msg import Pose, PoseStamped, Quaternion
 from rclpy.serialization import deserialize_message
 from torch import Tensor, as_tensor
 
+from jepa_ros.levelling import gravity_aligned
 from jepa_ros.memory import LatentMemory
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
@@ -19,7 +20,7 @@ from jepa_ros.ros import readers
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.inputs import Came, Heard, PlannerInputs
 from jepa_ros.sensing.frames.transforms import TransformError
-from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, gravity_aligned
+from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
 MAX_SKEW_S = 0.3  # between the occupancy and the pedestrian forecast that are planned on together
 

@@ -76,12 +76,14 @@ def _structured(message: Any) -> NDArray[Any]:
     row_step = derived_row_step(width, height, step, row_step)
     if count and (step <= 0 or row_step < width * step):
         raise MalformedMessage("wrong_step", f"point_step {step}, row_step {message.row_step} for {width} x {height} points")
-    dtype = _dtype(message.fields, max(step, 1), bool(message.is_bigendian))
     data = byte_view(message.data)
     needed = row_step * (height - 1) + width * step if count else 0
-    if len(data) < needed:
+    if len(data) < needed:  # before a type is made of that step: NumPy has none beyond 2 GiB
         raise MalformedMessage("truncated_data", f"{len(data)} bytes for {width} x {height} points that need {needed}")
-    rows: NDArray[Any] = np.ndarray((height if count else 0, width), dtype, buffer=data if count else None, strides=(row_step, step))
+    if not count:
+        return np.empty(0, _dtype(message.fields, None, bool(message.is_bigendian)))
+    dtype = _dtype(message.fields, step, bool(message.is_bigendian))
+    rows: NDArray[Any] = np.ndarray((height, width), dtype, buffer=data, strides=(row_step, step))
     return rows.reshape(-1)
 
 
@@ -90,7 +92,8 @@ def derived_row_step(width: int, height: int, point_step: int, row_step: int) ->
     return row_step if height > 1 and row_step else width * point_step
 
 
-def _dtype(fields: Any, step: int, bigendian: bool) -> np.dtype[Any]:
+def _dtype(fields: Any, step: int | None, bigendian: bool) -> np.dtype[Any]:
+    """Of one point of `step` bytes; None: of no point, packed."""
     names, formats, offsets = [], [], []
     for field in fields:
         kind, offset, count = DATATYPES.get(int(field.datatype)), int(field.offset), max(int(field.count), 1)
@@ -98,11 +101,15 @@ def _dtype(fields: Any, step: int, bigendian: bool) -> np.dtype[Any]:
             continue
         if kind is None:
             raise MalformedMessage("bad_fields", f"field {field.name!r} has unknown datatype {field.datatype}")
-        if offset + int(kind[1]) * count > step:
+        if step is None:
+            count = 1
+        elif offset + int(kind[1]) * count > step:
             raise MalformedMessage("wrong_step", f"field {field.name!r} at offset {offset} reaches beyond point_step {step}")
         names.append(field.name)
         formats.append((">" if bigendian else "<") + kind if count == 1 else f"({count},){'>' if bigendian else '<'}{kind}")
         offsets.append(offset)
+    if step is None:
+        return np.dtype({"names": names, "formats": formats})
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": step})
 
 

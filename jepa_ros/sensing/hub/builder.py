@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from jepa_ros.levelling import levelled
 from jepa_ros.sensing.decode.camera_info import Calibration
 from jepa_ros.sensing.decode.errors import MalformedMessage
 from jepa_ros.sensing.frames.ego_motion import base_at
@@ -15,8 +16,9 @@ from jepa_ros.sensing.ground import GroundEstimator, is_above
 from jepa_ros.sensing.hub.inbox import UNREADABLE, Inbox, Pending
 from jepa_ros.sensing.hub.merging import merged
 from jepa_ros.sensing.hub.own_body import Box, of_points, off_body, own_body
+from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.sensing.time.deskew import deskewed, is_compensated
-from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation, levelled
+from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation
 
 
 @dataclass
@@ -61,7 +63,8 @@ class ObservationBuilder:
         kept = off_body(measured_m, cast(Box, self._config.own_body_m) or own_body(lidar, ground_m))
         if not kept.all():
             lidar, points_anchor_m = of_points(lidar, kept), points_anchor_m[kept]
-        observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras, ground_m, self._ground.seen)
+        local_m = Terrain.fit(points_anchor_m, ground_m, lidar_anchor_m).at(points_anchor_m) if self._ground.shown else None
+        observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras, ground_m, self._ground.seen, local_m)
         vars(observation)["levelled_m"] = points_anchor_m  # levelled for the ground: not again
         self._say_ground(sweeps[0][0], lidar_anchor_m)
         return observation

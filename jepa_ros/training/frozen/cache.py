@@ -23,7 +23,6 @@ from jepa_ros.objects.detection import PersonDetector
 from jepa_ros.objects.tracking import PeopleTracker
 from jepa_ros.protocols import WorldModel
 from jepa_ros.sensing.bag import open_bag
-from jepa_ros.sensing.voxelize import anchor_lidar, anchor_points
 from jepa_ros.training.world_model.dataset import HEIGHTS_M, REACH_M, shard_name
 from jepa_ros.training.world_model.shard import CENTIMETRE_M
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation
@@ -161,8 +160,8 @@ def _frame(model: WorldModel, observation: Observation, detector: PersonDetector
     people: FloatArray = np.zeros((0, 2))
     origin = np.zeros(3)
     if observation.lidar is not None:
-        points = anchor_points(observation)
-        found = detector.detect(points, observation.ground_height_m, anchor_lidar(observation))
+        points = observation.flattened_m
+        found = detector.detect_in(observation)
         tracked = tracker.follow(observation.stamp_ns, found, odom_from_anchor)
         people = tracked.positions_m[tracked.existence > SURE_PERSON]
         anchor_from_lidar = np.linalg.inv(odom_from_anchor) @ observation.ego.odom_from_base @ observation.lidar.base_from_lidar

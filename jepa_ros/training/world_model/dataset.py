@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import importlib
 import json
@@ -22,7 +21,6 @@ from tqdm import tqdm
 from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE
 from jepa_ros.backends.scene_jepa.scene_input import shrink
 from jepa_ros.sensing.bag import open_bag
-from jepa_ros.sensing.voxelize import anchor_cloud
 from jepa_ros.training.world_model.shard import CENTIMETRE_M, NO_RING, write_shard
 from jepa_ros.types import NANOSECONDS, CameraModel, Observation
 
@@ -160,10 +158,7 @@ def _unfit(observation: Observation, last_ns: int, max_rate_hz: float) -> str | 
 
 def _frame(observation: Observation, cameras: dict[str, CameraModel]) -> dict[str, Any]:
     assert observation.lidar is not None
-    # The ring takes the place of the intensity, so that it loses the same points.
-    lidar = observation.lidar
-    ring_as_intensity = None if lidar.ring is None else lidar.ring.astype(np.float32)
-    points, ring = anchor_cloud(dataclasses.replace(observation, lidar=dataclasses.replace(lidar, intensity=ring_as_intensity)))
+    lidar, points = observation.lidar, observation.flattened_m
     above_m = points[:, 2] - observation.ground_height_m
     kept = (np.abs(points[:, :2]) < REACH_M).all(axis=1) & (above_m > HEIGHTS_M[0]) & (above_m < HEIGHTS_M[1])
     anchor_from_base = np.linalg.inv(observation.odom_from_anchor) @ observation.ego.odom_from_base
@@ -181,7 +176,9 @@ def _frame(observation: Observation, cameras: dict[str, CameraModel]) -> dict[st
         "odom_from_anchor": observation.odom_from_anchor,
         "ground_height_m": np.float32(observation.ground_height_m),
         "points": (points[kept] / CENTIMETRE_M).round().astype(np.int16),
-        "ring": np.full(int(kept.sum()), NO_RING, np.uint8) if ring is None else ring[kept].clip(0, NO_RING - 1).astype(np.uint8),
+        "ring": np.full(int(kept.sum()), NO_RING, np.uint8)
+        if lidar.ring is None
+        else lidar.ring[kept].clip(0, NO_RING - 1).astype(np.uint8),
         "lidar_origin_m": (anchor_from_base @ lidar.base_from_lidar)[:3, 3],
         "images": images,
         "camera_from_anchor": camera_from_anchor,
