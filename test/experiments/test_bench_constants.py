@@ -15,20 +15,20 @@ NUMBERS = {number.label: number for number in numbers_of()}
 
 
 def test_a_number_is_changed_where_it_is_used_and_put_back():
-    """A ramp of 36 % is no street, unless steeper streets are said to be some."""
-    slope = NUMBERS["sensing.terrain.SLOPE"]
+    """A ramp of 15 % is ground, unless no street is said to rise like that."""
+    steepest = NUMBERS["sensing.terrain.STEEPEST"]
     x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-17.95, 18.0, 0.1), np.arange(-5.95, 6.0, 0.1)))
-    ramp = np.column_stack((x, y, 0.36 * np.clip(x - 4.0, 0, None)))
+    ramp = np.column_stack((x, y, 0.15 * np.clip(x - 4.0, 0, None)))
     place = np.array([[14.0, 0.0]])
 
     def height() -> float:
         return float(Terrain.fit(ramp, 0.0).at(place)[0])
 
     as_it_is = height()
-    with changed(slope, 0.5):
-        assert height() == pytest.approx(3.6, abs=0.2)
-    assert slope.value == terrain.SLOPE
-    assert height() == as_it_is < 1.0
+    with changed(steepest, 0.02):
+        assert height() < 1.0
+    assert steepest.value == terrain.STEEPEST
+    assert height() == as_it_is == pytest.approx(1.5, abs=0.1)
 
 
 def test_counts_change_by_one_at_least_and_sizes_stay():
