@@ -18,6 +18,7 @@ NODES = {  # executable -> module; CMakeLists.txt installs the same
     "simulator": "jepa_ros.ros.tools.simulator",
     "bag_player": "jepa_ros.ros.tools.bag_player",
     "velocity_timeout": "jepa_ros.ros.tools.velocity_timeout",
+    "doctor": "jepa_ros.ros.tools.doctor.cli",
 }
 FAILED = 1
 WRONG_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again would end the same way, and the launch files do not

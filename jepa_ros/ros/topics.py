@@ -85,7 +85,10 @@ class LiveChoice:
         if before.odometry is None and not self._named.odometry and self._waits(odometry, now_ns):
             verdicts = tuple(verdict for verdict in verdicts if verdict.topic != odometry)
             odometry = None
-        foreign = tuple(Verdict(topic, "input", False, NOT_READ[kind]) for topic, kind in sorted(self._foreign.items()))
+        foreign = tuple(
+            Verdict(topic, "input", False, NOT_READ[kind], fix=NOT_READ[kind].split(": ", 1)[1])
+            for topic, kind in sorted(self._foreign.items())
+        )
         self.choice = Choice(cameras, lidars, odometry, (*verdicts, *foreign))
         return self.choice
 

@@ -22,6 +22,7 @@ NOT_YET = "no message yet"
 FEWEST_POINTS = 64  # of a lidar's sweep, where another candidate has more
 RADAR_FIELDS = frozenset(("rcs", "doppler", "snr", "radial_speed", "velocity", "v_doppler_mps", "range_rate", "power"))
 COLOUR_FIELDS = frozenset(("rgb", "rgba"))
+MOUNTS = "set sensing.static_transforms"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Verdict:
     taken: bool
     why: str
     doubtful: bool = False  # nothing it carries decides: the user may know better
+    fix: str = ""  # where it is broken, rather than not what is wanted: what to do
 
     def __str__(self) -> str:
         return f"{self.role} {self.topic}: {'taken' if self.taken else 'left'}{': ' if self.why else ''}{self.why}"
@@ -101,19 +103,21 @@ def choose(scene: Scene, named: Named | None = None) -> Choice:
     return Choice(cameras, tuple(lidars), odometry, verdicts)
 
 
-def odometry_doubts(found: OdometryEvidence, silent: bool = False) -> list[tuple[int, str]]:
-    """(weight, what speaks against it) of an odometry; an empty list is a good one."""
+def odometry_doubts(found: OdometryEvidence, silent: bool = False) -> list[tuple[int, str, str]]:
+    """(weight, what speaks against it, what to do) of an odometry; an empty list is a good one."""
     doubts = []
     if found.count and found.unusable:
-        doubts.append((64, f"none of its messages could be used: {found.unusable}"))
+        doubts.append((64, f"none of its messages could be used: {found.unusable}", "publish a finite pose and a quaternion of length 1"))
     if silent:
-        doubts.append((32, "it has stopped sending"))
+        doubts.append((32, "it has stopped sending", "see whether its driver runs"))
     if found.has_no_heading:
-        doubts.append((16, "its heading never changes while it moves elsewhere than ahead: a position, no pose"))
+        text = "its heading never changes while it moves elsewhere than ahead: a position, no pose"
+        doubts.append((16, text, "fill its orientation, or name another one in inputs.odometry_topic"))
     if not found.child:
-        doubts.append((8, "it names no child frame"))
+        doubts.append((8, "it names no child frame", "let its driver fill child_frame_id (base_link), or set sensing.base_frame"))
     if found.period_s > SLOW_S:
-        doubts.append((4, f"one message in {found.period_s:.1f} s"))
+        text = f"one message in {found.period_s:.1f} s"
+        doubts.append((4, text, f"publish it at {3 / SLOW_S:.0f} Hz or more, or name a faster one in inputs.odometry_topic"))
     return doubts
 
 
@@ -129,12 +133,12 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     heard = [evidence for evidence in found if evidence.count]
     farthest_m = max((evidence.spread_m for evidence in heard), default=0.0)
 
-    def doubts(evidence: OdometryEvidence) -> list[tuple[int, str]]:
+    def doubts(evidence: OdometryEvidence) -> list[tuple[int, str, str]]:
         against = odometry_doubts(evidence, evidence.topic in scene.silent)
         if farthest_m > 1.0 and evidence.spread_m < 0.1 * farthest_m:
-            against.append((16, f"it stands still where another one moves {farthest_m:.1f} m"))
+            against.append((16, f"it stands still where another one moves {farthest_m:.1f} m", ""))
         if farthest_m > 1.0 and not evidence.has_twist:
-            against.append((1, "its twist is never filled"))
+            against.append((1, "its twist is never filled", ""))
         return against
 
     def rank(evidence: OdometryEvidence) -> tuple[object, ...]:
@@ -143,7 +147,7 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
             and scene.frames.pose(evidence.frame, evidence.child) is not None
         )
         return (
-            sum(weight for weight, _ in doubts(evidence)),
+            sum(weight for weight, *_ in doubts(evidence)),
             not in_tree,  # the one whose pose TF carries too is the robot's own
             evidence.frame in MAY_JUMP,
             len(evidence.topic),
@@ -153,7 +157,8 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     heard.sort(key=rank)
     verdicts = []
     for index, evidence in enumerate(heard):
-        against = [text for _, text in sorted(doubts(evidence), reverse=True)]
+        found_wrong = sorted(doubts(evidence), reverse=True)
+        against, fixes = [text for _, text, _ in found_wrong], [fix for _, _, fix in found_wrong if fix]
         taken = index == 0 and not evidence.has_no_heading  # a wrong heading is worse than none
         best = heard[0]
         equal = rank(evidence)[:-2] == rank(best)[:-2]  # but for their names
@@ -161,7 +166,7 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
             f"as good as {best.topic}, which has the shorter name, or comes first" if equal else f"{best.topic} keeps to TF, or to odom"
         )
         why = "; ".join(against) or ("" if taken else better)
-        verdicts.append(Verdict(evidence.topic, "odometry", taken, why, doubtful=equal and not taken))
+        verdicts.append(Verdict(evidence.topic, "odometry", taken, why, doubtful=equal and not taken, fix="; ".join(fixes)))
     verdicts += [Verdict(evidence.topic, "odometry", False, NOT_YET, doubtful=True) for evidence in found if not evidence.count]
     return next((verdict.topic for verdict in verdicts if verdict.taken), None), verdicts
 
@@ -192,16 +197,20 @@ def _lidars(scene: Scene, named: Named, base: str, odom: str) -> tuple[list[str]
         left |= {other.topic: f"the same sweep as {best.topic}, which has more points or fields" for other in others}
     taken = _only_lidars(taken, left)
     doubtful = {cloud.topic: f"TF does not join its frame {cloud.frame} to {base}" for cloud in loose}
+    fixes = {cloud.topic: f"publish where {cloud.frame} is mounted (URDF, static_transform_publisher), or {MOUNTS}" for cloud in loose}
     doubtful |= {cloud.topic: f"none of its messages could be used: {cloud.unusable}" for cloud in broken}
+    fixes |= {cloud.topic: f"repair what its driver sends ({cloud.unusable}), or name another in inputs.cloud_topics" for cloud in broken}
     if not taken:  # better times may come; until then the hub counts what is wrong
         taken = sorted((*loose, *broken), key=lambda cloud: (-cloud.points, len(cloud.topic), cloud.topic))[:1]
     names = {cloud.topic for cloud in taken}
     left |= {topic: why for topic, why in doubtful.items() if topic not in names}
     taken.sort(key=lambda cloud: (-_height(scene.frames.pose(base, cloud.frame)), cloud.topic))  # as the hub does: the first leads
     merged = "merged with the other lidars" if len(taken) > 1 else ""
-    verdicts = [Verdict(topic, "lidar", True, doubtful.get(topic, merged)) for topic in (cloud.topic for cloud in taken)]
-    return [evidence.topic for evidence in taken], verdicts + [
-        Verdict(topic, "lidar", False, why, doubtful=topic in doubtful or why == NOT_YET) for topic, why in sorted(left.items())
+    topics = [cloud.topic for cloud in taken]
+    verdicts = [Verdict(topic, "lidar", True, doubtful.get(topic, merged), fix=fixes.get(topic, "")) for topic in topics]
+    return topics, verdicts + [
+        Verdict(topic, "lidar", False, why, doubtful=topic in doubtful or why == NOT_YET, fix=fixes.get(topic, ""))
+        for topic, why in sorted(left.items())
     ]
 
 
@@ -232,12 +241,13 @@ def _cameras(scene: Scene, named: Named) -> tuple[dict[str, str | None], list[Ve
         chosen = {image: named.infos.get(image) or camera_info_topic(image, infos) for image in named.cameras}
         return chosen, [Verdict(image, "camera", True, "named") for image in chosen]
     left: dict[str, str] = {}
+    fixes: dict[str, str] = {}
     by_info: dict[str, list[ImageEvidence]] = {}
     for evidence in scene.of(ImageEvidence):
         assert isinstance(evidence, ImageEvidence)
-        why, info = _no_camera(evidence, infos, scene)
+        why, fix, info = _no_camera(evidence, infos, scene)
         if why or info is None:
-            left[evidence.topic] = why
+            left[evidence.topic], fixes[evidence.topic] = why, fix
         else:
             by_info.setdefault(info, []).append(evidence)
     taken: dict[str, ImageEvidence] = {}
@@ -253,31 +263,35 @@ def _cameras(scene: Scene, named: Named) -> tuple[dict[str, str | None], list[Ve
             del taken[info]
     cameras: dict[str, str | None] = {image.topic: info for info, image in sorted(taken.items(), key=lambda entry: entry[1].topic)}
     verdicts = [Verdict(image, "camera", True, f"with {info}") for image, info in cameras.items()]
-    return cameras, verdicts + [Verdict(topic, "camera", False, why) for topic, why in sorted(left.items())]
+    return cameras, verdicts + [Verdict(topic, "camera", False, why, fix=fixes.get(topic, "")) for topic, why in sorted(left.items())]
 
 
-def _no_camera(evidence: ImageEvidence, infos: set[str], scene: Scene) -> tuple[str, str | None]:
-    """Why an image topic is no camera, or an empty text, and its CameraInfo."""
+def _no_camera(evidence: ImageEvidence, infos: set[str], scene: Scene) -> tuple[str, str, str | None]:
+    """Why an image topic is no camera, or an empty text; what to do where it is broken; its CameraInfo."""
     info = camera_info_topic(evidence.topic, infos)
     word = next((word for word in NOT_A_PICTURE if word in evidence.topic.lower()), "")
     about = scene.evidence.get(info or "")
     if not evidence.count:
-        return NOT_YET, info
+        return NOT_YET, "", info
     if evidence.topic in scene.silent:
-        return "it has stopped sending", info
+        return "it has stopped sending", "see whether its driver runs", info
     if evidence.is_depth:
-        return f"encoding {evidence.encoding}: distances or class numbers, no picture", info
+        return f"encoding {evidence.encoding}: distances or class numbers, no picture", "", info
     if evidence.video:
-        return f"{evidence.video} video: publish jpeg or png", info
+        return f"{evidence.video} video: publish jpeg or png", "set its image_transport to compressed with jpeg or png", info
     if word:
-        return f"named a {word} image; name it in inputs.image_topics if it is a picture", info
+        return f"named a {word} image; name it in inputs.image_topics if it is a picture", "", info
     if info is None:
-        return "no CameraInfo beside it: its intrinsics are not known", None
+        return (
+            "no CameraInfo beside it: its intrinsics are not known",
+            "publish camera_info beside it, or name inputs.camera_info_topics",
+            None,
+        )
     if isinstance(about, InfoEvidence) and about.problem:
-        return f"{info} cannot be used: {about.problem}", info
+        return f"{info} cannot be used: {about.problem}", "calibrate the camera (camera_calibration), or repair its driver's yaml", info
     if isinstance(about, InfoEvidence) and not about.count:
-        return f"no CameraInfo has come on {info} yet", info
-    return "", info
+        return f"no CameraInfo has come on {info} yet", f"publish {info} with every image: ros2 topic hz {info}", info
+    return "", "", info
 
 
 def _image_rank(image: ImageEvidence) -> tuple[object, ...]:
