@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import SHAPE, Surroundings, shape_features
-from jepa_ros.sensing.terrain import beam_slopes
+from jepa_ros.objects.views import Views
 from jepa_ros.types import FloatArray
 
 # Each deviation is 0 for a person and grows by about 1 where people end. Body sizes: adults are 1.5-1.9 m tall and 0.4-0.55 m across
@@ -36,43 +35,9 @@ HEIGHT_BINS = 8
 BIN_M = 0.25
 
 
-@dataclass(frozen=True)
-class View:
-    """Between which heights a lidar sees at each distance. Where nothing is known, everything is in view."""
-
-    lidar_m: FloatArray  # (3,) where it is
-    lowest: float  # slope of its lowest beam that met anything, rise per metre of distance
-    highest: float  # and of its highest
-
-    @staticmethod
-    def of(points_m: FloatArray, lidar_m: FloatArray | None) -> View:
-        """From a whole sweep, (N, 3). In a place without anything high, somebody near is met by the highest beam."""
-        slopes = beam_slopes(points_m, lidar_m)
-        if lidar_m is None or not len(slopes):
-            return View(np.zeros(3), -np.inf, np.inf)
-        return View(np.asarray(lidar_m), float(slopes.min()), float(slopes.max()))
-
-    def cuts(self, centres_m: FloatArray, tops_m: FloatArray) -> NDArray[np.bool_]:
-        """(M,) whether columns at (M, 2) with their tops at this height, in the frame of the points, end with the view."""
-        if not np.isfinite(self.highest):
-            return np.zeros(len(tops_m), bool)
-        return tops_m > self.lidar_m[2] + self.highest * self._front_m(centres_m) - BEAM_GAP_M
-
-    def bottom_m(self, centres_m: FloatArray) -> FloatArray:
-        """(M,) height from which columns at (M, 2) are in view, in the frame of the points."""
-        if not np.isfinite(self.lowest):
-            return np.full(len(centres_m), -np.inf)
-        return self.lidar_m[2] + self.lowest * self._front_m(centres_m) + BEAM_GAP_M
-
-    def _front_m(self, centres_m: FloatArray) -> FloatArray:
-        return np.maximum(np.hypot(*(centres_m - self.lidar_m[:2]).T) - FRONT_M, 0.0)
-
-
 BODY_TOP_M = 2.1
 STANDING_M, BODY_M = 1.7, 1.5  # a body of 1.5 m, from its legs to the head of somebody of 1.7 m
 ATTACHED_M = 0.8
-FRONT_M = 0.3  # the near side of a body lies so far before its middle
-BEAM_GAP_M = 0.1  # the next beam may pass over a head that is no higher than this
 SURFACE_OFFSET_M = 0.08  # the lidar sees the near side of a body: its mean return lies this far before the axis
 
 
@@ -83,7 +48,7 @@ def describe(
     labels: NDArray[np.intp],
     count: int,
     accept: Callable[[Columns], NDArray[np.bool_]],
-    view: View,
+    views: Views,
     blobs_m: FloatArray,
     surroundings: Surroundings,
     density: float = 1.0,
@@ -117,7 +82,7 @@ def describe(
     np.minimum.at(bottom, label, tall)
     low = np.bincount(label, ground_m[body], count + 1) / total
 
-    cut, in_view_from = view.cuts(centre, top + low), np.maximum(view.bottom_m(centre) - low, 0.0)
+    cut, in_view_from = views.cut(centre, top + low), np.maximum(views.bottom_m(centre) - low, 0.0)
     columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low, cut, in_view_from)
     keep = accept(columns) & (number > 0)
     keep[0] = False

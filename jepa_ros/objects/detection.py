@@ -6,6 +6,7 @@ wheels, bollards and flower beds end below it, and bodies touch least there. A p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +14,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jepa_ros.config import param, validate
-from jepa_ros.objects.columns import View, describe
+from jepa_ros.objects.columns import describe
 from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import Surroundings
-from jepa_ros.objects.sightlines import SightLines
+from jepa_ros.objects.sightlines import SeveralSights, SightLines
 from jepa_ros.objects.verifier import load_verifier
+from jepa_ros.objects.views import Part, Views
 from jepa_ros.sensing import anchor_lidar, anchor_points
 from jepa_ros.sensing.terrain import Terrain
-from jepa_ros.types import Detections, FloatArray, Observation
+from jepa_ros.sensing.voxelize import lidar_parts
+from jepa_ros.types import Detections, FloatArray, Observation, Sight
 
 # What may be people who stand together, by its longer side: about four abreast at most; a longer blob is a car or a wall.
 SMALLEST_GROUP_M, LARGEST_GROUP_M = 0.8, 2.2
@@ -82,7 +85,13 @@ class PersonDetector:
 
     def detect_in(self, observation: Observation) -> Detections:
         """`protocols.Detector`: people in the sweep of an observation, in its anchor frame; none where there is no sweep."""
-        return self.detect(anchor_points(observation), observation.ground_height_m, anchor_lidar(observation), observation.local_ground_m)
+        return self.detect(
+            anchor_points(observation),
+            observation.ground_height_m,
+            anchor_lidar(observation),
+            observation.local_ground_m,
+            lidar_parts(observation),
+        )
 
     def detect(
         self,
@@ -90,15 +99,16 @@ class PersonDetector:
         ground_height_m: float = 0.0,
         lidar_m: FloatArray | None = None,
         local_ground_m: FloatArray | None = None,
+        parts: Sequence[Part] = (),
     ) -> Detections:
         """People among (N, 3) points in a gravity-aligned frame with its origin at the robot.
 
         `ground_height_m`: height of the ground in that frame, used where no return shows the ground. `lidar_m`: (3,) where the lidar is:
         whoever comes so near that its beams end below their head or above their knees is then not taken for somebody short or for something
         that floats, nor their lowest return for the ground. `local_ground_m`: (N,) height of the ground below each point, where it is known
-        already. Raises ValueError on another shape.
+        already. `parts`: of a sweep of several lidars, which points are whose, and where each is. Raises ValueError on another shape.
         """
-        columns, evidence, sight = self._columns(points_anchor_m, ground_height_m, lidar_m, local_ground_m)
+        columns, evidence, sight = self._columns(points_anchor_m, ground_height_m, lidar_m, local_ground_m, parts)
         scores, riding = self._verifier(evidence)
         keep = scores >= self.config.min_score
         return Detections(
@@ -115,11 +125,16 @@ class PersonDetector:
         self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None
     ) -> tuple[Columns, FloatArray]:
         """All person-sized columns and their (M, F) evidence, in the order of `columns.EVIDENCE`, before scoring."""
-        return self._columns(points_anchor_m, ground_height_m, lidar_m, None)[:2]
+        return self._columns(points_anchor_m, ground_height_m, lidar_m, None, ())[:2]
 
     def _columns(
-        self, points_anchor_m: FloatArray, ground_height_m: float, lidar_m: FloatArray | None, local_ground_m: FloatArray | None
-    ) -> tuple[Columns, FloatArray, SightLines]:
+        self,
+        points_anchor_m: FloatArray,
+        ground_height_m: float,
+        lidar_m: FloatArray | None,
+        local_ground_m: FloatArray | None,
+        parts: Sequence[Part],
+    ) -> tuple[Columns, FloatArray, Sight]:
         if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
         config = self.config
@@ -127,7 +142,7 @@ class PersonDetector:
         range_m = np.hypot(points_anchor_m[:, 0], points_anchor_m[:, 1])
         near_by = (range_m < config.max_range_m) & (range_m > config.min_range_m)
         points = points_anchor_m[near_by]
-        view = View.of(points_anchor_m, lidar_m)
+        views = Views.of(points_anchor_m, lidar_m, parts)
         if local_ground_m is None:
             ground_m = Terrain.fit(points_anchor_m[range_m > config.min_range_m], ground_height_m, lidar_m).at(points[:, :2])
         else:
@@ -135,14 +150,24 @@ class PersonDetector:
         height = points[:, 2] - ground_m
         body = (height > 0.2) & (height < config.slice_top_m + 0.8)
         points, height, ground_m = points[body], height[body], ground_m[body]
-        sight = SightLines.of(points, height, points_anchor_m, view.lidar_m[:2])
-        surroundings = Surroundings.of(points, height, config.max_range_m, sight)
+        leading = SightLines.of(points, height, points_anchor_m, views.each[0].lidar_m[:2])
+        sight: Sight = leading
+        if parts:
+            row = np.flatnonzero(near_by)[body]
+            own = [(row >= part.start) & (row < part.stop) for part, _ in parts]
+            sight = SeveralSights(
+                tuple(
+                    SightLines.of(points[mine], height[mine], points_anchor_m[part], origin_m[:2])
+                    for mine, (part, origin_m) in zip(own, parts, strict=True)
+                )
+            )
+        surroundings = Surroundings.of(points, height, config.max_range_m, leading)
         looks = (
             _Look(0.5 * config.cell_m, SMOOTH_NEAR_M, 0.0, NEAR_M),
             _Look(config.cell_m, SMOOTH_M, NEAR_M, config.max_range_m),
         )
         (near, near_features), (far, far_features) = (
-            self._look(look, points, height, ground_m, view, surroundings, density) for look in looks
+            self._look(look, points, height, ground_m, views, surroundings, density) for look in looks
         )
         return near.join(far), np.concatenate((near_features, far_features)), sight
 
@@ -152,7 +177,7 @@ class PersonDetector:
         points: FloatArray,
         height: FloatArray,
         ground_m: FloatArray,
-        view: View,
+        views: Views,
         surroundings: Surroundings,
         density: float,
     ) -> tuple[Columns, FloatArray]:
@@ -163,7 +188,7 @@ class PersonDetector:
         def accept(columns: Columns) -> NDArray[np.bool_]:
             return self._accept(columns) & look.holds(columns.centres_m)
 
-        return describe(points[seen], height[seen], ground_m[seen], labels, count, accept, view, blobs_m, surroundings, density)
+        return describe(points[seen], height[seen], ground_m[seen], labels, count, accept, views, blobs_m, surroundings, density)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:
         """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""

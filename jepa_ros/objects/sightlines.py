@@ -60,6 +60,22 @@ class SightLines:
         return np.where(taken, -1.0, np.where(free, 1.0, 0.0))
 
 
+@dataclass(frozen=True)
+class SeveralSights:
+    """Those of several lidars: what one of them saw counts, and that something was there more than that nothing was."""
+
+    each: tuple[SightLines, ...]
+
+    def placed(self, pose: FloatArray) -> SeveralSights:
+        """The same in the frame into which `pose` (4, 4) leads."""
+        return SeveralSights(tuple(sight.placed(pose) for sight in self.each))
+
+    def free(self, places_m: FloatArray) -> FloatArray:
+        """(P,) as `SightLines.free`."""
+        seen_LP = np.array([sight.free(places_m) for sight in self.each])
+        return np.where((seen_LP < 0).any(axis=0), -1.0, seen_LP.max(axis=0, initial=0.0))
+
+
 def slot(angle: FloatArray) -> NDArray[np.intp]:
     """Number of the bearing that an angle falls in."""
     return np.floor((angle / (2 * np.pi) + 0.5) * BEARINGS).astype(np.intp) % BEARINGS

@@ -28,16 +28,20 @@ def anchor_lidar(observation: Observation) -> FloatArray | None:
     return level @ observation.lidar.base_from_lidar[:3, 3]
 
 
-def lidar_views(observation: Observation) -> list[tuple[NDArray[np.float32], FloatArray]]:
-    """Of each lidar that is merged in the sweep, its (N, 3) points over flattened ground and where it is, (3,) m; anchor frame."""
-    points_m, lidar = observation.flattened_m, observation.lidar
-    origin_m = anchor_lidar(observation)
-    if lidar is None or origin_m is None:
+def lidar_parts(observation: Observation) -> list[tuple[slice, FloatArray]]:
+    """Of each lidar that is merged in the sweep, which points are its own and where it is, (3,) m, anchor frame; none of a single lidar."""
+    if observation.lidar is None:
         return []
-    if not lidar.parts:
-        return [(points_m, origin_m)]
     level = observation.odom_from_anchor[:3, :3].T @ observation.ego.odom_from_base[:3, :3]
-    return [(points_m[part.first : part.first + part.count], level @ part.base_from_lidar[:3, 3]) for part in lidar.parts]
+    return [(slice(part.first, part.first + part.count), level @ part.base_from_lidar[:3, 3]) for part in observation.lidar.parts]
+
+
+def lidar_views(observation: Observation) -> list[tuple[NDArray[np.float32], FloatArray]]:
+    """Of each lidar of the sweep, its (N, 3) points over flattened ground and where it is, (3,) m; anchor frame."""
+    points_m, origin_m = observation.flattened_m, anchor_lidar(observation)
+    if origin_m is None:
+        return []
+    return [(points_m[part], place_m) for part, place_m in lidar_parts(observation)] or [(points_m, origin_m)]
 
 
 def cell_indices(points_m: FloatArray, grid: GridSpec) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

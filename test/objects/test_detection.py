@@ -7,6 +7,7 @@ import pytest
 
 from jepa_ros.objects.detection import DetectionConfig, PersonDetector
 from jepa_ros.sensing.terrain import Terrain
+from jepa_ros.types import Detections
 
 GENERATOR = np.random.default_rng(5)
 
@@ -117,6 +118,26 @@ def test_a_person_whose_head_is_above_the_highest_beam_is_nobody_short(away_m: f
     assert known.scores[0] > 0.45  # half of a body is half of the evidence, so near as 0.8 m
     assert np.hypot(*(known.positions_m[0] - (away_m, 0.0))) < 0.15
     assert known.scores[0] > scores_near(cloud, away_m, 0.0).max(initial=0.0)
+
+
+def test_of_several_lidars_those_that_look_there_tell_where_a_body_ends() -> None:
+    """Behind the robot only a low lidar looks, whose highest beam ends at the chest; the leading one is high, and looks ahead only."""
+    behind = within_view(np.concatenate([ground(), person(0.8, 0.0)]), 0.8, 0.21)
+    behind = behind[behind[:, 0] > 0.3] * (-1, -1, 1) - (0.5, 0.0, 0.0)
+    floor = ground()
+    ahead = np.concatenate([floor[floor[:, 0] > 2.0], wall(9.0, -4, 4) + np.array([0, 0, 3.0])])
+    cloud = np.concatenate([ahead, behind]).astype(np.float32)
+    leading, low = np.array([0.5, 0.0, 1.7]), np.array([-0.5, 0.0, 0.8])
+    parts = [(slice(0, len(ahead)), leading), (slice(len(ahead), len(cloud)), low)]
+    by_leading, by_both = PersonDetector().detect(cloud, lidar_m=leading), PersonDetector().detect(cloud, lidar_m=leading, parts=parts)
+
+    def score(seen: Detections) -> float:
+        return seen.scores[np.hypot(*(seen.positions_m - (-1.3, 0.0)).T) < 0.2].max(initial=0.0)
+
+    assert score(by_both) > max(0.4, 1.5 * score(by_leading))
+    beside = np.array([[-1.3, 0.0], [-1.3, 1.5]])
+    assert by_both.sight is not None
+    assert by_both.sight.free(beside).tolist() == [-1.0, 1.0]  # seen by the low one alone
 
 
 def test_a_crowd_around_a_lidar_that_sees_the_ground_only_beyond_it_is_found() -> None:
