@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.sensing.ground import BELOW_LIDAR_M
 from jepa_ros.sensing.voxelize import OCCUPIED_M, lidar_views
 from jepa_ros.types import NANOSECONDS, CameraImage, FloatArray, GridSpec, Observation
 
@@ -136,8 +137,13 @@ def _reached(look: Look, x: NDArray[np.float32], y: NDArray[np.float32], slack_m
 
 
 def _below_head(distance: FloatArray, height: FloatArray, sensor_m: float) -> tuple[FloatArray, FloatArray]:
-    """(N,), (N,): from where to where a straight beam to each return lies below HEAD_M; heights are above the ground."""
+    """(N,), (N,): from where to where a straight beam to each return lies below HEAD_M; heights are above the ground.
+
+    No lidar is on the ground: a cloud that comes from there came in another frame, and no more than its returns is known to be seen.
+    """
     above = height > HEAD_M
+    if sensor_m < BELOW_LIDAR_M:
+        return np.where(above, np.inf, distance), np.where(above, 0.0, distance)
     if sensor_m <= HEAD_M:
         far_m = np.where(above, distance * ((HEAD_M - sensor_m) / np.maximum(height - sensor_m, 1e-3)), distance)
         return np.zeros_like(distance), far_m

@@ -77,6 +77,19 @@ def test_what_beams_pass_over_above_head_height_is_not_seen() -> None:
     assert not at(seen, 9.4, 0.0)
 
 
+def test_a_cloud_in_base_link_shows_no_more_than_its_returns() -> None:
+    """Where the lidar is, and so what is too near for its beams, is not known: its frame stands on the ground."""
+    roof = np.array([0.0, 0.0, 1.8])
+    points = returns(list(np.linspace(-20, 0, 32)), 720, 8.0, mount=roof)  # on the ground from 4.9 m on
+    known, unknown = (seen_by(lidar_look(points, origin, 0.0)) for origin in (roof, np.zeros(3)))
+    assert not at(unknown, -2.5, 0.0)
+    assert not at(unknown, 0.0, 3.0)
+    for x, y in ((-6.0, 0.0), (7.0, 0.0), (0.0, 8.0)):
+        assert at(unknown, x, y)
+        assert at(known, x, y)
+    assert not at(unknown, 10.0, 0.0)
+
+
 def test_what_was_seen_stays_seen_where_it_is_for_a_while() -> None:
     memory = SightMemory(GRID, 5.0)
     look = lidar_look(returns([0.0], 720, 5.0), MOUNT, 0.0)
