@@ -37,6 +37,7 @@ from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SPARE_HISTORY_S = 1.0
+HEARD_S = 1.0  # whoever has sent a forecast so lately is active
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ class PlannerInputs:
         """From any thread, within SEARCH_PERIOD_S: as long a history as a model needs; None = the newest alone."""
         self._history_s = spec.history * spec.dt_s + SPARE_HISTORY_S if spec else SPARE_HISTORY_S
         self.uses_lidar = spec is not None and "lidar" in spec.inputs
+
+    def hears_forecasts(self) -> bool:
+        """Whether one has come of late."""
+        return self._occupancy is not None and self._now_s() - self._occupancy.received_s < HEARD_S
 
     def _listen_on(self) -> None:
         """To what has been found or asked for since."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lifecycle_msgs.srv import GetState
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -11,10 +13,11 @@ ASK_PERIOD_S = 1.0
 
 
 class Partner:
-    """Asks for its lifecycle's state once a second, from construction to `close()`."""
+    """Asks for its lifecycle's state once a second while that is `needed`: as long as nothing is heard from it. Until `close()`."""
 
-    def __init__(self, node: Node, name: str) -> None:
+    def __init__(self, node: Node, name: str, needed: Callable[[], bool]) -> None:
         self._node = node
+        self._needed = needed
         self._name = node.resolve_service_name(f"{name.rstrip('/')}/get_state").removesuffix("/get_state")
         self._client = node.create_client(GetState, f"{name.rstrip('/')}/get_state")
         self._asked: Future | None = None
@@ -40,6 +43,9 @@ class Partner:
             self._client.remove_pending_request(self._asked)
             self._state = ""
         self._asked = None
+        if not self._needed():
+            self._state = "active"  # or it would send nothing
+            return
         if not self._client.service_is_ready():
             self._state = ""
             return

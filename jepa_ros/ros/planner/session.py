@@ -68,7 +68,7 @@ class PlannerSession:
         planner = Planner(config().planner)
         planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
         planner.reset()
-        self._partner = Partner(node, config().inputs.world_model)
+        self._partner = Partner(node, config().inputs.world_model, lambda: not self.inputs.hears_forecasts())
         self.inputs = PlannerInputs(node, config().inputs, None, self._partner.explain)
         model = ModelOnDemand(config().model, config().device, config().weights, self.inputs.listen_to_latents)
         surprise = config().planner.weights.surprise > 0.0
