@@ -19,7 +19,7 @@ build: ## set up .venv and build the workspace in .ros; repeats only what change
 	@scripts/setup.sh
 
 .PHONY: demo
-demo: build ## play a bag into the running nodes: pictures, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name, WEIGHTS=path)
+demo: build ## play a bag into the running nodes: pictures, a page, a film, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name, WEIGHTS=path)
 	@$(RUN) python -m jepa_ros.ros.tools.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 .PHONY: replay

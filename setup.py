@@ -16,7 +16,7 @@ setup(
     description="JEPA world models for ROS 2: scene latents, occupancy and pedestrian forecasts, planning",
     license="Apache-2.0",
     packages=find_packages(include=["jepa_ros", "jepa_ros.*"], exclude=["jepa_ros.ros", "jepa_ros.ros.*"]),
-    package_data={"jepa_ros": ["py.typed"]},
+    package_data={"jepa_ros": ["py.typed", "viz/report/page.html"]},
     data_files=[(f"share/jepa_ros/{path.parent}", [str(path)]) for path in WEIGHTS],
     python_requires=">=3.10",
     install_requires=[

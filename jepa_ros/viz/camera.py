@@ -29,21 +29,7 @@ def draw_camera(
     robot_radius_m: float,
 ) -> None:
     """`points_m`: (N, 3) anchor frame, may be empty."""
-    camera = _forward_camera(observation)
-    anchor_from_base = np.linalg.inv(state.anchor_pose) @ observation.ego.odom_from_base
-    if camera is None:
-        lifted = OPTICAL.copy()
-        lifted[2, 3] = float(ground.at(np.zeros((1, 2)))[0]) + 1.9
-        model, anchor_from_camera = VIRTUAL, lifted
-    else:
-        model, anchor_from_camera = camera.model, anchor_from_base @ camera.base_from_camera
-    camera_from_anchor = np.linalg.inv(anchor_from_camera)
-
-    def to_pixels(points_anchor_m: FloatArray) -> tuple[FloatArray, FloatArray]:
-        points = points_anchor_m @ camera_from_anchor[:3, :3].T + camera_from_anchor[:3, 3]
-        pixels, _ = project(points, model)
-        return pixels, points[:, 2]
-
+    camera, model, to_pixels = camera_view(observation, state, ground)
     if camera is None:
         _lidar_view(axes, points_m, ground, to_pixels)
     else:
@@ -59,7 +45,27 @@ def draw_camera(
     _people(axes, model, state, ground, to_pixels)
 
 
-Projection = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+Projection = Callable[[FloatArray], tuple[FloatArray, FloatArray]]  # (N, 3) anchor frame -> (N, 2) pixels, (N,) depth m
+
+
+def camera_view(observation: Observation, state: SceneState, ground: Terrain) -> tuple[CameraImage | None, CameraModel, Projection]:
+    """The camera that looks ahead, its model, and where points of the anchor frame are in its image; without one, a made-up view."""
+    camera = _forward_camera(observation)
+    anchor_from_base = np.linalg.inv(state.anchor_pose) @ observation.ego.odom_from_base
+    if camera is None:
+        lifted = OPTICAL.copy()
+        lifted[2, 3] = float(ground.at(np.zeros((1, 2)))[0]) + 1.9
+        model, anchor_from_camera = VIRTUAL, lifted
+    else:
+        model, anchor_from_camera = camera.model, anchor_from_base @ camera.base_from_camera
+    camera_from_anchor = np.linalg.inv(anchor_from_camera)
+
+    def to_pixels(points_anchor_m: FloatArray) -> tuple[FloatArray, FloatArray]:
+        points = points_anchor_m @ camera_from_anchor[:3, :3].T + camera_from_anchor[:3, 3]
+        pixels, _ = project(points, model)
+        return pixels, points[:, 2]
+
+    return camera, model, to_pixels
 
 
 def _forward_camera(observation: Observation) -> CameraImage | None:
@@ -86,7 +92,8 @@ def _lidar_view(axes: Axes, points_m: FloatArray, ground: Terrain, to_pixels: Pr
     )
 
 
-def _on_ground(xy: FloatArray, ground: Terrain, above_m: float = 0.02) -> FloatArray:
+def on_ground(xy: FloatArray, ground: Terrain, above_m: float = 0.02) -> FloatArray:
+    """(N, 3) points on the ground below (N, 2) places."""
     return np.column_stack([xy, ground.at(xy) + above_m])
 
 
@@ -95,8 +102,8 @@ def _plan(axes: Axes, plan: Plan, state: SceneState, ground: Terrain, to_pixels:
     outline = plan_ribbon(plan, state, robot_radius_m)
     half = len(outline) // 2
     left, right = _dense(outline[:half]), _dense(outline[half:][::-1])
-    left_px, left_depth = to_pixels(_on_ground(left, ground))
-    right_px, right_depth = to_pixels(_on_ground(right, ground))
+    left_px, left_depth = to_pixels(on_ground(left, ground))
+    right_px, right_depth = to_pixels(on_ground(right, ground))
     ahead = (left_depth > 0.5) & (right_depth > 0.5)
     if ahead.sum() < 2:
         return
@@ -116,7 +123,7 @@ def _people(axes: Axes, model: CameraModel, state: SceneState, ground: Terrain, 
     walking = theme.moving(state)
     for i in np.argsort(-np.hypot(*places.T)):  # the nearest last, on top
         colour = theme.colour_of(int(state.people.ids[i]))
-        box = _box(places[i], float(state.people.radii_m[i]), ground, to_pixels)
+        box = person_box(places[i], float(state.people.radii_m[i]), ground, to_pixels)
         if box is None or box[0] > model.width - 1 or box[2] < 0 or box[1] > model.height - 1 or box[3] < 0:
             continue
         if walking[i]:
@@ -142,11 +149,11 @@ def _people(axes: Axes, model: CameraModel, state: SceneState, ground: Terrain, 
             )
 
 
-def _box(place: FloatArray, radius_m: float, ground: Terrain, to_pixels: Projection) -> tuple[float, float, float, float] | None:
+def person_box(place: FloatArray, radius_m: float, ground: Terrain, to_pixels: Projection) -> tuple[float, float, float, float] | None:
     """left, top, right, bottom in pixels of an upright cylinder; None behind the camera."""
     angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     rim = place + radius_m * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    low = _on_ground(rim, ground, 0.0)
+    low = on_ground(rim, ground, 0.0)
     pixels, depth = to_pixels(np.concatenate([low, low + np.array([0, 0, PERSON_HEIGHT_M])]))
     if depth.min() < 0.5:
         return None

@@ -24,6 +24,7 @@ from jepa_ros.ros.tools.node_process import NodeProcess
 from jepa_ros.ros.tools.output_log import OUTPUTS, OutputLog
 from jepa_ros.ros.tools.plan_asker import GOAL_AHEAD_M, PlanAsker
 from jepa_ros.ros.tools.recorder import Recorder
+from jepa_ros.ros.tools.run_story import tell
 from jepa_ros.sensing import BagError, BagInfo, bag_info
 from jepa_ros.sensing.bag import choose_topics
 from jepa_ros.sim.bag import BagSpec, write_bag
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         rclpy.try_shutdown()
     summary = write_summary(log, bag, arguments.model, out / "summary.json")
     pictures = [f"{out}/scene.png"] if draw_picture(log, bag, out / "scene.png") else []
+    pictures += [str(path) for path in tell(log, bag, out, film=not arguments.no_film)]
     print((out / "summary.json").read_text())
     print("  ".join([f"{out}/output.mcap", *pictures, f"{out}/summary.json"]))
     print(summary["run"]["advice"])
@@ -75,6 +77,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of the playback (default: %(default)s, real time)")
     parser.add_argument("--goal-ahead", type=float, default=GOAL_AHEAD_M, help="plans are asked for so far ahead, m (default: %(default)s)")
+    parser.add_argument("--no-film", action="store_true", help="leave out demo.gif, which takes half a second of work a picture")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: %(default)s)")
     return parser.parse_args(argv)
 

@@ -67,6 +67,8 @@ class OutputLog:
         self._last = (0, 0.0)
         self.plans: list[AnsweredPlan] = []
         self.frames_in = 0
+        self._came_s: dict[int, float] = {}  # frames that no answer has come to yet, by stamp
+        self.latency_ms: dict[int, float] = {}  # by stamp: from the frame to the latent made of it, as they came here
         self.measured_ms: dict[str, list[float]] = {}  # by stage, where they were timed here and not told on /diagnostics
         self._said_while_playing = 0
 
@@ -89,8 +91,12 @@ class OutputLog:
             self.frames_in += 1
             self._last = (header_stamp_ns(data), time.monotonic())
             self._first = self._first or self._last
+            self._came_s[self._last[0]] = self._last[1]
         elif topic == LATENT:
-            self.surprise[header_stamp_ns(data)] = deserialize_message(data, LatentState).surprise
+            stamp_ns = header_stamp_ns(data)
+            self.surprise[stamp_ns] = deserialize_message(data, LatentState).surprise
+            if (came_s := self._came_s.pop(stamp_ns, None)) is not None:
+                self.latency_ms[stamp_ns] = 1e3 * (time.monotonic() - came_s)
         elif topic == OCCUPANCY:
             self._keep_occupancy(header_stamp_ns(data), data)
         elif topic == PEDESTRIANS:

@@ -11,6 +11,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: run through scripts
 pytest.importorskip("jepa_ros.msg", reason="the interfaces are not built: make build")
 
 from paths import ROOT
+from PIL import Image
 from rosbags.highlevel import AnyReader
 
 from jepa_ros.sensing import bag_info
@@ -33,6 +34,12 @@ def test_demo_leaves_recording_picture_and_summary(tmp_path):
     assert summary["plan"]["answered"] > 0
     assert {"encode", "predict", "publish", "end_to_end"} <= set(summary["latency_ms"])
     assert (tmp_path / "scene.png").stat().st_size > 50_000
+    page = json.loads((tmp_path / "report.html").read_text().split('type="application/json">')[1].split("</script>")[0])
+    assert len(page["moments"]) == len(page["latency_ms"]) == summary["frames_processed"]
+    assert len(page["plans"]) == summary["plan"]["answered"]
+    assert page["moments"][0]["camera"].startswith("data:image/jpeg")
+    assert (tmp_path / "report.html").stat().st_size < 15e6
+    assert Image.open(tmp_path / "demo.gif").size == (720, 330)
     with AnyReader([tmp_path / "output.mcap"]) as reader:
         recorded = {connection.topic: connection.msgcount for connection in reader.connections}
         stamps = {
@@ -53,11 +60,13 @@ def test_demo_leaves_recording_picture_and_summary(tmp_path):
 
 def test_a_back_end_without_shipped_weights_runs_the_whole_way(tmp_path):
     pytest.importorskip("transformers", reason="transformers is not installed: pip install 'jepa_ros[hub]'")
-    done = run_demo(TINY_BAG, tmp_path, "--model", "vjepa2")
+    done = run_demo(TINY_BAG, tmp_path, "--model", "vjepa2", "--no-film")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "have learned nothing" in done.stdout
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["frames_processed"] > 0
+    assert (tmp_path / "report.html").exists()
+    assert not (tmp_path / "demo.gif").exists()
     assert set(summary["plan"]["by_status"]) <= {"UNSUPPORTED", "STALE_SENSORS"}, "no occupancy is not free space"
     assert (tmp_path / "scene.png").stat().st_size > 50_000
 

@@ -47,7 +47,7 @@ def summary(folder: Path) -> dict:
 def test_two_replays_are_equal_to_the_byte(folders):
     first, second = summary(folders.first), summary(folders.second)
     assert first["hash"] == second["hash"]
-    for name in ("output.mcap", "scene.png", "plans.json", "metadata.yaml"):
+    for name in ("output.mcap", "scene.png", "report.html", "demo.gif", "plans.json", "metadata.yaml"):
         assert (folders.first / name).read_bytes() == (folders.second / name).read_bytes(), name
     assert first["frames_processed"] == first["frames_in"] == 6, "every frame"
     assert first["plan"]["by_status"].get("OK")

@@ -24,9 +24,11 @@ from jepa_ros.ros.tools.replay.run import Replayed, digest, file_digest, finite,
 from jepa_ros.ros.tools.replay.settings import flat, read_config
 from jepa_ros.ros.tools.replay.stack import ReplayConfig
 from jepa_ros.ros.tools.run_report import surprise_note
+from jepa_ros.ros.tools.run_story import FILM, tell
 from jepa_ros.sensing import BagError
 from jepa_ros.viz.comparison import draw_comparison
 
+FILES = ("output.mcap", "scene.png", "report.html", FILM, "plans.json")
 CHANGED = 2  # exit code: more has changed than --fail-above allows
 
 
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         if not arguments.compare_only:
             bag = arguments.bag or default_bag()
             config = with_model(read_config(arguments.params, arguments.set), arguments.model, arguments.weights)
-            print_summary(run(bag, arguments.out, config, arguments.goal_ahead), arguments.out)
+            print_summary(run(bag, arguments.out, config, arguments.goal_ahead, not arguments.no_film), arguments.out)
         if arguments.compare is None:
             return 0
         return judge(compare(arguments.compare, arguments.out), arguments.out, limits)
@@ -56,6 +58,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("bag", type=Path, nargs="?", help="MCAP or SQLite3 bag (default: the demo's, generated on the first run)")
     parser.add_argument("--out", type=Path, default=Path("replay_out"), help="folder for the results (default: %(default)s)")
     parser.add_argument("--params", type=Path, help="parameter file of the nodes, as ros2 run --params-file takes it")
+    parser.add_argument("--no-film", action="store_true", help="leave out demo.gif, which takes half a second of work a picture")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one more parameter; may be repeated")
     parser.add_argument("--model", default="", help="back-end of both nodes (default: as the parameters say, scene_jepa)")
     parser.add_argument("--weights", default="", help="its weights")
@@ -82,8 +85,8 @@ def with_model(config: ReplayConfig, model: str, weights: str) -> ReplayConfig:
     return replace(config, world_model=replace(config.world_model, pipeline=pipeline), planner=replace(config.planner, weights=weights))
 
 
-def run(bag: Path, out: Path, config: ReplayConfig, ahead_m: float) -> dict[str, Any]:
-    """Replay, draw, and write summary.json and plans.json; returns the summary."""
+def run(bag: Path, out: Path, config: ReplayConfig, ahead_m: float, film: bool = True) -> dict[str, Any]:
+    """Replay, draw, and write summary.json and plans.json; returns the summary. film: draw that, too."""
     out.mkdir(parents=True, exist_ok=True)
     with tqdm(desc=f"replaying {bag.name}", unit="frame") as bar:
 
@@ -94,8 +97,9 @@ def run(bag: Path, out: Path, config: ReplayConfig, ahead_m: float) -> dict[str,
         replayed = replay(bag, out, config, ahead_m, show)
     (out / "plans.json").write_text(json.dumps(replayed.plans, indent=1) + "\n")
     drawn = draw_picture(replayed.log, bag, out / "scene.png", timed=False)
+    told = tell(replayed.log, bag, out, timed=False, film=film)
     summary = summarise(replayed, bag, config)
-    files = ["output.mcap", "plans.json", *(["scene.png"] if drawn else [])]
+    files = ["output.mcap", "plans.json", *(["scene.png"] if drawn else []), *(path.name for path in told)]
     summary["hashes"] |= {name: file_digest(out / name) for name in files}
     summary["hash"] = digest(summary["hashes"])
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -137,7 +141,7 @@ def print_summary(summary: dict[str, Any], out: Path) -> None:
         f"{summary['frames_processed']} of {summary['frames_in']} frames; {summary['pedestrians_tracked']} people tracked; plans: {answers}"
     )
     print(f"hash {summary['hash']}")
-    print(f"{out}/output.mcap  {out}/scene.png  {out}/plans.json  {out}/summary.json")
+    print("  ".join(f"{out}/{name}" for name in (*FILES, "summary.json") if (out / name).is_file()))
 
 
 def judge(comparison: Comparison, out: Path, limits: dict[str, float]) -> int:
