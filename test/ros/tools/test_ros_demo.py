@@ -35,7 +35,7 @@ def test_demo_leaves_recording_picture_and_summary(tmp_path):
     assert {"encode", "predict", "publish", "end_to_end"} <= set(summary["latency_ms"])
     assert (tmp_path / "scene.png").stat().st_size > 50_000
     page = json.loads((tmp_path / "report.html").read_text().split('type="application/json">')[1].split("</script>")[0])
-    assert len(page["moments"]) == len(page["latency_ms"]) == summary["frames_processed"]
+    assert len(page["moments"]) == summary["frames_processed"] >= len(page["latency_ms"])  # a frame may come here after its answer
     assert len(page["plans"]) == summary["plan"]["answered"]
     assert page["moments"][0]["camera"].startswith("data:image/jpeg")
     assert (tmp_path / "report.html").stat().st_size < 15e6
