@@ -26,7 +26,11 @@ def page(tmp_path_factory) -> Path:
     later = replace(state(3), stamp_ns=STAMP_NS + 1_500_000_000, surprise=0.7)
     later.occupancy.probability[6:] = np.roll(later.occupancy.probability[6:], -20, axis=1)
     moments = [moment(observation(), state(2), None, STAMP_NS), moment(observation(), later, plan(), STAMP_NS)]
-    rows = [PlanRow(0.0, "NO_SAFE_PATH", "blocked by 1", None, None, 12.0), PlanRow(1.4, "OK", "", 0.01, 2.0, 30.0)]
+    rows = [
+        PlanRow(None, "STALE_SENSORS", "no forecast", None, None, None),
+        PlanRow(0.0, "NO_SAFE_PATH", "blocked by 1", None, None, 12.0),
+        PlanRow(1.4, "OK", "", 0.01, 2.0, 30.0),
+    ]
     report = Report(HOSTILE, "2 of 2 frames", Grid.of(later.occupancy), [0.4, 0.8], moments, [(1.5, 0.7)], [(0.0, 80.0), (1.5, 90.0)], rows)
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_page(report, path)

@@ -43,7 +43,7 @@ def tell(log: OutputLog, bag: Path, out: Path, timed: bool = True, film: bool = 
         return []
     surprise = [(_since(stamp, whole[0]), round(value, 3)) for stamp, value in sorted(log.surprise.items()) if math.isfinite(value)]
     latency = [(_since(stamp, whole[0]), round(value, 1)) for stamp, value in sorted(log.latency_ms.items())] if timed else []
-    rows = [_row(answered.forecast_ns, plan_of(answered.response), whole[0], timed) for answered in log.plans if answered.forecast_ns]
+    rows = [_row(answered.forecast_ns, plan_of(answered.response), whole[0], timed) for answered in log.plans]
     report = Report(bag.name, picture_note(log), grid, times_s, moments, surprise, latency, rows)
     written = [out / "report.html"]
     write_page(report, written[0])
@@ -88,7 +88,7 @@ def _scenes(log: OutputLog, bag: Path, out: Path, wanted: set[int], timed: bool)
 
 def _row(stamp_ns: int, plan: Plan, first_ns: int, timed: bool) -> PlanRow:
     return PlanRow(
-        t_s=_since(stamp_ns, first_ns),
+        t_s=_since(stamp_ns, first_ns) if stamp_ns else None,
         status=plan.status.name,
         message=plan.message,
         collision_probability=_finite(plan.collision_probability),

@@ -37,7 +37,7 @@ class Grid:
 class PlanRow:
     """One answer of the planner."""
 
-    t_s: float
+    t_s: float | None  # of the forecast that it was made on; None where there was none
     status: str
     message: str
     collision_probability: float | None
