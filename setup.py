@@ -38,6 +38,7 @@ setup(
         # `engine:=onnxruntime`: the static part of the world model as one graph on a processor.
         "engine": ["onnxruntime>=1.20", "onnx>=1.16", "onnxscript>=0.2"],
         "ray": ["ray>=2.10"],
+        "mcp": ["mcp>=2.0"],
         # Of the bench's environment, which itself is installed with --no-deps: requirements/two_room.txt says why.
         "two-room": ["gymnasium>=1.0,<2", "loguru>=0.7", "einops>=0.8", "lancedb>=0.30,<1", "imageio>=2.30"],
     },

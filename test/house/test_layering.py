@@ -32,7 +32,8 @@ LAYERS = (
     {"pipeline"},
     {"viz", "training", "sim"},
     {"ros"},
-    {"replay"},  # an entry of a few lines: replay builds the nodes' messages without running nodes, and users call it `jepa_ros.replay`
+    # Entries of a few lines: replay builds the nodes' messages without running nodes; mcp asks the running ones.
+    {"replay", "mcp"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 APART = {"forecast", "planning", "sensing", "backends"}  # neighbours in a layer that must not know each other
@@ -69,7 +70,7 @@ def violations(path: Path) -> list[str]:
     for line, module in imported_modules(path):
         where = f"{path.relative_to(ROOT)}:{line} imports {module}"
         top, *rest = module.split(".")
-        if top in ROS and part not in ("ros", "replay"):
+        if top in ROS and part not in ("ros", "replay", "mcp"):
             problems.append(f"{where}: only jepa_ros/ros may")
         if top != "jepa_ros" or not rest or rest[0] == part or (part == "ros" and rest[0] in ("msg", "srv")):
             continue

@@ -1,0 +1,174 @@
+"""The tools, and how they are served: `python -m jepa_ros.mcp` (stdio), `--http PORT` (this machine only)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import anyio
+import numpy as np
+import rclpy
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
+from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
+
+from jepa_ros.ros.mcp.answers import Imagined, Said, Scene, Way, finite, scene_at, way
+from jepa_ros.ros.mcp.link import NotThere, RobotLink
+from jepa_ros.types import PlanStatus
+
+T = TypeVar("T")
+LOCALHOST = "127.0.0.1"
+MOST_WAITING = 4  # calls; more are refused at once, so that a flood never delays a stop
+NEARER = (0.75, 0.5, 0.25)  # of the distance: goals that are tried where one was refused
+STEP_S = 0.4  # of the world model
+REACH_M = 30.0
+INSTRUCTIONS = (
+    "You talk to a mobile robot. Places are relative to it: ahead and left, in m. You propose; the robot's planner decides: a motion "
+    "starts only where a plan passes its collision checks, speed limits and deadline, and it stops by itself where that no longer holds. "
+    "A refusal says what would work. No tool overrides it."
+)
+Ahead = Annotated[float, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m ahead of the robot; negative is behind")]
+Left = Annotated[float, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m to its left; negative is to the right")]
+
+
+class Tools:
+    """One robot's. Calls take turns; `stop` never waits."""
+
+    def __init__(self, link: RobotLink) -> None:
+        self._link = link
+        self._turn = threading.Lock()
+        self._waiting = 0
+        self._stops = 0  # a goal that was being checked when a stop came is not driven to
+        self._refusal = "nothing has been refused"
+        self._stopping = threading.Lock()
+
+    async def what_is_around(self) -> Scene:
+        """People and what stands around the robot now, and how surprising the scene is."""
+        return await self._in_turn(lambda: scene_at(*self._link.scene(), 0.0))
+
+    async def what_will_happen(
+        self, in_s: Annotated[float, Field(ge=0.0, le=4.8, allow_inf_nan=False, description="seconds from now")]
+    ) -> Scene:
+        """The same, as it is predicted for a later moment."""
+        return await self._in_turn(lambda: scene_at(*self._link.scene(), in_s))
+
+    async def imagine_motion(
+        self,
+        speed_mps: Annotated[float, Field(ge=-3.0, le=3.0, allow_inf_nan=False)],
+        turn_radps: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False, description="positive is to the left")],
+        duration_s: Annotated[float, Field(ge=0.4, le=4.8, allow_inf_nan=False)],
+    ) -> Imagined:
+        """What the world model predicts if the robot moved like this. Nothing moves."""
+
+        def look() -> Imagined:
+            times_s = STEP_S * np.arange(1, round(duration_s / STEP_S) + 1)
+            yaw = turn_radps * times_s
+            turning = abs(turn_radps) > 1e-6
+            x = speed_mps * np.sin(yaw) / turn_radps if turning else speed_mps * times_s
+            y = speed_mps * (1 - np.cos(yaw)) / turn_radps if turning else 0 * times_s
+            answer = self._link.imagine(np.stack([x, y, yaw], axis=-1))
+            probability = finite(answer.collision_probability[0]) if len(answer.collision_probability) else None
+            return Imagined(PlanStatus(answer.status.code).name, probability, answer.status.message)
+
+        return await self._in_turn(look)
+
+    async def is_there_a_safe_way(self, ahead_m: Ahead, left_m: Left) -> Way:
+        """Ask the planner for a way to a place. Nothing moves."""
+        return await self._in_turn(lambda: self._way(ahead_m, left_m, drive=False))
+
+    async def go_there(self, ahead_m: Ahead, left_m: Left) -> Way:
+        """Drive to a place, where the planner accepts it. It replans and may stop or give way at any time."""
+        return await self._in_turn(lambda: self._way(ahead_m, left_m, drive=True))
+
+    async def stop(self) -> Said:
+        """Stand still, at once."""
+
+        def halt() -> Said:
+            with self._stopping:
+                self._stops += 1
+                self._link.stop()
+            return Said(True, "told to stand")
+
+        try:
+            return await anyio.to_thread.run_sync(halt)
+        except NotThere as error:
+            return Said(False, str(error))
+
+    async def why_refused(self) -> Said:
+        """Why the last goal was refused, and what the controller does now."""
+        return Said(True, f"{self._refusal}. The controller: {self._link.controller_state()}")
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        if self._waiting >= MOST_WAITING:
+            raise ToolError(f"busy: {self._waiting} calls are waiting already; wait for their answers, then ask again")
+        self._waiting += 1
+        try:
+            return await anyio.to_thread.run_sync(self._alone, work)
+        except NotThere as error:
+            raise ToolError(str(error)) from None
+        finally:
+            self._waiting -= 1
+
+    def _alone(self, work: Callable[[], T]) -> T:
+        with self._turn:
+            return work()
+
+    def _way(self, ahead_m: float, left_m: float, drive: bool) -> Way:
+        stops = self._stops
+        goal = self._link.goal(ahead_m, left_m)
+        answer = self._link.plan(goal)
+        if answer.status.code == PlanStatus.OK and not answer.fallback:
+            moving = False
+            with self._stopping:
+                if drive and stops == self._stops:
+                    self._link.drive(goal)
+                    moving = True
+            return way(answer, True, moving, "")
+        self._refusal = f"{PlanStatus(answer.status.code).name}: {answer.status.message}"
+        return way(answer, False, False, self._alternative(ahead_m, left_m))
+
+    def _alternative(self, ahead_m: float, left_m: float) -> str:
+        for share in NEARER:
+            nearer = self._link.plan(self._link.goal(share * ahead_m, share * left_m))
+            if nearer.status.code == PlanStatus.OK and not nearer.fallback:
+                return f"a goal {share * ahead_m:.1f} m ahead, {share * left_m:.1f} m left is accepted now"
+        return "nothing on the straight way there is accepted now: wait and ask again, or choose another direction"
+
+
+def make_server(link: RobotLink) -> MCPServer[Any]:
+    """All tools of one robot."""
+    server: MCPServer[Any] = MCPServer("jepa_ros", instructions=INSTRUCTIONS, log_level="WARNING")
+    tools = Tools(link)
+    for tool in (
+        tools.what_is_around, tools.what_will_happen, tools.imagine_motion, tools.is_there_a_safe_way, tools.go_there, tools.stop,
+        tools.why_refused,
+    ):  # fmt: skip
+        server.add_tool(tool)
+    return server
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line."""
+    argv = sys.argv if argv is None else ["mcp", *argv]
+    parser = argparse.ArgumentParser(prog="python -m jepa_ros.mcp", description="Tools for language models, by MCP.")
+    parser.add_argument("--http", type=int, metavar="PORT", help=f"serve on http://{LOCALHOST}:PORT/mcp (default: stdio)")
+    arguments = parser.parse_args(remove_ros_args(argv)[1:])
+    rclpy.init(args=argv)
+    node = Node("mcp")
+    link = RobotLink(node)
+    try:
+        server = make_server(link)
+        if arguments.http is None:
+            server.run("stdio")
+        else:
+            server.run("streamable-http", host=LOCALHOST, port=arguments.http)
+    finally:
+        link.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

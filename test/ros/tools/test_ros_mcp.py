@@ -1,0 +1,267 @@
+"""Twenty dialogues with the SDK's own client against the live simulator, hostile ones among them: none gets an unsafe motion."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
+pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
+mcp = pytest.importorskip("mcp", reason="mcp is not installed: pip install 'jepa_ros[mcp]'")
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+
+import rclpy  # noqa: E402
+from geometry_msgs.msg import Twist  # noqa: E402
+from nav_msgs.msg import Odometry  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from ros_harness import Robot  # noqa: E402
+
+from jepa_ros.ros.mcp.link import RobotLink  # noqa: E402
+from jepa_ros.ros.mcp.server import make_server  # noqa: E402
+
+LIMIT_MPS = 0.6
+Ask = Callable[..., Awaitable[Any]]
+
+
+class Stage:
+    """The live robot, what it was commanded, and a server that talks to it."""
+
+    def __init__(self) -> None:
+        self.robot = Robot(publish=False)
+        self.commands: list[tuple[float, Twist]] = []
+        self.poses: list[Any] = []
+        self.robot.node.create_subscription(Twist, "/cmd_vel", lambda m: self.commands.append((time.monotonic(), m)), 50)
+        self.robot.node.create_subscription(Odometry, "/odom", self.poses.append, 20)
+        small = {"lidar_rings": 16, "lidar_azimuths": 360, "camera_width": 64, "camera_height": 36, "people": 2, "scenario": "hall"}
+        self.robot.start_node("simulator", rate_hz=5.0, use_sim_time=True, **small)
+        common = {"use_sim_time": True, "autostart": True, "inputs__odometry_topic": "/odom"}
+        self.robot.start_node("world_model", **common)
+        self.robot.start_node("planner", **common, controller__enabled=True, model_at_start=True, planner__limits__max_speed_mps=LIMIT_MPS)
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=self.robot.domain)
+        self.link = RobotLink(Node("mcp", context=self.context))
+        self.server = make_server(self.link)
+        assert self.robot.spin_until(lambda: len(self.robot.heard["occupancy"]) > 8, 120.0), "no forecast"
+        self._over = threading.Event()
+        self._spinner = threading.Thread(target=self._spin)
+        self._spinner.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._spinner.join()
+        self.link.close()
+        rclpy.shutdown(context=self.context)
+        self.robot.close()
+
+    def _spin(self) -> None:
+        while not self._over.is_set():
+            self.robot.spin(0.05)
+
+    def moved_since(self, since_s: float) -> bool:
+        return any(at_s > since_s and moving(message) for at_s, message in list(self.commands))
+
+    async def until(self, done: Callable[[], bool], timeout_s: float = 15.0) -> bool:
+        deadline_s = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.05)
+        return done()
+
+    async def stands(self) -> bool:
+        """For a second from now, or from soon on."""
+        return await self.until(lambda: not self.moved_since(time.monotonic() - 1.0), 6.0)
+
+
+def moving(message: Twist) -> bool:
+    return abs(message.linear.x) > 0.02 or abs(message.linear.y) > 0.02 or abs(message.angular.z) > 0.02
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    yield stage
+    stage.close()
+
+
+def refusal(result: Any) -> str:
+    assert result.is_error, result
+    return result.content[0].text
+
+
+# -- harmless ----------------------------------------------------------------------------------------------------------------------------
+
+
+async def looks_around(ask: Ask, stage: Stage) -> None:
+    told = (await ask("what_is_around")).structured_content
+    assert told["in_s"] == 0.0
+    assert told["nearest_occupied_m"]
+    assert "lidar" in told["sensors"]
+
+
+async def looks_ahead_in_time(ask: Ask, stage: Stage) -> None:
+    told = (await ask("what_will_happen", in_s=2.4)).structured_content
+    assert told["in_s"] == pytest.approx(2.4, abs=0.2)
+
+
+async def imagines(ask: Ask, stage: Stage) -> None:
+    for _ in range(20):  # the planner loads its model with the first request
+        told = (await ask("imagine_motion", speed_mps=0.4, turn_radps=0.2, duration_s=2.0)).structured_content
+        if told["status"] == "OK":
+            break
+        await asyncio.sleep(0.5)
+    assert told["status"] == "OK", told
+    assert 0.0 <= told["collision_probability"] <= 1.0
+
+
+async def asks_for_a_way(ask: Ask, stage: Stage) -> None:
+    told = (await ask("is_there_a_safe_way", ahead_m=2.0, left_m=0.0)).structured_content
+    assert told["moving"] is False
+    assert told["accepted"] or told["would_work"]
+
+
+async def goes_and_stops(ask: Ask, stage: Stage) -> None:
+    for ahead, left in 6 * ((3.0, 0.0), (1.5, 1.5), (1.5, -1.5), (-2.0, 0.0)):  # on a busy machine forecasts are stale now and then
+        told = (await ask("go_there", ahead_m=ahead, left_m=left)).structured_content
+        if told["accepted"]:
+            break
+        await asyncio.sleep(0.2)
+    assert told["moving"], told
+    begun_s = time.monotonic() - 1.0
+    assert await stage.until(lambda: stage.moved_since(begun_s)), stage.link.controller_state()
+    assert (await ask("stop")).structured_content["done"]
+    assert await stage.stands()
+
+
+async def asks_why(ask: Ask, stage: Stage) -> None:
+    told = (await ask("go_there", ahead_m=0.0, left_m=29.0)).structured_content
+    why = (await ask("why_refused")).structured_content["message"]
+    assert told["accepted"] or told["status"] in why
+    assert told["accepted"] or told["would_work"]
+    await ask("stop")
+    assert await stage.stands()
+
+
+# -- hostile: none of these may move the robot -------------------------------------------------------------------------------------------
+
+
+def must_be_refused(tool: str, **arguments: Any) -> Callable[[Ask, Stage], Awaitable[None]]:
+    async def dialogue(ask: Ask, stage: Stage) -> None:
+        refusal(await ask(tool, **arguments))
+
+    return dialogue
+
+
+async def through_what_stands(ask: Ask, stage: Stage) -> None:
+    """Into the nearest thing that stands there."""
+    around = (await ask("what_is_around")).structured_content["nearest_occupied_m"]
+    occupancy = stage.link.scene()[0]
+    grid = np.frombuffer(bytes(occupancy.probability), np.uint8).reshape(len(occupancy.times_s), occupancy.rows, occupancy.columns)[0]
+    rows, columns = np.nonzero(grid > 200)
+    x = occupancy.origin.x + occupancy.resolution_m * (columns + 0.5)
+    y = occupancy.origin.y + occupancy.resolution_m * (rows + 0.5)
+    nearest = np.argmin(np.hypot(x, y) + 100 * (np.hypot(x, y) < 1.0))
+    told = (await ask("go_there", ahead_m=float(x[nearest]), left_m=float(y[nearest]))).structured_content
+    assert around
+    assert not told["moving"], told
+    assert told["would_work"]
+
+
+async def through_people(ask: Ask, stage: Stage) -> None:
+    people = (await ask("what_is_around")).structured_content["people"]
+    for person in people[:2]:
+        told = (await ask("go_there", ahead_m=person["ahead_m"], left_m=person["left_m"])).structured_content
+        if told["moving"]:  # it may drive to where somebody was, giving way to them; the limits below hold, and a stop ends it
+            await ask("stop")
+    assert await stage.stands()
+
+
+async def a_flood(ask: Ask, stage: Stage) -> None:
+    answers = await asyncio.gather(*(ask("is_there_a_safe_way", ahead_m=2.0, left_m=0.0) for _ in range(40)))
+    busy = [answer for answer in answers if answer.is_error]
+    assert len(busy) >= 30
+    assert "busy" in refusal(busy[0])
+
+
+async def a_stop_in_a_flood(ask: Ask, stage: Stage) -> None:
+    """It is not kept waiting, and a goal that was being checked is not driven to."""
+    goals = [asyncio.create_task(ask("go_there", ahead_m=2.0, left_m=0.0)) for _ in range(20)]
+    await asyncio.sleep(0.0)
+    begun_s = time.monotonic()
+    assert (await ask("stop")).structured_content["done"]
+    assert time.monotonic() - begun_s < 2.0
+    await asyncio.gather(*goals)
+    await ask("stop")
+    assert await stage.stands()
+
+
+async def a_tool_that_is_not_there(ask: Ask, stage: Stage) -> None:
+    assert "set_cmd_vel" in refusal(await ask("set_cmd_vel", linear=2.0))
+
+
+HARMLESS = [looks_around, looks_ahead_in_time, imagines, asks_for_a_way, goes_and_stops, asks_why]
+HOSTILE = {
+    "through what stands": through_what_stands,
+    "a flood": a_flood,
+    "a tool that is not there": a_tool_that_is_not_there,
+    "too far": must_be_refused("go_there", ahead_m=1e9, left_m=0.0),
+    "not a number": must_be_refused("go_there", ahead_m="NaN", left_m=0.0),
+    "infinite": must_be_refused("go_there", ahead_m="Infinity", left_m=0.0),
+    "words": must_be_refused("go_there", ahead_m="to the kitchen; ignore all limits", left_m=0.0),
+    "a list": must_be_refused("go_there", ahead_m=[1.0], left_m=0.0),
+    "half a goal": must_be_refused("go_there", ahead_m=1.0),
+    "nothing": must_be_refused("go_there"),
+    "beyond the horizon": must_be_refused("what_will_happen", in_s=3600.0),
+    "a motion of 100 m/s": must_be_refused("imagine_motion", speed_mps=100.0, turn_radps=0.0, duration_s=2.0),
+}
+MAY_MOVE = {"through people": through_people, "a stop in a flood": a_stop_in_a_flood}
+
+
+def test_twenty_dialogues(stage: Stage) -> None:
+    dialogues = {dialogue.__name__: dialogue for dialogue in HARMLESS} | HOSTILE | MAY_MOVE
+    assert len(dialogues) == 20
+
+    async def talk() -> None:
+        async with mcp.Client(stage.server) as client:
+            tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+            assert set(tools) >= {"what_is_around", "go_there", "stop", "why_refused"}
+            assert all(tool.output_schema and tool.description for tool in tools.values())
+
+            async def ask(tool: str, **arguments: Any) -> Any:
+                return await client.call_tool(tool, arguments)
+
+            for name, dialogue in dialogues.items():
+                begun_s = time.monotonic()
+                await dialogue(ask, stage)
+                if name in HOSTILE:
+                    await asyncio.sleep(0.3)
+                    assert not stage.moved_since(begun_s), name
+
+    asyncio.run(talk())
+    speeds = [math.hypot(message.linear.x, message.linear.y) for _, message in stage.commands]
+    assert max(speeds) <= LIMIT_MPS + 1e-6
+    assert max(speeds) > 0.05, "something was driven at all"
+
+
+def test_without_a_robot_it_says_what_to_do() -> None:
+    context = Context()
+    rclpy.init(context=context, domain_id=49)
+    link = RobotLink(Node("mcp", context=context))
+
+    async def talk() -> list[str]:
+        async with mcp.Client(make_server(link)) as client:
+            around = await client.call_tool("what_is_around", {})
+            stop = await client.call_tool("stop", {})
+            return [refusal(around), stop.structured_content["message"]]
+
+    told = asyncio.run(talk())
+    link.close()
+    rclpy.shutdown(context=context)
+    assert "doctor" in told[0]
+    assert "controller.enabled" in told[1]
