@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -265,3 +267,16 @@ def test_without_a_robot_it_says_what_to_do() -> None:
     rclpy.shutdown(context=context)
     assert "doctor" in told[0]
     assert "controller.enabled" in told[1]
+
+
+def test_a_client_starts_the_command_and_talks_to_it_by_stdio() -> None:
+    """Nothing but the protocol is on its standard output."""
+    environment = {**os.environ, "ROS_DOMAIN_ID": "48"}
+    command = mcp.StdioServerParameters(command=sys.executable, args=["-m", "jepa_ros.mcp"], env=environment)
+
+    async def talk() -> str:
+        async with mcp.Client(command) as client:
+            assert len((await client.list_tools()).tools) == 7
+            return refusal(await client.call_tool("go_there", {"ahead_m": 1.0, "left_m": 0.0}))
+
+    assert "is world_model active" in asyncio.run(talk())
