@@ -1,0 +1,95 @@
+"""Each display of the RViz and Foxglove views is a plugin that there is, on a topic that a demo's recording has, with its type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
+pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
+
+from paths import RESOURCES, ROOT
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+
+from jepa_ros.ros.tools.output_bag import is_latched
+from jepa_ros.ros.tools.output_log import OUTPUTS
+from jepa_ros.sensing import bag_info
+
+RECORDED = {topic.name: topic.type_name for topic in bag_info(RESOURCES / "tiny_bag").topics} | OUTPUTS
+PLUGINS = {  # of rviz_default_plugins (plugins_description.xml of ros2/rviz): class -> the type that it shows
+    "Grid": None,
+    "TF": None,
+    "Map": "nav_msgs/msg/OccupancyGrid",
+    "PointCloud2": "sensor_msgs/msg/PointCloud2",
+    "MarkerArray": "visualization_msgs/msg/MarkerArray",
+    "Path": "nav_msgs/msg/Path",
+    "Odometry": "nav_msgs/msg/Odometry",
+    "Image": "sensor_msgs/msg/Image",
+}
+TOOLS = {"Interact", "MoveCamera", "Measure", "SetGoal"}
+VIEWS = {"ThirdPersonFollower", "TopDownOrtho"}
+
+
+@pytest.fixture(scope="module")
+def rviz() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "config" / "jepa_ros.rviz").read_text())["Visualization Manager"]
+
+
+def plugin(entry: dict[str, Any]) -> str:
+    package, name = entry["Class"].split("/")
+    assert package == "rviz_default_plugins"
+    return name
+
+
+def test_every_display_of_rviz_has_its_topic_and_type(rviz) -> None:
+    shown = set()
+    for display in rviz["Displays"]:
+        kind = PLUGINS[plugin(display)]
+        if kind is None:
+            continue
+        topic = display["Topic"]["Value"]
+        assert RECORDED[topic] == kind, display["Name"]
+        shown.add(topic)
+        offered = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL if is_latched(topic) else DurabilityPolicy.VOLATILE)
+        asked = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy[display["Topic"]["Reliability Policy"].upper().replace(" ", "_")],
+            durability=DurabilityPolicy[display["Topic"]["Durability Policy"].upper().replace(" ", "_")],
+        )
+        assert qos_check_compatible(offered, asked)[0] != QoSCompatibility.ERROR, topic
+        assert (asked.durability == DurabilityPolicy.TRANSIENT_LOCAL) == is_latched(topic), "who comes late sees it, too"
+    assert shown >= {"/world_model/occupancy_grid", "/world_model/markers", "/planner/path", "/odom", "/lidar/points"}
+
+
+def test_rviz_sets_goals_for_the_planner_and_looks_from_above(rviz) -> None:
+    assert {plugin(tool) for tool in rviz["Tools"]} == TOOLS
+    goal = next(tool for tool in rviz["Tools"] if plugin(tool) == "SetGoal")
+    assert goal["Topic"]["Value"] == "/planner/goal_pose"
+    views = [rviz["Views"]["Current"], *rviz["Views"]["Saved"]]
+    assert {plugin(view) for view in views} == VIEWS
+
+
+def named_topics(tree: Any, key: str = "") -> Iterator[str]:
+    """Topics that a Foxglove layout names, as keys or as values."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            if key == "topics":
+                yield name
+            yield from named_topics(value, name)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from named_topics(value, key)
+    elif isinstance(tree, str) and tree.startswith("/"):
+        yield tree.split(".")[0]
+
+
+def test_every_topic_of_foxglove_is_recorded() -> None:
+    layout = json.loads((ROOT / "config" / "jepa_ros.foxglove.json").read_text())
+    named = set(named_topics(layout))
+    assert {"/world_model/occupancy_grid", "/camera/image_raw", "/diagnostics"} <= named
+    published_to = {"/planner/goal_pose"}  # where a click goes, not what is shown
+    assert named - published_to <= set(RECORDED), named - set(RECORDED)
