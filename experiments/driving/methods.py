@@ -12,12 +12,14 @@ from typing import Protocol
 
 import numpy as np
 
-from experiments.driving.worlds import MAX_SPEED_MPS, ROBOT_RADIUS_M, standing
+from experiments.driving.worlds import MAX_SPEED_MPS, ROBOT_RADIUS_M, global_path, standing
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner, PlannerConfig
+from jepa_ros.planning.outcome import placed
+from jepa_ros.planning.route import Aim, Route
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.types import FloatArray, Observation, OccupancyForecast, PedestrianForecast, Plan, SceneState, TrackedPeople, Tracks
 
@@ -49,6 +51,36 @@ class PredictAndPlan:
         if not self._people:
             scene = without_people(scene)
         return follow(self._planner.plan(scene, goal, PLANNING_S))
+
+
+class FollowPath:
+    """What the FollowPath action does, without the action: the same MPPI along the path that a global planner found on the map of what stands.
+
+    Its parts are the node's: the place on the path that is planned to, how near it is to be reached, the cost of leaving the path.
+    """
+
+    def __init__(self, model: str, forecaster: str | None, people: bool) -> None:
+        self._pipeline = WorldModelPipeline(load_world_model(model, device="cpu"), load_forecaster(forecaster))
+        self._planner = make_planner()
+        self._people = people
+        self._route: Route | None = None
+        self._done_m = 0.0
+
+    def command(self, observation: Observation, goal: FloatArray, simulation: Simulation) -> tuple[FloatArray, Plan | None]:
+        scene = self._pipeline.step(observation)
+        if not self._people:
+            scene = without_people(scene)
+        base = observation.ego.odom_from_base
+        if self._route is None:
+            odom_from_world = base @ np.linalg.inv(simulation.world_from_base())
+            world_from_odom = np.linalg.inv(odom_from_world)
+            places = placed(global_path(simulation, placed(goal[None, :2], world_from_odom)[0]), odom_from_world)
+            self._route = Route(np.insert(places, 2, np.nan, axis=1))
+        along = self._route.along(np.array([base[0, 3], base[1, 3], np.arctan2(base[1, 0], base[0, 0])]), self._done_m)
+        self._done_m = along.done_m
+        config = self._planner.config
+        aim = Aim.of(self._route, along, config.limits.max_speed_mps * config.dt_s * config.steps, config.goal_tolerance_m)
+        return follow(self._planner.plan(scene, aim.goal, PLANNING_S, None, aim.tolerance_m, route_m=aim.places_m))
 
 
 class TrueFuture:
@@ -98,11 +130,14 @@ def make_method(name: str) -> Method:
         "constant velocity": lambda: PredictAndPlan("persistence", "constant_velocity", people=True),
         "jepa_ros": lambda: PredictAndPlan("scene_jepa", None, people=True),
         "true future": TrueFuture,
+        "follow path": lambda: FollowPath("scene_jepa", None, people=True),
+        "follow path on a current costmap": lambda: FollowPath("persistence", "constant_velocity", people=False),
     }
     return makers[name]()
 
 
 METHODS = ("stop and go", "current costmap", "constant velocity", "jepa_ros", "true future")
+PATH_METHODS = ("follow path", "follow path on a current costmap")  # asked for by name
 
 
 def make_planner() -> Planner:

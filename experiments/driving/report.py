@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from experiments.driving.drive import Outcome, Trace, drive
 from experiments.driving.film_strip import draw_film
-from experiments.driving.methods import METHODS
+from experiments.driving.methods import METHODS, PATH_METHODS
 from experiments.driving.table import report
 from experiments.driving.worlds import DENSITIES, Episode, episodes
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.driving.report", description=__doc__)
     parser.add_argument("--episodes", type=int, default=200, help="of each density (default: %(default)s)")
     parser.add_argument("--densities", nargs="+", choices=list(DENSITIES), default=list(DENSITIES))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *PATH_METHODS), default=list(METHODS))
     parser.add_argument("--tracks", type=Path, help="folder of the ETH/UCY recordings: every sixth episode is then among recorded people")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="processes (default: %(default)s)")
     parser.add_argument("--films", type=int, default=5, help="film strips of this many episodes (default: %(default)s)")

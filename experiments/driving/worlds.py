@@ -102,6 +102,18 @@ def standing(simulation: Simulation, centre_m: FloatArray, grid: GridSpec) -> np
     return occupied
 
 
+def global_path(simulation: Simulation, goal_m: FloatArray) -> FloatArray:
+    """(N, 2) in the world: the shortest way from the robot to the goal around what the map shows, as a planner of a static costmap gives."""
+    start_m = simulation.ego.pose[:2]
+    middle = simulation.layout.ego_lane.path.pose(simulation.layout.ego_lane.path.length_m / 2)[:2]
+    grid = GridSpec(GRID.rows, GRID.columns, GRID.resolution_m, GRID.origin_m)
+    occupied = standing(simulation, middle, grid)
+    blocked, beside = (inflate(occupied[None], grid.resolution_m, radius_m)[0] for radius_m in (ROBOT_RADIUS_M, ROBOT_RADIUS_M + 0.3))
+    way = CostToGo(blocked, beside, grid, start_m - middle, goal_m - middle, ROBOT_RADIUS_M, 0.5)
+    cells = way.ahead(start_m - middle, np.inf) + middle
+    return np.concatenate((start_m[None], cells[1:], goal_m[None]))
+
+
 def _choose(simulation: Simulation, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, float]:
     """A start and a goal on the walkways whose way around what stands has the wanted length, and that length."""
     walk, people_m = simulation.layout.walk, simulation.crowd.positions_m

@@ -7,6 +7,7 @@ One metre of distance to the goal at the end of the plan costs 1 at the default 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from jepa_ros.planning.grids import cell_centres, halved
 from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.people import PeopleFuture, expected_contacts
 from jepa_ros.protocols import ActionMeaning, Objective, Rollout, WorldModel
-from jepa_ros.types import GridSpec
+from jepa_ros.types import FloatArray, GridSpec
 
 USUAL_SURPRISE = 0.9  # up to which nothing is out of the ordinary
 NOISE = 0.2  # occupancy probability up to which a cell costs nothing
@@ -31,6 +32,7 @@ class CostWeights:
     goal_end: float = param(1.0, "Cost of each metre left to the goal at the end of the plan", at_least=0.0)
     goal_way: float = param(0.5, "Cost of each metre left to the goal, mean over the plan", at_least=0.0)
     goal_heading: float = param(1.0, "Cost of facing away from the goal's heading (1 - cos)/2 at the end, near the goal", at_least=0.0)
+    off_path: float = param(0.1, "Cost of each metre off the path that is followed, and second", at_least=0.0)
     path_length: float = param(0.05, "Cost of each metre driven", at_least=0.0)
     occupancy: float = param(60.0, "Cost of a second in surely occupied space", at_least=0.0)
     person: float = param(60.0, "Cost of a second of contact with a person", at_least=0.0)
@@ -111,9 +113,10 @@ class GridCost(Composable):
 class PoseGoal(Composable):
     """Straight-line distance to the goal (m), at the end and on the way; the heading counts within about a metre of it."""
 
-    def __init__(self, goal_m: tuple[float, float], heading_rad: float, weights: CostWeights) -> None:
-        self.goal_m = goal_m
-        self.heading_rad = heading_rad  # NaN leaves it free
+    def __init__(self, goal: Sequence[float] | FloatArray, weights: CostWeights) -> None:
+        """goal: x m, y m, yaw rad; a yaw of NaN leaves the heading free."""
+        self.goal_m = (float(goal[0]), float(goal[1]))
+        self.heading_rad = float(goal[2])
         self.weights = weights
 
     def __call__(self, rollout: Rollout) -> Tensor:

@@ -64,3 +64,8 @@ def moved(poses: FloatArray, target_from_source: FloatArray) -> FloatArray:
     yaw = poses[..., 2] + math.atan2(rotation[1, 0], rotation[0, 0])
     wrapped = np.arctan2(np.sin(yaw), np.cos(yaw))
     return np.concatenate((poses[..., :2] @ rotation.T + shift, wrapped[..., None]), axis=-1)
+
+
+def placed(places: FloatArray, target_from_source: FloatArray) -> FloatArray:
+    """(N, 2) places in another frame."""
+    return places @ target_from_source[:2, :2].T + target_from_source[:2, 3]

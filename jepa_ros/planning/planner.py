@@ -18,7 +18,8 @@ from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.kinematics import DYNAMICS, Limits, Vehicle
 from jepa_ros.planning.objective import Comfort, CostWeights, PoseGoal, Surprise, risk
-from jepa_ros.planning.outcome import Goal, described, moved, refusal, stays, towards
+from jepa_ros.planning.outcome import Goal, described, moved, placed, refusal, stays, towards
+from jepa_ros.planning.route import route_cost
 from jepa_ros.planning.safe_part import SafePart, from_start, safe_part
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.planning.solver import SOLVERS, SolverConfig
@@ -75,6 +76,7 @@ class _Task:
     init_X: Tensor  # x, y, yaw, forward speed, speed to the left
     offset_s: float  # from the forecast's stamp to the ego state's: the plan starts then
     rehearsal: Rehearsal | None
+    route_m: FloatArray | None
 
     def left_s(self) -> float:
         return self.deadline_s - (time.perf_counter() - self.started_s)
@@ -104,30 +106,28 @@ class Planner:
         max_speed_mps: float | None = None,
         goal_tolerance_m: float | None = None,
         rehearsal: Rehearsal | None = None,
+        route_m: FloatArray | None = None,
     ) -> Plan:
         """A way to `goal` (x m, y m, yaw rad in odom; yaw NaN = any) within `deadline_s` seconds of the call.
 
         The plan starts at `scene.ego`, whose stamp may be newer than the forecast's. Statuses:
-        OK: all of the returned path is safe and leads through what sensors have seen. It may end short of the goal: where the goal is too
-        far for one plan, or somebody is waited for. `reaches_goal` and `distance_to_goal_m` say so.
+        OK: all of the returned path is safe and leads through what sensors have seen. Where the goal is too far for one plan, or somebody
+        is waited for, it ends short of it: see `reaches_goal` and `distance_to_goal_m`.
         UNSEEN: nothing that is known stands in the way, but no sensor has looked at what comes next, and to turn does not help.
         NO_SAFE_PATH: what has stood for a while within reach leaves no way, or nothing safe was found.
         With both, the path is a braking one (`fallback`), its probability stated; what is unseen counts as occupied there.
         INVALID_GOAL: not finite, or within reach of the plan and on something that stays occupied with no free place within the tolerance.
-        INVALID_REQUEST: another argument is out of range.
-        TIMEOUT: the deadline came before any plan was verified; no path.
-        UNSUPPORTED: the scene has no occupancy forecast.
-
+        INVALID_REQUEST: another argument is out of range. UNSUPPORTED: no occupancy forecast. TIMEOUT: nothing verified in time, no path.
         rehearsal: asked about the best `config.rehearsed` motions before one is chosen, where the deadline leaves the time.
+        route_m: (N, 2) in odom, close together: places to keep to on the way.
         """
         started_s = time.perf_counter()
         scene = scene if isinstance(scene, PlanningScene) else PlanningScene.of(scene)
         fault = self._check(scene, goal, deadline_s, max_speed_mps, goal_tolerance_m)
         if fault is not None:
             return refusal(*fault, self.config.dt_s, time.perf_counter() - started_s)
-        goal = np.asarray(goal, dtype=np.float64)
         limits = self.config.limits if max_speed_mps is None else replace(self.config.limits, max_speed_mps=max_speed_mps)
-        anchor_from_odom = scene.anchor_from_odom
+        anchor_from_odom, goal = scene.anchor_from_odom, np.asarray(goal, dtype=np.float64)
         ego = anchor_from_odom @ scene.ego.odom_from_base
         task = _Task(
             scene,
@@ -137,6 +137,7 @@ class Planner:
             torch.tensor([ego[0, 3], ego[1, 3], math.atan2(ego[1, 0], ego[0, 0]), *scene.ego.velocity_mps], dtype=torch.float32),
             max(0.0, (scene.ego.stamp_ns - scene.stamp_ns) / NANOSECONDS),
             rehearsal if self.config.rehearsed else None,
+            None if route_m is None else placed(route_m, anchor_from_odom),
         )
         with torch.inference_mode():
             return self._search(task, limits)
@@ -171,8 +172,9 @@ class Planner:
             return self._brake(task, dynamics, verifier, "no way leads to the goal around what stands still")
         times_L = task.offset_s + config.dt_s * np.arange(1, config.steps + 1)
         objective = around.objective(way, times_L, config.dt_s, config.personal_space_m, config.weights)
-        objective = objective + PoseGoal((float(goal.pose[0]), float(goal.pose[1])), float(goal.pose[2]), config.weights)
-        objective = objective + Comfort(float(task.init_X[3]), config.weights)
+        objective = objective + PoseGoal(goal.pose, config.weights) + Comfort(float(task.init_X[3]), config.weights)
+        if task.route_m is not None:
+            objective = objective + route_cost(task.route_m, around.grid, config.steps, config.dt_s, config.weights.off_path)
         if config.weights.surprise > 0.0:
             objective = objective + Surprise(task.scene.surprise, config.weights)
         guesses_GLU = dynamics.guesses(task.init_X, config.steps)

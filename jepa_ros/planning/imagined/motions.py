@@ -188,5 +188,5 @@ def _motion_cost(paths_SLX: Tensor, dt_s: float, goal_m: tuple[float, float, flo
     # The speed before the first step is not part of a candidate: it is taken as kept.
     cost_S = Comfort(speed_SL[:, 0], weights)(rollout)
     if goal_m is not None:
-        cost_S = cost_S + PoseGoal(goal_m[:2], goal_m[2], weights)(rollout)
+        cost_S = cost_S + PoseGoal(goal_m, weights)(rollout)
     return cost_S

@@ -1,7 +1,7 @@
 """Drives: replans to the goal without pause, follows the newest plan with cmd_vel, and stops when the plan or the world grows old.
 
-Goals come on ~/goal_pose (RViz's "2D Goal Pose", remapped). Planning happens in the planning thread like every other request; the timer
-here only says where the plan is now, so that a late plan never holds up a command.
+Goals come on ~/goal_pose (RViz's "2D Goal Pose", remapped), paths from `follow_path`. Planning happens in the planning thread like every
+other request; the timer here only says where the plan is now, so that a late plan never holds up a command.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, Twist, Vector3
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped, Vector3
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
@@ -20,8 +20,10 @@ from rclpy.qos import QoSProfile
 
 from jepa_ros.config import param, validate
 from jepa_ros.planning.scene import PlanningScene
+from jepa_ros.ros.conversions import Frames
+from jepa_ros.ros.planner.follow import End, PathTask, failure_of
 from jepa_ros.ros.planner.worker import DeadlineWorker
-from jepa_ros.types import FloatArray, Plan
+from jepa_ros.types import FloatArray, Plan, PlanStatus
 
 COMMANDS = QoSProfile(depth=1)
 STOP = np.zeros(2)
@@ -40,6 +42,18 @@ class ControllerConfig:
         0.4, "a forecast, an odometry, a sensor in use or a plan older than this stops the robot, s", at_least=0.05, at_most=5.0,
         read_only=False,
     )  # fmt: skip
+
+    stamped: bool = param(False, "cmd_vel is a TwistStamped, as Nav2 from Kilted on has it; used at configure", read_only=False)
+    follow_path: str = param("~/follow_path", "name of the FollowPath action; used at configure", read_only=False)
+    patience_s: float = param(
+        3.0, "a path that nothing safe is found along for so long is given up, s (Nav2's failure_tolerance)", at_least=0.0, at_most=600.0,
+        read_only=False,
+    )  # fmt: skip
+    progress_radius_m: float = param(
+        0.5, "a robot on a path that does not get so far away, m, in progress_allowance_s is stuck", at_least=0.01, at_most=10.0,
+        read_only=False,
+    )  # fmt: skip
+    progress_allowance_s: float = param(10.0, "see progress_radius_m", at_least=0.1, at_most=600.0, read_only=False)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -79,8 +93,9 @@ class Planned:
     """What came of one planning."""
 
     plan: Plan  # without a path where it was refused
-    goal: FloatArray  # (3,) x m, y m, yaw rad in odom
+    arrived: bool
     scene: PlanningScene  # that it was made in
+    frames: Frames
 
 
 class Controller:
@@ -92,26 +107,32 @@ class Controller:
         config: Callable[[], ControllerConfig],
         is_active: Callable[[], bool],
         worker: DeadlineWorker,
-        plan: Callable[[PoseStamped, float, float], Planned],
-        tolerance_m: float,
+        plan: Callable[[PoseStamped | PathTask, float, float, float | None], Planned],
+        wake: Callable[[], None],
     ) -> None:
-        """plan: (goal, seconds, oldest input in s) -> what came of it; raises where there is nothing to plan on. Called by the worker."""
+        """plan: (goal, seconds, oldest input in s, highest speed) -> what came of it; raises where there is nothing to plan on. Called by
+        the worker. wake: called when a path has ended, so that an executor looks at who waits for it."""
         self.state = "no goal"
         self._node = node
         self._config = config
         self._is_active = is_active
         self._worker = worker
         self._plan = plan
-        self._tolerance_m = tolerance_m
+        self._wake = wake
+        self.max_speed_mps: float | None = None  # a limit from outside; None = the planner's own
         self._lock = threading.Lock()  # goal, followed and watch: the planning thread writes, the timer reads
-        self._goal: PoseStamped | None = None
+        self._goal: PoseStamped | PathTask | None = None
         self._followed: Followed | None = None
         self._watch = SensorWatch()
+        self._valid_s = 0.0  # when a plan was last one to drive by
+        self._error: BaseException | None = None  # why there was none since
+        self._base_frame = self.fixed_frame = ""  # of the newest forecast
+        self._stamped = config().stamped
         self._planning = threading.Event()
         self._commanding = threading.Lock()  # the last word is STOP: `halt` may come from another thread
         self._halted = False
         self._driving = False
-        self._publisher = node.create_publisher(Twist, "cmd_vel", COMMANDS)
+        self._publisher = node.create_publisher(TwistStamped if self._stamped else Twist, "cmd_vel", COMMANDS)
         self._subscription = node.create_subscription(PoseStamped, "~/goal_pose", self._on_goal, 1)
         # By the wall's time: a robot must stop, too, when simulated time stands still.
         self._timer = node.create_timer(1.0 / config().rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -130,24 +151,53 @@ class Controller:
 
     def stand(self) -> None:
         """Forget the goal and stop, where it drives; the base has been told when this returns."""
-        with self._lock:
-            self._goal = self._followed = None
+        self._drop(End.UNKNOWN, "the planner node stops")
         if self._driving:
             self._command(STOP)
             self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
+    def follow(self, task: PathTask) -> None:
+        """From now on, until it ends; a path that is followed already goes over into it without a halt."""
+        with self._lock:
+            old = self._goal
+            if isinstance(old, PathTask):
+                task.carry_on_from(old)
+            else:
+                self._followed, self._watch = None, SensorWatch()
+                self._valid_s, self._error = time.monotonic(), None
+            self._goal = task
+        self._end(old, End.REPLACED, "another path came")
+        self.state = "planning"
+
+    def give_up(self, why: str) -> None:
+        """The path that is followed, where one is: what came in its stead cannot be followed."""
+        if isinstance(self._goal, PathTask):
+            self._drop(End.REPLACED, why)
+
     def _on_goal(self, goal: PoseStamped) -> None:
         with self._lock:
-            self._goal, self._followed, self._watch = goal, None, SensorWatch()
+            old, self._goal, self._followed, self._watch = self._goal, goal, None, SensorWatch()
+        self._end(old, End.REPLACED, "another goal came on ~/goal_pose")
         self.state = "planning"
+
+    def _drop(self, how: End, message: str) -> None:
+        """Forget the goal."""
+        with self._lock:
+            old, self._goal, self._followed = self._goal, None, None
+        self._end(old, how, message)
+
+    def _end(self, goal: PoseStamped | PathTask | None, how: End, message: str = "") -> None:
+        if isinstance(goal, PathTask):
+            goal.end(how, message)
+            self._wake()
 
     def _on_timer(self) -> None:
         if not self._is_active():
-            with self._lock:
-                self._goal = self._followed = None
+            self._drop(End.UNKNOWN, "the planner node is not active any more")
             self.state = "not active"
         elif self.state == "not active":
             self.state = "no goal"
+        self._check_path()
         with self._lock:
             goal, followed = self._goal, self._followed
         if goal is None:
@@ -166,17 +216,37 @@ class Controller:
             followed, self.state = None, "stopped: planning is late"
         self._command(STOP if followed is None else followed.command(now_s))
 
-    def _replan(self, goal: PoseStamped, left_s: float) -> None:
+    def _check_path(self) -> None:
+        """A path that is followed ends when it is cancelled, when the robot is stuck, and when patience is at an end."""
+        with self._lock:
+            task, error, waited_s = self._goal, self._error, time.monotonic() - self._valid_s
+        if not isinstance(task, PathTask):
+            return
+        patience_s = self._config().patience_s
+        if task.is_cancelled():
+            self._drop(End.CANCELLED, "cancelled")
+            self.state = "cancelled"
+        elif task.stuck:
+            allowed = f"{self._config().progress_radius_m:.2f} m in {self._config().progress_allowance_s:.1f} s"
+            self._drop(End.FAILED_TO_MAKE_PROGRESS, f"the robot has not come {allowed}: {self.state}")
+        elif waited_s > max(patience_s, self._config().max_age_s):
+            self._drop(failure_of(error, patience_s), f"no plan to drive by for {waited_s:.1f} s: {self.state}")
+
+    def _replan(self, goal: PoseStamped | PathTask, left_s: float) -> None:
         """In the planning thread."""
         begun_s, config = time.monotonic(), self._config()
         try:
-            planned = self._plan(goal, min(left_s, config.planning_s), config.max_age_s)
+            planned = self._plan(goal, min(left_s, config.planning_s), config.max_age_s, self.max_speed_mps)
+            self._base_frame, self.fixed_frame = planned.frames.base, planned.frames.fixed
             with self._lock:
-                if self._goal is goal:
+                current = self._goal is goal
+                if current:
                     self._followed, self.state = self._judge(planned, begun_s)
+            if current and planned.arrived and self.state == "arrived":
+                self._end(goal, End.REACHED)
         except Exception as error:  # whatever it is, the robot must not go on by the last plan
             with self._lock:
-                self._followed = None
+                self._followed, self._error = None, error
             self.state = f"stopped: {error}"
 
     def _judge(self, planned: Planned, begun_s: float) -> tuple[Followed | None, str]:
@@ -185,9 +255,12 @@ class Controller:
         missing = self._watch.missing(scene.sensors, scene.stamp_ns)
         if missing:
             return None, f"stopped: lost {', '.join(sorted(missing))}; send the goal again to go on without"
-        if np.linalg.norm(planned.goal[:2] - scene.ego.odom_from_base[:2, 3]) < self._tolerance_m:
+        if planned.arrived:
             self._goal = None
             return None, "arrived"
+        self._error = None
+        if plan.status is PlanStatus.OK:
+            self._valid_s = time.monotonic()
         if len(plan.path) == 0:
             return None, f"stopped: {plan.status.name}: {plan.message}"
         return Followed(plan, begun_s), f"braking: {plan.message}" if plan.fallback else plan.message
@@ -195,4 +268,10 @@ class Controller:
     def _command(self, command: FloatArray) -> None:
         with self._commanding:
             forward, *left, turn = (STOP if self._halted else command).tolist()
-            self._publisher.publish(Twist(linear=Vector3(x=forward, y=left[0] if left else 0.0), angular=Vector3(z=turn)))
+            twist = Twist(linear=Vector3(x=forward, y=left[0] if left else 0.0), angular=Vector3(z=turn))
+            if self._stamped:
+                stamped = TwistStamped(twist=twist)
+                stamped.header.frame_id, stamped.header.stamp = self._base_frame, self._node.get_clock().now().to_msg()
+                self._publisher.publish(stamped)
+            else:
+                self._publisher.publish(twist)

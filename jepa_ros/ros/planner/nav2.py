@@ -41,17 +41,17 @@ def offer_to_nav2(node: Node, plan: Callable[[PlanPath.Request], Awaitable[PlanP
     async def execute(handle: Any) -> Any:
         result = ComputePathToPose.Result()
         if handle.request.use_start:
-            return _failed(handle, result, "INVALID_PLANNER", "the path starts where the robot is: leave use_start false")
+            return failed(handle, result, "INVALID_PLANNER", "the path starts where the robot is: leave use_start false")
         answer = await plan(PlanPath.Request(goal=handle.request.goal))
         result.planning_time = Duration(seconds=answer.planning_time).to_msg()
         if handle.is_cancel_requested:
             handle.canceled()
             return result
         status = PlanStatus(answer.status.code)
-        if status is not PlanStatus.OK:
-            return _failed(handle, result, ERRORS.get(status, "UNKNOWN"), f"{status.name}: {answer.status.message}")
+        if status is not PlanStatus.OK:  # a braking trajectory is no path to a goal: Nav2 gets none
+            return failed(handle, result, ERRORS.get(status, "UNKNOWN"), f"{status.name}: {answer.status.message}")
         if not answer.reaches_goal:  # Nav2 drives a path to its end and then compares the last pose with the goal
-            return _failed(handle, result, "NO_VALID_PATH", f"{answer.status.message}: {NEARER}")
+            return failed(handle, result, "NO_VALID_PATH", f"{answer.status.message}: {NEARER}")
         result.path = answer.path
         handle.succeed()
         return result
@@ -66,8 +66,8 @@ def offer_to_nav2(node: Node, plan: Callable[[PlanPath.Request], Awaitable[PlanP
     )
 
 
-def _failed(handle: Any, result: Any, error: str, message: str) -> Any:
-    """A braking trajectory is no path to a goal: Nav2 gets none."""
+def failed(handle: Any, result: Any, error: str, message: str) -> Any:
+    """Aborted, with a code by its name in the result's type."""
     if hasattr(result, "error_code"):
         result.error_code = getattr(result, error, getattr(result, "UNKNOWN", 1))
     if hasattr(result, "error_msg"):

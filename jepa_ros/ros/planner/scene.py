@@ -119,7 +119,7 @@ class SceneReader:
             local = readers.matrix_of(Pose(position=pose.position, orientation=Quaternion(w=1.0)) if free else pose)
         except ValueError as error:
             raise InvalidGoal(f"the goal's pose is no pose: {error}") from None
-        fixed_from_goal = self._fixed_from(goal.header.frame_id.lstrip("/"), readers.stamp_ns_of(goal.header.stamp), scene, frames)
+        fixed_from_goal = self.fixed_from(goal.header.frame_id.lstrip("/"), readers.stamp_ns_of(goal.header.stamp), scene, frames)
         matrix = fixed_from_goal @ local
         yaw = math.nan if free else math.atan2(matrix[1, 0], matrix[0, 0])
         return np.array([matrix[0, 3], matrix[1, 3], yaw])
@@ -129,7 +129,8 @@ class SceneReader:
         with self._inputs.lock:
             return frame.lstrip("/") != frames.fixed and self._inputs.tree.carries(frames.base, frame, frames.fixed)
 
-    def _fixed_from(self, frame: str, stamp_ns: int, scene: PlanningScene, frames: Frames) -> FloatArray:
+    def fixed_from(self, frame: str, stamp_ns: int, scene: PlanningScene, frames: Frames) -> FloatArray:
+        """(4, 4) a goal's frame in the fixed one. Raises UnknownGoal."""
         if frame == frames.fixed:
             return np.eye(4)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from geometry_msgs.msg import PoseStamped, Twist, Vector3
+from geometry_msgs.msg import Twist, Vector3
 from nav_msgs.msg import Path
 
 from jepa_ros.msg import PlanningStatus
@@ -22,7 +22,6 @@ from jepa_ros.planning.people import people_future
 from jepa_ros.protocols import ActionMeaning, ActionPlan, ActionPlanner, WorldModel
 from jepa_ros.ros import conversions, readers
 from jepa_ros.ros.planner.config import PlannerNodeConfig
-from jepa_ros.ros.planner.controller import Planned
 from jepa_ros.ros.planner.model import ModelOnDemand, NotLoaded
 from jepa_ros.ros.planner.scene import InvalidGoal, Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
 from jepa_ros.sensing.decode.image import decode_image
@@ -66,7 +65,6 @@ class PlannerServices:
         self._model = model
         self._publish_path = publish_path
         self._report = report
-        self._own_goal: tuple[PoseStamped, FloatArray] | None = None
         self._handlers: dict[Any, Callable[[Any, float], Any]] = {
             PlanPath: self._plan_path,
             Imagine: self._imagine,
@@ -101,30 +99,7 @@ class PlannerServices:
         self.statuses[PlanStatus(response.status.code).name] += 1
         return response
 
-    def drive(self, goal: PoseStamped, left_s: float, max_age_s: float) -> Planned:
-        """A plan for the controller; the path is published, an empty one where there is none. Raises what `SceneReader` raises."""
-        try:
-            return self._drive(goal, left_s, max_age_s)
-        except Exception:
-            self._publish_path(Path())
-            raise
-
-    def _drive(self, goal: PoseStamped, left_s: float, max_age_s: float) -> Planned:
-        started_s = time.perf_counter()
-        scene, frames = self._reader.scene(max_age_s)
-        if self._own_goal is not None and self._own_goal[0] is goal:
-            goal_odom = self._own_goal[1]
-        else:
-            goal_odom = self._reader.goal(goal, scene, frames)
-            # A goal in a frame of the robot stays where it was when it came; one on a map follows the map's transform.
-            self._own_goal = (goal, goal_odom) if self._reader.rides(goal.header.frame_id, frames) else None
-        rehearsal = self._rehearsal(max_age_s)
-        left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
-        plan = self._planner.plan(scene, goal_odom, left_s, rehearsal=rehearsal)
-        self._publish_path(conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed))
-        return Planned(plan, goal_odom, scene)
-
-    def _rehearsal(self, max_age_s: float) -> Rehearsal | None:
+    def rehearsal(self, max_age_s: float) -> Rehearsal | None:
         """What the second look needs, where it is asked for."""
         return self._reader.rehearsal(self._model.get("planner.rehearsed"), max_age_s) if self._config().planner.rehearsed else None
 
@@ -132,7 +107,7 @@ class PlannerServices:
         started_s, config = time.perf_counter(), self._config()
         scene, frames = self._reader.scene(config.inputs.max_age_s)
         goal = self._reader.goal(request.goal, scene, frames)
-        rehearsal = self._rehearsal(config.inputs.max_age_s)
+        rehearsal = self.rehearsal(config.inputs.max_age_s)
         left_s = max(left_s - (time.perf_counter() - started_s), 0.001)
         plan = self._planner.plan(scene, goal, left_s, request.max_speed or None, request.goal_tolerance or None, rehearsal)
         path = conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed)

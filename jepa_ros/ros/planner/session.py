@@ -24,6 +24,8 @@ from jepa_ros.planning import Planner
 from jepa_ros.planning.example_scene import crowd_scene
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.controller import Controller
+from jepa_ros.ros.planner.driving import Driver
+from jepa_ros.ros.planner.follow_path import FollowPathServer
 from jepa_ros.ros.planner.inputs import PlannerInputs
 from jepa_ros.ros.planner.model import ModelOnDemand
 from jepa_ros.ros.planner.nav2 import offer_to_nav2
@@ -52,6 +54,7 @@ class PlannerSession:
         self._worker: DeadlineWorker | None = None
         self._offered: list[Service] = []
         self._action: ActionServer | None = None
+        self._follow: FollowPathServer | None = None
         self._node = node
         self._config = config
         try:
@@ -80,14 +83,16 @@ class PlannerSession:
         self.services = PlannerServices(config, reader, planner, model, publish_path, self._report)
         self._worker = DeadlineWorker(self._wake)
         if config().controller.enabled:
+            driver = Driver(config, reader, planner, self.services.rehearsal, publish_path)
             self.controller = Controller(
                 node,
                 lambda: config().controller,
                 lambda: self.active,
                 self._worker,
-                self.services.drive,
-                config().planner.goal_tolerance_m,
+                driver.drive,
+                self._wake,
             )
+            self._follow = FollowPathServer.offer(node, config, lambda: self.active, self.controller)
         group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
         self._offered += [
             node.create_service(kind, f"~/{name}", self._server(kind), qos_profile=REQUESTS, callback_group=group)
@@ -127,6 +132,8 @@ class PlannerSession:
             self._node.destroy_service(service)
         if self._action is not None:
             self._action.destroy()
+        if self._follow is not None:
+            self._follow.close()
 
     def _server(self, kind: Any) -> Any:
         async def serve(request: Any, response: Any) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nav_msgs.msg import OccupancyGrid
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.config import param, validate
@@ -16,6 +18,7 @@ from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, Pedestr
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.conversions import Frames
+from jepa_ros.ros.world_model.costmaps import HORIZONS_S, predicted_obstacles_message, reaches
 from jepa_ros.ros.world_model.markers import marker_array
 from jepa_ros.types import NANOSECONDS, SceneState
 
@@ -39,8 +42,20 @@ class OutputConfig:
         1.2, "which step ~/occupancy_grid shows, s after the stamp; 0 = now", at_least=0.0, at_most=60.0, read_only=False
     )
 
+    predicted_obstacles_s: float = param(
+        2.4, "~/predicted_obstacles shows what will be occupied so soon, s", at_least=0.0, at_most=60.0, read_only=False
+    )
+    predicted_obstacles_beside_m: float = param(
+        4.0, "and so near to the way that the robot drives by then, m", at_least=0.1, at_most=100.0, read_only=False
+    )
+
     def __post_init__(self) -> None:
         validate(self)
+
+
+def grid_at(horizon_s: float, state: SceneState, frames: Frames) -> OccupancyGrid | None:
+    """None where the forecast does not reach so far."""
+    return conversions.occupancy_grid_message(state, horizon_s, frames) if reaches(state, horizon_s) else None
 
 
 class Outputs:
@@ -59,12 +74,20 @@ class Outputs:
                 OccupancyGrid,
                 lambda state, frames: conversions.occupancy_grid_message(state, config().grid_horizon_s, frames),
             ),
+            "predicted_obstacles": (
+                PointCloud2,
+                lambda state, frames: predicted_obstacles_message(
+                    state, config().predicted_obstacles_s, config().predicted_obstacles_beside_m, frames
+                ),
+            ),
             "markers": (MarkerArray, lambda state, frames: marker_array(state, frames, config().top_modes)),
         }
+        for name, horizon_s in HORIZONS_S.items():
+            builders[f"occupancy_grid/{name}"] = (OccupancyGrid, partial(grid_at, horizon_s))
         self._node = node
         self._config = config
         self._publishers = {
-            topic: (node.create_lifecycle_publisher(kind, f"~/{topic}", MAP if topic == "occupancy_grid" else RELIABLE), build)
+            topic: (node.create_lifecycle_publisher(kind, f"~/{topic}", MAP if kind is OccupancyGrid else RELIABLE), build)
             for topic, (kind, build) in builders.items()
         }
         self._marked_ns: int | None = None
@@ -72,7 +95,9 @@ class Outputs:
     def publish(self, state: SceneState, frames: Frames) -> None:
         for topic, (publisher, build) in self._publishers.items():
             if publisher.get_subscription_count() and (topic != "markers" or self._markers_are_due(state.stamp_ns)):
-                publisher.publish(build(state, frames))
+                message = build(state, frames)
+                if message is not None:
+                    publisher.publish(message)
 
     def destroy(self) -> None:
         for publisher, _ in self._publishers.values():
