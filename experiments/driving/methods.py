@@ -54,7 +54,7 @@ class PredictAndPlan:
 
 
 class FollowPath:
-    """What the FollowPath action does, without the action: the same MPPI along the path that a global planner found on the map of what stands.
+    """What the FollowPath action does, without the action: the same MPPI along a global planner's path on the map of what stands.
 
     Its parts are the node's: the place on the path that is planned to, how near it is to be reached, the cost of leaving the path.
     """

@@ -103,7 +103,7 @@ def standing(simulation: Simulation, centre_m: FloatArray, grid: GridSpec) -> np
 
 
 def global_path(simulation: Simulation, goal_m: FloatArray) -> FloatArray:
-    """(N, 2) in the world: the shortest way from the robot to the goal around what the map shows, as a planner of a static costmap gives."""
+    """(N, 2) in the world: the shortest way from the robot to the goal around what the map shows, as on a static costmap."""
     start_m = simulation.ego.pose[:2]
     middle = simulation.layout.ego_lane.path.pose(simulation.layout.ego_lane.path.length_m / 2)[:2]
     grid = GridSpec(GRID.rows, GRID.columns, GRID.resolution_m, GRID.origin_m)
