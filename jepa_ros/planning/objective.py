@@ -32,7 +32,7 @@ class CostWeights:
     goal_end: float = param(1.0, "Cost of each metre left to the goal at the end of the plan", at_least=0.0)
     goal_way: float = param(0.5, "Cost of each metre left to the goal, mean over the plan", at_least=0.0)
     goal_heading: float = param(1.0, "Cost of facing away from the goal's heading (1 - cos)/2 at the end, near the goal", at_least=0.0)
-    off_path: float = param(0.1, "Cost of each metre off the path that is followed, and second", at_least=0.0)
+    off_path: float = param(0.3, "Cost of each metre off the path that is followed, and second", at_least=0.0)
     path_length: float = param(0.05, "Cost of each metre driven", at_least=0.0)
     occupancy: float = param(60.0, "Cost of a second in surely occupied space", at_least=0.0)
     person: float = param(60.0, "Cost of a second of contact with a person", at_least=0.0)
