@@ -19,7 +19,6 @@ from jepa_ros.types import FloatArray, GridSpec
 
 SOFT_FACTOR = 3.0  # a cell that is surely occupied, if it were passable, would be this many times longer to cross
 TIGHT_FACTOR = 6.0  # the same for a cell where the robot may touch something: on coarse cells a door can look narrower than it is
-UNSEEN_FACTOR = 2.0  # the same for a cell that no sensor has looked at: a way that is known is taken up to twice the length
 DOUBT_FACTOR = 15.0  # the same for a cell that is blocked now but too far away to matter yet
 DIAGONAL = math.sqrt(2.0)
 BELIEVED_AFTER_S = 3.0  # what was free must be blocked for so long until the guide leads around it: a crowd in a door is no wall
@@ -73,12 +72,11 @@ class CostToGo:
         tolerance_m: float,
         blocked_from: float,
         sure_m: float = math.inf,
-        unseen_YX: NDArray[np.bool_] | None = None,
     ) -> None:
         """standing_YX, beside_YX: probability that a cell is occupied, and that a robot there would touch something.
 
         sure_m: what blocks the way further from the start than this may be gone before the robot is there: long to
-        cross, but no wall. unseen_YX: where no sensor has looked; the guide may lead there, no plan does.
+        cross, but no wall.
         """
         self.grid = grid
         x, y = cell_centres(grid)
@@ -86,8 +84,6 @@ class CostToGo:
         self._free_m = np.maximum(across, along) + (DIAGONAL - 1.0) * np.minimum(across, along)
         sure = np.hypot(x[None, :] - start_m[0], y[:, None] - start_m[1]) <= sure_m
         slowness = np.where(beside_YX < blocked_from, 1.0 + SOFT_FACTOR * beside_YX.astype(np.float64), TIGHT_FACTOR)
-        if unseen_YX is not None:
-            slowness = np.where(unseen_YX, np.maximum(slowness, UNSEEN_FACTOR), slowness)
         slowness[standing_YX >= blocked_from] = DOUBT_FACTOR
         slowness[(standing_YX >= blocked_from) & sure] = np.inf
         step_m = grid.resolution_m * slowness

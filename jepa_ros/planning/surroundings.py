@@ -35,8 +35,9 @@ PERSON_CLEARANCE_M = 0.5  # around people nothing is taken for a standing obstac
 class Surroundings:
     """Occupancy inflated by the robot's radius, and people, within reach of the start; what stands still, on the whole grid.
 
-    Where no sensor has looked a robot does not drive: to a motion, unseen is occupied. It is no wall, though: the guide may lead there, so
-    that the robot comes near and sees. The robot's own place is known, since it stands there: its disc, and no more.
+    Where no sensor has looked a robot does not drive: to a motion, unseen is occupied. To the guide it is like free: the robot comes
+    near and sees, and what is seen changes too often for the way to depend on it. The robot's own place is known, since it stands there:
+    its disc, and no more.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Surroundings:
             np.append(robot_radius_m, radii_m + PERSON_CLEARANCE_M),
         )
         standing_1YX = memory.believed(standing_1YX[0], occupancy.grid, scene.anchor_pose, scene.stamp_s)[None]
-        self.standing_grid, self.standing_YX, self.unseen_YX = occupancy.grid, standing_1YX[0], unseen_YX
+        self.standing_grid, self.standing_YX = occupancy.grid, standing_1YX[0]
         self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)[0]
 
     def _without_people_to_come(self, local_TYX: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -119,7 +120,6 @@ class Surroundings:
             tolerance_m,
             self.occupied_from,
             self.reach_m,
-            self.unseen_YX,
         )
 
     def unseen_ahead(self, way: CostToGo, point_m: FloatArray) -> FloatArray | None:

@@ -82,6 +82,19 @@ def test_a_robot_that_drives_straight_or_sideways_has_a_heading():
     assert judged(sideways)[0].odometry == "/odom"
 
 
+@pytest.mark.parametrize(
+    "mount", [(0.0, 0.0, 0.7071, 0.7071), (-0.5, 0.5, -0.5, 0.5)], ids=["a sensor turned left", "a camera's optical frame"]
+)
+def test_a_sensor_whose_mount_is_known_drives_straight_on_the_vehicle(mount):
+    """Its own heading points elsewhere than its way; the vehicle's does not. As a position without a heading it was refused."""
+    for base_frame, taken in (("base_link", "/odom"), ("", None)):  # unless its frame is the vehicle's
+        book = EvidenceBook(base_frame)
+        book.look("/tf_static", TF, messages.transforms((T, "base_link", "sensor", (0.2, 0.0, 0.5), mount)), 0)
+        for i in range(60):
+            book.look("/odom", ODOMETRY, messages.odometry(T + i / 10, x=0.1 * i, q=mount, child="sensor"), 0)
+        assert choose(book.scene).odometry == taken
+
+
 def test_slow_broken_and_standing_odometries_come_last():
     good = drive("/quite/a/long/odometry")
     assert judged([*good, *drive("/slow", rate=2)])[0].odometry == "/quite/a/long/odometry"
@@ -208,8 +221,8 @@ def test_a_pose_that_jumps_once_has_not_lost_its_heading():
         message = messages.odometry(T + 0.1 * k, x=0.1 * k, speed=1.0)
         message.pose.pose.position.y = 2.0 if k >= 10 else 0.0
         evidence.look(message, 0)
-    assert evidence.off_course == 1
-    assert not evidence.has_no_heading
+    assert evidence.off_course() == 1
+    assert not evidence.has_no_heading()
 
 
 def test_the_user_is_asked_only_where_nothing_but_names_decides():

@@ -11,6 +11,9 @@ import torch
 from planning_scenes import STAMP_NS, goal_at, in_anchor, make_scene, pose
 
 from jepa_ros.planning import Limits, Planner, PlannerConfig
+from jepa_ros.planning.guide import StandingMemory
+from jepa_ros.planning.scene import PlanningScene
+from jepa_ros.planning.surroundings import Surroundings
 from jepa_ros.sensing.sight import Look, SightMemory
 from jepa_ros.types import NANOSECONDS, PlanStatus, SceneState
 
@@ -66,6 +69,18 @@ def test_the_way_that_was_seen_is_driven_and_no_further() -> None:
     assert "no sensor has looked" in plan.message
     known = Planner().plan(make_scene(), goal_at(scene, 6.0, 0.0), LONG_S)
     assert (known.status, known.reaches_goal) == (PlanStatus.OK, True), "the scene must be a test at all"
+
+
+def test_the_long_way_does_not_turn_with_what_happens_to_be_seen() -> None:
+    """What is seen changes at every step; a way that depends on it leads a robot to and fro."""
+
+    def way(seen: Seen | None) -> np.ndarray:
+        scene = PlanningScene.of(make_scene(seen=seen))
+        around = Surroundings(scene, np.zeros(2), 7.0, RADIUS_M, 0.5, StandingMemory())
+        return around.way_to(np.array([-10.0, 2.0]), 0.5).length_m
+
+    for seen in (behind, wedge):
+        np.testing.assert_array_equal(way(seen), way(None))
 
 
 def test_a_goal_that_nobody_has_seen_is_no_occupied_goal() -> None:

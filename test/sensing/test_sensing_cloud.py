@@ -116,6 +116,14 @@ def test_malformed_clouds_are_named(change, reason):
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("kind", [3, 5])
+def test_whole_numbers_are_no_metres(kind):
+    """Millimetres: taken for metres, all that is near the robot would have been seen through, and free."""
+    fields = [("x", kind, 0), ("y", kind, 4), ("z", kind, 8)]
+    with pytest.raises(MalformedMessage, match="x, y, z are whole numbers"):
+        decode_cloud(messages.cloud(fields=fields, values={"x": 1000 * X, "y": 1000 * Y, "z": 1000 * Z}))
+
+
 def test_equal_to_sensor_msgs_py():
     point_cloud2 = pytest.importorskip("sensor_msgs_py.point_cloud2", reason="sensor_msgs_py comes with a sourced ROS 2")
     from sensor_msgs.msg import PointCloud2, PointField

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from jepa_ros.sensing.choice.kinds import COMPRESSED, ROLE_OF
 from jepa_ros.sensing.decode.camera_info import calibration, is_rectified
 from jepa_ros.sensing.decode.cloud import decode_cloud
 from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
-from jepa_ros.types import NANOSECONDS
+from jepa_ros.types import NANOSECONDS, FloatArray
 
 UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
 ENOUGH_FRAMES = 3  # images and clouds that are looked at closely; those after them are only counted
@@ -23,6 +24,7 @@ PIXELS = 20_000
 MOVED_M = 0.5
 OFF_COURSE = np.radians(30.0)  # between heading and way; wheels slip less
 SIDEWAYS_MPS = 0.05
+WAYS = 64  # stretches that are remembered
 FEWEST_STRETCHES = 3  # of MOVED_M; localisation may jump once, and back
 SLOW_S = 0.35  # odometry that comes less often is no ego motion: velocities and poses between its samples are guesses
 ENOUGH_ODOMETRY = 40
@@ -152,8 +154,8 @@ class OdometryEvidence(Evidence):
     turned: bool = False  # its heading has changed
     has_twist: bool = False
     spread_m: float = 0.0  # the farthest it has been from where it began
-    off_course: int = 0  # stretches of way in a direction that the heading denies
     stretches: int = 0
+    ways: deque[NDArray[np.float64]] = field(default_factory=lambda: deque(maxlen=WAYS))  # (3,) of each stretch, in the child frame
     _start: NDArray[np.float64] | None = None
     _mark: NDArray[np.float64] | None = None
     _heading: tuple[float, ...] | None = None
@@ -178,11 +180,9 @@ class OdometryEvidence(Evidence):
         self.spread_m = max(self.spread_m, float(np.linalg.norm(place - self._start)))
         way = place - self._mark
         if np.linalg.norm(way) >= MOVED_M:
-            yaw = 2.0 * np.arctan2(quaternion[2], quaternion[3])
-            course = np.arctan2(way[1], way[0]) - yaw
             self.stretches += 1
-            # Backwards is a course too, and some robots go sideways, and say so.
-            self.off_course += bool(abs(np.sin(course)) > np.sin(OFF_COURSE) and abs(twist.linear.y) < SIDEWAYS_MPS)
+            ahead = Rotation.from_quat(quaternion).inv().apply((*(way / np.linalg.norm(way)), 0.0))
+            self.ways.append(ahead if abs(twist.linear.y) < SIDEWAYS_MPS else np.zeros(3))  # some robots go sideways, and say so
             self._mark = place
 
     @property
@@ -192,10 +192,15 @@ class OdometryEvidence(Evidence):
             return 0.0
         return abs(self.last_ns - self.first_ns) / NANOSECONDS / (self.count - 1)
 
-    @property
-    def has_no_heading(self) -> bool:
+    def off_course(self, base_from_child: FloatArray | None = None) -> int:
+        """How many stretches of way led where the heading does not point; backwards is ahead, too. Where the mount is known, the heading
+        is the vehicle's, not that of the sensor that is the child frame."""
+        turn = np.eye(3) if base_from_child is None else base_from_child[:3, :3]
+        return sum(bool(way.any() and abs((turn @ way)[0]) < np.cos(OFF_COURSE)) for way in tuple(self.ways))
+
+    def has_no_heading(self, base_from_child: FloatArray | None = None) -> bool:
         """One and the same orientation while most of its way led where that does not point; a jump of the poses is no way."""
-        return not self.turned and self.stretches >= FEWEST_STRETCHES and 2 * self.off_course > self.stretches
+        return not self.turned and self.stretches >= FEWEST_STRETCHES and 2 * self.off_course(base_from_child) > len(self.ways)
 
     @property
     def enough(self) -> bool:

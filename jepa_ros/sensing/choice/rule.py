@@ -103,16 +103,16 @@ def choose(scene: Scene, named: Named | None = None) -> Choice:
     return Choice(cameras, tuple(lidars), odometry, verdicts)
 
 
-def odometry_doubts(found: OdometryEvidence, silent: bool = False) -> list[tuple[int, str, str]]:
-    """(weight, what speaks against it, what to do) of an odometry; an empty list is a good one."""
+def odometry_doubts(found: OdometryEvidence, silent: bool = False, base_from_child: FloatArray | None = None) -> list[tuple[int, str, str]]:
+    """(weight, what speaks against it, what to do) of an odometry; an empty list is a good one. base_from_child: where TF knows it."""
     doubts = []
     if found.count and found.unusable:
         doubts.append((64, f"none of its messages could be used: {found.unusable}", "publish a finite pose and a quaternion of length 1"))
     if silent:
         doubts.append((32, "it has stopped sending", "see whether its driver runs"))
-    if found.has_no_heading:
+    if found.has_no_heading(base_from_child):
         text = "its heading never changes while it moves elsewhere than ahead: a position, no pose"
-        doubts.append((16, text, "fill its orientation, or name another one in inputs.odometry_topic"))
+        doubts.append((16, text, "fill its orientation; where its child frame is a sensor's, set sensing.base_frame"))
     if not found.child:
         doubts.append((8, "it names no child frame", "let its driver fill child_frame_id (base_link), or set sensing.base_frame"))
     if found.period_s > SLOW_S:
@@ -133,8 +133,11 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     heard = [evidence for evidence in found if evidence.count]
     farthest_m = max((evidence.spread_m for evidence in heard), default=0.0)
 
+    def mount(evidence: OdometryEvidence) -> FloatArray | None:
+        return scene.frames.pose(scene.base_frame.lstrip("/"), evidence.child)  # else the child frame is the vehicle's
+
     def doubts(evidence: OdometryEvidence) -> list[tuple[int, str, str]]:
-        against = odometry_doubts(evidence, evidence.topic in scene.silent)
+        against = odometry_doubts(evidence, evidence.topic in scene.silent, mount(evidence))
         if farthest_m > 1.0 and evidence.spread_m < 0.1 * farthest_m:
             against.append((16, f"it stands still where another one moves {farthest_m:.1f} m", ""))
         if farthest_m > 1.0 and not evidence.has_twist:
@@ -159,9 +162,8 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     for index, evidence in enumerate(heard):
         found_wrong = sorted(doubts(evidence), reverse=True)
         against, fixes = [text for _, text, _ in found_wrong], [fix for _, _, fix in found_wrong if fix]
-        taken = index == 0 and not evidence.has_no_heading  # a wrong heading is worse than none
-        best = heard[0]
-        equal = rank(evidence)[:-2] == rank(best)[:-2]  # but for their names
+        taken = index == 0 and not evidence.has_no_heading(mount(evidence))  # a wrong heading is worse than none
+        equal = rank(evidence)[:-2] == rank(best := heard[0])[:-2]  # but for their names
         better = (
             f"as good as {best.topic}, which has the shorter name, or comes first" if equal else f"{best.topic} keeps to TF, or to odom"
         )

@@ -37,14 +37,19 @@ class Cloud:
 def decode_cloud(message: Any) -> Cloud:
     """Read x, y, z and, where present, intensity, ring and time of each point.
 
-    Any offsets, padding, byte order and numeric type; names in any case. Times in any unit and from any origin that drivers use, see
-    `sensing.time.offsets`; numbers that are no times of one sweep are left out.
+    Any offsets, padding, byte order and numeric type (coordinates: float32 or float64); names in any case. Times in any unit and from
+    any origin that drivers use, see `sensing.time.offsets`; numbers that are no times of one sweep are left out.
     Raises MalformedMessage: "wrong_step", "truncated_data", "bad_fields".
     """
     points = _structured(message)
     known = {name.lower(): name for name in reversed(points.dtype.names or ())}
     if not {"x", "y", "z"} <= set(known):
         raise MalformedMessage("bad_fields", f"a cloud needs x, y and z, got {[field.name for field in message.fields]}")
+    whole = [axis for axis in "xyz" if points.dtype[known[axis]].base.kind in "iu"]
+    if whole:
+        raise MalformedMessage(
+            "bad_fields", f"{', '.join(whole)} are whole numbers, so no metres (REP-103): convert them to float32 metres"
+        )
 
     xyz = _coordinates([points[known[axis]] for axis in "xyz"])
     real = np.abs(xyz) <= FARTHEST_M  # False for NaN and infinity too

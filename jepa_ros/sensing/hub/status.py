@@ -68,7 +68,7 @@ ADVICE = {
     "wrong_step": "the sizes in the message contradict each other (step, row_step, point_step)",
     "truncated_data": "fewer bytes than the message says",
     "no_points": "no finite point in it",
-    "bad_fields": "x, y or z is missing",
+    "bad_fields": "x, y or z is missing, or given in whole numbers, which are no metres",
     "unknown_encoding": "the image's encoding is not known",
     "undecodable_image": "the compressed image cannot be decoded",
     "bad_camera_info": "the intrinsics cannot be used: calibrate the camera",
