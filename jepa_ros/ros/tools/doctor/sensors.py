@@ -16,6 +16,7 @@ from jepa_ros.sensing.hub.status import ADVICE
 LEAST_RATE_HZ = 1 / ((1 + OFF_STEP) * MODEL_STEP_S)  # of frames; with fewer no prediction is judged
 LATE_S, AHEAD_S = 0.5, 0.1  # of a stamp on arrival
 TF_LATE_S = 1.0
+ENOUGH_SHARE = 0.1  # of an input's messages: fewer that cannot be used are no finding
 KNOWN_OFFSETS_S = {37.0: "PTP's time (TAI) is 37 s ahead of UTC", 18.0: "GPS time is 18 s ahead of UTC"}
 TRANSFORM_FIX = "start what publishes it (robot_state_publisher, the odometry), or raise its rate"
 
@@ -47,6 +48,8 @@ def input_findings(now: Mapping[str, InputStatus], before: Mapping[str, InputSta
         fresh = Counter(status.malformed) - Counter(earlier)
         count = status.received - (before[name].received if name in before else 0)
         for reason, times in sorted(fresh.items()):
+            if times < min(count, max(2, ENOUGH_SHARE * count)):
+                continue  # a machine that is busy for a moment
             meaning, _, fix = ADVICE.get(reason, reason).partition(": ")
             text = f"{times} of {count} messages cannot be used: {reason} ({meaning})"
             yield (error if times >= count else warning)(name, text, fix or f"repair what its driver sends: ros2 topic echo --once {name}")
