@@ -12,16 +12,21 @@ OUR_NODES = ("world_model", "planner")
 
 def own_graph(node: Any) -> dict[str, str]:
     """Topic -> type of everything that is published and may be taken without being named."""
-    published = {name: kinds[0] for name, kinds in node.get_topic_names_and_types() if node.count_publishers(name)}
+    own = _prefix(node.get_fully_qualified_name())  # a node is not its own sensor, whatever its name
+    topics = node.get_topic_names_and_types()
+    published = {name: kinds[0] for name, kinds in topics if not name.startswith(own) and node.count_publishers(name)}
     return own_topics(published, node.get_namespace(), node.get_node_names_and_namespaces())
 
 
 def own_topics(graph: Mapping[str, str], namespace: str, nodes: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Of a node in `namespace`: of each type its own namespace's topics where there are any, else those that are no other robot's.
 
+    What our nodes say under their names (~/predicted_obstacles is a cloud) is nobody's sensor.
     A namespace is another robot's where one of our nodes runs in it; and, seen from inside a namespace, where odometry comes from it.
     """
-    namespace = _prefix(namespace)
+    namespace, nodes = _prefix(namespace), list(nodes)
+    ours = tuple(_prefix(_prefix(where) + name) for name, where in nodes if name in OUR_NODES)
+    graph = {topic: kind for topic, kind in graph.items() if not topic.startswith(ours)}
     others = {_prefix(where) for name, where in nodes if name in OUR_NODES}
     if namespace != "/":
         others |= {_prefix("/" + topic.split("/")[1]) for topic, kind in graph.items() if kind == ODOMETRY and topic.count("/") > 1}

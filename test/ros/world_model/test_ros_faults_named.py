@@ -223,3 +223,10 @@ def test_each_problem_is_said_once_and_again_when_it_changes() -> None:
         speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.WARN, message=message)])
     speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.OK, message="receiving")])
     assert said == ["input: silent for 1.5 s", "input: gone", "input: well again: receiving"]
+
+
+def test_what_our_nodes_publish_is_nobodys_sensor() -> None:
+    """~/predicted_obstacles is a PointCloud2: a world model that took it for a lidar would see its own predictions."""
+    cloud = "sensor_msgs/msg/PointCloud2"
+    graph = {"/world_model/predicted_obstacles": cloud, "/lidar/points": cloud, "/a/world_model/predicted_obstacles": cloud}
+    assert own_topics(graph, "/", [("world_model", "/"), ("world_model", "/a")]) == {"/lidar/points": cloud}
