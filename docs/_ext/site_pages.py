@@ -23,7 +23,7 @@ FOREIGN = (
     "torch", "rclpy", "lifecycle_msgs", "diagnostic_msgs", "geometry_msgs", "nav_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs",
     "std_msgs", "builtin_interfaces", "tf2_msgs", "visualization_msgs", "jepa_ros.msg", "jepa_ros.srv", "jepa_ros.action", "safetensors",
     "rosbags", "mujoco", "matplotlib", "transformers", "tensorboard", "ray", "mcap", "mcap_ros2", "cv2", "scipy", "PIL", "tqdm", "pyarrow",
-    "onnxruntime", "tf2_ros", "diagnostic_updater", "nav2_msgs", "action_msgs", "vision_msgs",
+    "onnxruntime", "launch", "launch_ros", "tf2_ros", "diagnostic_updater", "nav2_msgs", "action_msgs", "vision_msgs",
 )  # fmt: skip
 PARTS = (
     "types", "protocols", "config", "extensions", "pipeline", "memory", "sensing", "backends", "objects", "forecast", "planning", "viz",
@@ -59,7 +59,8 @@ def _make_pages(app: Sphinx, config: Any) -> None:
 
 def _importable(name: str) -> bool:
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
+        return spec is not None and spec.origin is not None  # without: a folder of that name, such as our own launch/
     except (ImportError, ValueError):
         return False
 

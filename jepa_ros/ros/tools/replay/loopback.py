@@ -75,6 +75,9 @@ class LoopbackNode:
     def get_name(self) -> str:
         return self._name
 
+    def get_fully_qualified_name(self) -> str:
+        return f"/{self._name}"
+
     def resolve_topic_name(self, topic: str) -> str:
         if topic.startswith("~/"):
             return f"/{self._name}/{topic[2:]}"
