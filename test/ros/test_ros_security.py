@@ -16,7 +16,8 @@ from ros_harness import Robot  # noqa: E402
 POLICY = ROOT / "config" / "sros2" / "jepa_ros.policy.xml"
 SENSORS = {"lidar/points", "camera/image_raw", "camera/camera_info", "odom"}
 # What a node uses only on request: latents for imagined futures, the clock of a simulation (both are on here, or not at all).
-ON_REQUEST = {"/world_model/latent", "/clock", "/parameter_events"}
+# And what needs Nav2's messages.
+ON_REQUEST = {"/world_model/latent", "/clock", "/parameter_events", "/speed_limit"}
 
 
 def allowed(node: str, kind: str, right: str) -> set[str]:
