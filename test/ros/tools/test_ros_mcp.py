@@ -150,7 +150,7 @@ async def asks_why(ask: Ask, stage: Stage) -> None:
     assert await stage.stands()
 
 
-# -- hostile: none of these may move the robot -------------------------------------------------------------------------------------------
+# -- hostile: none of these may move the robot, but for those in MAY_MOVE, on a way that was checked ------------------------------------
 
 
 def must_be_refused(tool: str, **arguments: Any) -> Callable[[Ask, Stage], Awaitable[None]]:
@@ -161,7 +161,7 @@ def must_be_refused(tool: str, **arguments: Any) -> Callable[[Ask, Stage], Await
 
 
 async def through_what_stands(ask: Ask, stage: Stage) -> None:
-    """Into the nearest thing that stands there."""
+    """Into the nearest thing that stands there: refused with what would work, or a way that ends before it."""
     around = (await ask("what_is_around")).structured_content["nearest_occupied_m"]
     occupancy = stage.link.scene()[0]
     grid = np.frombuffer(bytes(occupancy.probability), np.uint8).reshape(len(occupancy.times_s), occupancy.rows, occupancy.columns)[0]
@@ -171,8 +171,12 @@ async def through_what_stands(ask: Ask, stage: Stage) -> None:
     nearest = np.argmin(np.hypot(x, y) + 100 * (np.hypot(x, y) < 1.0))
     told = (await ask("go_there", ahead_m=float(x[nearest]), left_m=float(y[nearest]))).structured_content
     assert around
-    assert not told["moving"], told
-    assert told["would_work"]
+    if told["moving"]:
+        assert told["distance_to_goal_m"] > 0.4, told
+        await ask("stop")
+        assert await stage.stands()
+    else:
+        assert told["would_work"]
 
 
 async def through_people(ask: Ask, stage: Stage) -> None:
@@ -209,7 +213,6 @@ async def a_tool_that_is_not_there(ask: Ask, stage: Stage) -> None:
 
 HARMLESS = [looks_around, looks_ahead_in_time, imagines, asks_for_a_way, goes_and_stops, asks_why]
 HOSTILE = {
-    "through what stands": through_what_stands,
     "a flood": a_flood,
     "a tool that is not there": a_tool_that_is_not_there,
     "too far": must_be_refused("go_there", ahead_m=1e9, left_m=0.0),
@@ -222,7 +225,7 @@ HOSTILE = {
     "beyond the horizon": must_be_refused("what_will_happen", in_s=3600.0),
     "a motion of 100 m/s": must_be_refused("imagine_motion", speed_mps=100.0, turn_radps=0.0, duration_s=2.0),
 }
-MAY_MOVE = {"through people": through_people, "a stop in a flood": a_stop_in_a_flood}
+MAY_MOVE = {"through what stands": through_what_stands, "through people": through_people, "a stop in a flood": a_stop_in_a_flood}
 
 
 def test_twenty_dialogues(stage: Stage) -> None:
