@@ -4,6 +4,7 @@ ros2 launch jepa_ros demo.launch.py bag:=/path/to/bag
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory, get_packages_with_prefixes
@@ -44,20 +45,22 @@ def generate_launch_description() -> LaunchDescription:
             "jepa_weights": LaunchConfiguration("weights"),
         }.items(),
     )
-    return LaunchDescription([*arguments, nodes, rviz(), OpaqueFunction(function=play)])
+    return LaunchDescription([*arguments, nodes, *rviz(), OpaqueFunction(function=play)])
 
 
-def rviz() -> Node | LogInfo:
-    """RViz where it is installed; robots and wheels have none."""
+def rviz() -> list:
+    """RViz where it is installed; robots and wheels have none. It ends with launch, as our nodes do by themselves."""
     if "rviz2" not in get_packages_with_prefixes():
-        return LogInfo(msg="rviz2 is not installed here: open config/jepa_ros.foxglove.json in Foxglove, or record the topics")
-    return Node(
+        return [LogInfo(msg="rviz2 is not installed here: open config/jepa_ros.foxglove.json in Foxglove, or record the topics")]
+    node = Node(
         package="rviz2",
         executable="rviz2",
         arguments=["-d", str(SHARE / "config" / "jepa_ros.rviz")],
         parameters=[SIM_TIME],
         condition=IfCondition(LaunchConfiguration("rviz")),
+        prefix="setpriv --pdeathsig TERM" if shutil.which("setpriv") else None,  # of util-linux
     )
+    return [stop_with_launch(node), node]
 
 
 def play(context: LaunchContext) -> list:

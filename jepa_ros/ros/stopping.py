@@ -113,12 +113,23 @@ def end_with_parent(starter: int) -> None:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-    try:
-        os.kill(starter, 0)
-    except ProcessLookupError:
+    if has_ended(starter):
         os.kill(os.getpid(), signal.SIGTERM)
-    except PermissionError:
-        pass  # it is there, and somebody else's
+
+
+def has_ended(pid: int) -> bool:
+    """Also where it still has a number because nobody has asked yet how it ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is there, and somebody else's
+        return False
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] in ("Z", "X")
+    except OSError:  # no Linux
+        return False
 
 
 STOPPING = Stopping()

@@ -26,6 +26,8 @@ from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 
+from jepa_ros.ros.stopping import has_ended  # noqa: E402
+
 SPEED_MPS = 1.5
 SIMULATED_BRAKING_MPS2 = 3.0  # sim.simulation.COMMAND_ACCELERATION_MPS2
 FRAME_S = 0.2  # the simulator looks at commands once a frame
@@ -242,6 +244,17 @@ def test_it_ends_with_its_parent() -> None:
     while time.monotonic() < deadline_s and runs(pid):
         time.sleep(0.1)
     assert not runs(pid)
+
+
+def test_a_starter_that_ended_unasked_has_ended() -> None:
+    """It keeps its number until somebody asks how it ended: a node that starts just then must not live on."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as starter:
+        deadline_s = time.monotonic() + 10.0
+        while runs(starter.pid) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert os.path.exists(f"/proc/{starter.pid}")
+        assert has_ended(starter.pid)
+    assert not has_ended(os.getpid())
 
 
 def test_a_launch_file_may_be_process_one() -> None:
