@@ -1,46 +1,13 @@
-"""The hub matches what belongs together, survives anything, and notices when time jumps and sensors fall silent."""
+"""The hub matches what belongs together, notices when sensors fall silent, and serves several threads."""
 
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sensing_messages as messages
+from sensing_rig import Rig, T, broken_cloud
 
 from jepa_ros.sensing import SensingConfig, SensorHub
-
-T = messages.START_S
-
-
-class Rig:
-    """A hub with a hand-moved clock and a rig that sends good messages at 10 Hz."""
-
-    def __init__(self, **config):
-        self.now_ns = 0
-        self.hub = SensorHub(SensingConfig(**config), clock_ns=lambda: self.now_ns)
-        self.hub.put_transforms(messages.transforms(*messages.EXTRINSICS), static=True)
-        self.hub.put_camera_info("front", messages.camera_info())
-
-    def wait(self, seconds: float) -> None:
-        self.now_ns += round(seconds * 1e9)
-
-    def frame(self, stamp_s: float, lidar: bool = True, camera: bool = True, odometry: bool = True) -> None:
-        if odometry:
-            self.hub.put_odometry("odom", messages.odometry(stamp_s, x=stamp_s - T))
-        if camera:
-            self.hub.put_image("front", messages.image(stamp_s))
-        if lidar:
-            self.hub.put_cloud("points", messages.cloud(stamp_s))
-
-    def drive(self, start_s: float, frames: int, **sensors):
-        taken = []
-        for index in range(frames):
-            self.wait(0.1)
-            self.frame(start_s + 0.1 * index, **sensors)
-            self.wait(0.06)
-            taken.append(self.hub.take())
-            self.wait(-0.06)
-        return taken
 
 
 def test_a_frame_becomes_an_observation():
@@ -184,109 +151,6 @@ def test_extrinsics_by_parameter():
     np.testing.assert_allclose(hub.take(patient=False).lidar.points_m[0], [1 - 15, 5, 27], rtol=1e-6)
 
 
-# -- time ------------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("offset_s", [1e6, 5.0, -5.0, -900.0])
-@pytest.mark.parametrize("put", ["put_cloud", "put_image", "put_odometry"])
-def test_one_wrong_stamp_locks_nothing_out(put, offset_s):
-    rig = Rig()
-    rig.drive(T, 5)
-    message = {"put_cloud": messages.cloud, "put_image": messages.image, "put_odometry": messages.odometry}[put](T + 0.5 + offset_s)
-    getattr(rig.hub, put)({"put_cloud": "points", "put_image": "front", "put_odometry": "odom"}[put], message)
-    taken = rig.drive(T + 0.5, 8)
-    assert all(o and o.lidar and o.cameras for o in taken[4:])
-    assert taken[-1].stamp_s == pytest.approx(T + 1.2)
-    assert np.isclose(taken[-1].ego.odom_from_base[0, 3], 1.2)
-
-
-@pytest.mark.parametrize("offset_s", [1e6, -900.0])
-def test_one_absurd_stamp_costs_no_frame_and_no_history(offset_s):
-    rig = Rig()
-    rig.drive(T, 5)
-    rig.hub.put_cloud("points", messages.cloud(T + 0.5 + offset_s))
-    assert None not in rig.drive(T + 0.5, 3)
-    assert rig.hub.epoch == 0
-    assert rig.hub.status()["points"].malformed == {"absurd_stamp": 1}
-
-
-@pytest.mark.parametrize("stamp", [(0, 0), (-5, 0), (1000, 2**32 - 1)])
-def test_stamps_that_are_none(stamp):
-    rig = Rig()
-    message = messages.cloud()
-    message.header.stamp.sec, message.header.stamp.nanosec = stamp
-    rig.hub.put_cloud("points", message)
-    assert rig.hub.status()["points"].malformed == {"absurd_stamp": 1}
-
-
-def test_a_wrong_first_stamp_is_forgotten():
-    rig = Rig()
-    rig.hub.put_cloud("points", messages.cloud(T * 1e5))
-    taken = rig.drive(T, 4)
-    assert all(taken[1:])
-    assert taken[-1].stamp_s == pytest.approx(T + 0.3)
-
-
-@pytest.mark.parametrize("back_s", [0.3, 60.0])
-def test_a_jump_back_starts_a_new_epoch(back_s):
-    rig = Rig()
-    rig.drive(T + 100, 6)
-    rig.hub.put_transforms(messages.transforms((T + 100, "odom", "base_link", (0, 0, 0), messages.UNIT)), static=False)
-    taken = rig.drive(T + 100.6 - back_s, 4)
-    assert rig.hub.epoch == 1
-    assert all(taken[1:])
-    assert [o.stamp_s for o in taken[1:]] == pytest.approx([T + 100.6 - back_s + 0.1 * i for i in (1, 2, 3)])
-    assert taken[1].ego.odom_from_base[0, 3] == pytest.approx(100.7 - back_s)
-
-
-def test_a_jump_is_known_from_its_first_frame():
-    rig = Rig()
-    rig.drive(T + 100, 6)
-    assert rig.drive(T, 1)[0].stamp_s == pytest.approx(T)  # sweep, image and odometry agree
-    assert rig.hub.epoch == 1
-
-
-def test_a_short_bag_in_a_loop_loses_no_frame():
-    rig = Rig()
-    for loop in range(4):
-        assert None not in rig.drive(T, 3)
-        assert rig.hub.epoch == loop
-
-
-def test_a_lidar_alone_can_jump_too():
-    rig = Rig()
-    hub = rig.hub
-    hub.put_transforms(messages.transforms((T, "odom", "base_link", (0, 0, 0), messages.UNIT)), static=True)
-    rig.drive(T + 100, 4, camera=False, odometry=False)
-    taken = rig.drive(T, 5, camera=False, odometry=False)
-    assert hub.epoch == 1
-    assert [o is not None for o in taken] == [False, False, True, True, True]
-
-
-def test_a_long_pause_is_no_jump():
-    rig = Rig()
-    rig.drive(T, 3)
-    rig.wait(3600)
-    assert None not in rig.drive(T + 3600.3, 3)
-    assert rig.hub.epoch == 0
-
-
-def test_one_camera_with_a_wrong_clock_does_not_disturb_the_others():
-    rig = Rig()
-    rig.drive(T, 3)
-    for index in range(20):
-        rig.wait(0.1)
-        rig.frame(T + 0.3 + 0.1 * index, camera=False)
-        rig.hub.put_image("front", messages.image(T - 500 + 0.1 * index))
-        assert rig.hub.take(patient=False).lidar
-    assert rig.hub.epoch == 0
-    assert rig.hub.status()["front"].malformed["absurd_stamp"] == 20
-    assert rig.hub.status()["front"].lost
-
-
-# -- messages of rclpy ------------------------------------------------------------------------------------------------------------------
-
-
 def test_messages_of_rclpy_serve_as_well():
     import importlib
 
@@ -323,99 +187,6 @@ def test_messages_of_rclpy_serve_as_well():
     np.testing.assert_array_equal(left.lidar.points_m, right.lidar.points_m)
     np.testing.assert_array_equal(left.cameras[0].rgb, right.cameras[0].rgb)
     np.testing.assert_array_equal(left.ego.odom_from_base, right.ego.odom_from_base)
-
-
-# -- malformed messages ----------------------------------------------------------------------------------------------------------------
-
-
-def broken_cloud(stamp_s: float):
-    message = messages.cloud(stamp_s)
-    message.data = message.data[:10]
-    return message
-
-
-def mutations(rng):
-    """(put, input name, message): a good message with one thing wrong, and the reason it should be counted by (None: any)."""
-    stamp = T + rng.uniform(0, 0.4)
-    numbers = [np.nan, np.inf, -np.inf]
-    cloud, image, info, odometry = messages.cloud(stamp), messages.image(stamp), messages.camera_info(stamp), messages.odometry(stamp)
-
-    def changed(message, **changes):
-        for path, value in changes.items():
-            *parents, last = path.split("__")
-            owner = message
-            for parent in parents:
-                owner = getattr(owner, parent)
-            setattr(owner, last, value)
-        return message
-
-    rotten = np.full((5, 4), rng.choice(numbers), np.float32)
-    return [
-        ("put_cloud", "points", changed(cloud, data=cloud.data[: rng.integers(0, len(cloud.data))]), "truncated_data"),
-        ("put_cloud", "points", changed(messages.cloud(stamp), point_step=int(rng.integers(0, 15))), "wrong_step"),
-        ("put_cloud", "points", changed(messages.cloud(stamp), data=rotten.view(np.uint8).reshape(-1)), "no_points"),
-        ("put_cloud", "points", changed(messages.cloud(stamp), width=0, data=np.empty(0, np.uint8)), "no_points"),
-        ("put_cloud", "points", changed(messages.cloud(stamp), fields=[]), "bad_fields"),
-        ("put_cloud", "points", changed(messages.cloud(stamp), header__frame_id="nowhere"), "missing_transform"),
-        ("put_image", "front", changed(image, data=image.data[: rng.integers(0, len(image.data))]), "truncated_data"),
-        ("put_image", "front", changed(messages.image(stamp), step=int(rng.integers(0, 18)), data=image.data[:-1]), "wrong_step"),
-        ("put_image", "front", changed(messages.image(stamp), encoding=str(rng.choice(["", "rgb9", "\x00", "h265"]))), "unknown_encoding"),
-        ("put_compressed_image", "front", messages.compressed(stamp, rng.bytes(20)), "undecodable_image"),
-        ("put_camera_info", "front", changed(info, k=rng.choice(numbers, 9)), "bad_camera_info"),
-        ("put_camera_info", "front", changed(messages.camera_info(stamp), k=np.zeros(9)), "bad_camera_info"),
-        ("put_odometry", "odom", changed(odometry, pose__pose__position__x=rng.choice(numbers)), "non_finite_pose"),
-        ("put_odometry", "odom", messages.odometry(stamp, q=(0.0, 0.0, 0.0, 0.0)), "non_finite_pose"),
-        ("put_odometry", "odom", messages.odometry(stamp, speed=float(rng.choice([1e5, -1e9]))), "non_finite_pose"),
-        (
-            "put_cloud",
-            "points",
-            changed(messages.cloud(stamp), header__stamp__sec=int(rng.choice([-(2**31), 0, 2**31 - 1])), header__stamp__nanosec=0),
-            "absurd_stamp",
-        ),
-        ("put_image", "front", changed(messages.image(stamp), header__stamp__sec=int(rng.integers(10**6, 2**31))), "absurd_stamp"),
-        ("put_cloud", "points", None, "unreadable"),
-        ("put_image", "front", SimpleNamespace(header=None), "unreadable"),
-    ]
-
-
-def test_each_kind_of_malformed_message_has_its_name():
-    for index in range(len(mutations(np.random.default_rng(0)))):
-        rig = Rig()
-        rig.drive(T - 0.3, 3)
-        put, name, message, reason = mutations(np.random.default_rng(0))[index]
-        # Alone in its slot, with all that it needs beside it.
-        if name != "odom":
-            rig.hub.put_odometry("odom", messages.odometry(T))
-            rig.hub.put_odometry("odom", messages.odometry(T + 0.5))
-        getattr(rig.hub, put)(name, message)
-        if name == "front":  # an image is looked at when a sweep needs it
-            stamp = message.header.stamp.sec + message.header.stamp.nanosec / 1e9 if reason not in ("unreadable", "absurd_stamp") else T
-            rig.hub.put_cloud("points", messages.cloud(stamp))
-        rig.hub.take(patient=False)
-        counted = rig.hub.status()[f"{name}/camera_info" if put == "put_camera_info" else name].malformed
-        assert counted == {reason: 1}, (put, reason)
-
-
-def test_a_storm_of_malformed_messages_and_then_a_good_frame():
-    rng = np.random.default_rng(1)
-    rig = Rig()
-    rig.drive(T - 0.5, 3)
-    sent = 0
-    while sent < 10_000:
-        for put, name, message, _ in rng.permutation(np.array(mutations(rng), dtype=object)):
-            getattr(rig.hub, put)(name, message)
-            sent += 1
-            if sent % 7 == 0:
-                rig.hub.take(patient=False)
-        rig.wait(0.01)
-    rig.wait(0.1)
-    rig.hub.take(patient=False)
-    good = rig.drive(T + 0.6, 1)[0]
-    assert good.stamp_s == pytest.approx(T + 0.6)
-    assert good.lidar
-    assert good.cameras
-    counted = sum(sum(status.malformed.values()) for status in rig.hub.status().values())
-    assert counted > 5000  # the rest were replaced by newer ones before anyone looked
 
 
 def test_threads_may_put_while_one_takes():
