@@ -1,4 +1,4 @@
-"""The way of the data, one stage a line: observation -> latents -> futures -> occupancy, people, surprise. Read this page first."""
+"""The whole method, one stage a line: observation -> latents -> futures -> occupancy, people, surprise. Read this page first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What any world model predicts, behind `protocols.Prediction`: those without a way of their own predict all latents at once.
+"""`protocols.Prediction` for any world model that has none of its own: all latents are predicted at once.
 
 Axes: T history step, H future step, N latent token, D latent width, A action.
 """

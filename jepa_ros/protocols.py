@@ -1,4 +1,4 @@
-"""The seams. Whatever fits one of these can take its place; nothing else needs to know.
+"""The protocols between stages. Any implementation of one can replace ours without other changes.
 
 Axes: B batch, T history step (oldest first, last = now), H future step, N latent token, D latent width, A action, S candidate.
 """

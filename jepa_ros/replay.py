@@ -1,4 +1,4 @@
-"""`python -m jepa_ros.replay BAG --out DIR`: a bag in, everything out, in step, without DDS: the same answer twice.
+"""`python -m jepa_ros.replay BAG --out DIR`: processes every frame of a bag without DDS; two runs give identical output.
 
 Only the entry lies here. It stands above all layers because replay builds the messages that the nodes build, which `jepa_ros.ros` does.
 """

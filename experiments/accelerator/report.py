@@ -1,4 +1,4 @@
-"""`make bench-gpu`: what this machine makes of it, in under five minutes on one with a GPU: a table, and JSON with the card's name.
+"""`make bench-gpu`: latency, training and planning on this machine (under five minutes with a GPU): a table, and JSON with the card's name.
 
 Latency of a step by stage, with 1 and 6 cameras and 32 and 128 rings; training; a plan of 2,000 samples of 24 steps; V-JEPA 2-AC at the
 size of its published ViT-g weights, which are random here: time does not depend on them. `--dry` runs all of it small, on any machine.

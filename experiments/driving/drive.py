@@ -1,4 +1,4 @@
-"""One episode with one method, from start to end, and what is to be said of it."""
+"""One episode with one method, from start to end, and its record."""
 
 from __future__ import annotations
 

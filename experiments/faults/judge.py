@@ -1,4 +1,4 @@
-"""What came of a fault: who died, what was planned on that must not be, how late answers were, and when all was well again."""
+"""Judges a fault: which process died, what was planned on stale or unseen data, how late answers were, and when it recovered."""
 
 from __future__ import annotations
 

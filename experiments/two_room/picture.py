@@ -1,4 +1,4 @@
-"""What the two-room JEPA made of its rooms: paths that were taken, and how far everything is from one goal."""
+"""Pictures of the two-room JEPA: paths taken, and the learned distance of every place from one goal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the bench states what it found: rows of wanted and reached, and tables, in Markdown."""
+"""The bench's output in Markdown: rows of wanted and reached figures, and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether sensors still measure, and whether time runs forwards: no two measurements of a noisy sensor are the same."""
+"""Detects a frozen sensor and time that runs backwards: two measurements of a noisy sensor are never the same."""
 
 from __future__ import annotations
 

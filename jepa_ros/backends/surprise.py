@@ -1,4 +1,4 @@
-"""How far the world strayed from what was predicted, on a scale of 0 to 1."""
+"""Surprise: how much the scene differs from what was predicted, on a scale of 0 to 1."""
 
 from __future__ import annotations
 

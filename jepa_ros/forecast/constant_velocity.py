@@ -1,4 +1,4 @@
-"""People go on as they go: the constant-velocity baseline with an honest spread. Axes: P people, K modes, H future steps, T history steps.
+"""The constant-velocity baseline, with a calibrated spread. Axes: P people, K modes, H future steps, T history steps.
 
 Schöller et al., "What the Constant Velocity Model Can Teach Us About Pedestrian Motion Prediction" (RA-L 2020) find that nothing more than
 the last velocity, turned by angles drawn from a normal distribution of 25 degrees, is hard to beat. Here the draw is replaced by fixed

@@ -1,4 +1,4 @@
-"""What stands around somebody, and how it changes where they will walk.
+"""How walls and obstacles around a person change their predicted path.
 
 The latents of `scene_jepa` hold for each 0.4 m cell which height bands hold a lidar return. Those channels are laid out ahead of each
 person, in the frame of the person's heading, and a small network turns them into corrections of the forecast that tracks alone gave.

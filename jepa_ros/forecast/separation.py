@@ -1,4 +1,4 @@
-"""Nobody walks through anybody: the single best paths of all people are moved apart where two would meet at the same step.
+"""Moves the likeliest paths of two people apart where they would meet at the same step.
 
 Axes: P person, H future step.
 """

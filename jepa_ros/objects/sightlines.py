@@ -1,7 +1,7 @@
-"""How far a lidar saw in each direction at the height of a body: whether a place was free, taken or hidden in a sweep that is past.
+"""How far a lidar saw in each direction at the height of a body, so that a place can be called free, taken or hidden in a past sweep.
 
-What moves comes to a place that was free and leaves one that is free now. What stands may be cut into pieces that seem to move, but where
-the next piece appears there was something before, and where the last one was there still is.
+A mover enters a place that was free and leaves one that is free now. A standing object may be cut into changing pieces that seem to move,
+but the places of its pieces were taken before and are taken still.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is who: constant-velocity Kalman filters, gated assignment and an existence probability per track, in the odom frame.
+"""Tracks people: constant-velocity Kalman filters, gated assignment and an existence probability per track, in the odom frame.
 
 All tracks live in one set of arrays, so that a crowd costs little more than one person. Axes: P tracks, M detections, L remembered updates.
 """

@@ -1,4 +1,4 @@
-"""Says of each column whether it is clutter, a person, a rider or part of a vehicle: a small network on its evidence.
+"""A small network that classifies each column as clutter, person, rider or part of a vehicle.
 
 It learned from real sweeps (`jepa_ros/training/objects`). In numpy, as a hundred columns are too few to pay for more.
 Axes: M columns, F evidence, C classes, E networks whose answers are averaged.

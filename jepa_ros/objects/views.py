@@ -1,4 +1,4 @@
-"""What the lidars of a sweep can see where: somebody who ends where every view of them ends may well go on.
+"""Which part of a body the lidars of a sweep can see at each place: a body may continue beyond the field of view.
 
 Axes: N point, M column, L lidar.
 """

@@ -1,4 +1,4 @@
-"""The way to the goal around what stands still: how much longer than the straight line, from every cell. It guides; it judges no collision.
+"""The global path around standing obstacles: from every cell, how much longer it is than the straight line. It checks no collision.
 
 All in the anchor frame, [y, x] = [row, column].
 """

@@ -1,4 +1,4 @@
-"""A robot that touches something by the map's coarse cells, or for real, may leave it, and drive along it; it comes no nearer to anything.
+"""A robot already in contact (for real, or by the map's coarse cells) may move away or along, but not closer to any obstacle.
 
 What it touches must not open the way into all that is near, and whatever slack a rule leaves, a robot that plans five times a second uses
 up five times a second: it creeps into the wall. So the rule is about distances, which are read between the cells and leave no slack.

@@ -1,4 +1,4 @@
-"""What a motion costs. Objectives compose with `+`; everything that lives on a grid melts into one volume, read once per rollout.
+"""The cost of a motion. Objectives compose with `+`; all terms on a grid are added into one volume, read once per rollout.
 
 Axes: S candidate, L step, X state (x m, y m, yaw rad, speed m/s), Y/X grid rows and columns. Frame: the planning frame (anchor).
 One metre of distance to the goal at the end of the plan costs 1 at the default weights; all other weights are relative to that.

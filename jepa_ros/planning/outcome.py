@@ -1,4 +1,4 @@
-"""What a finished plan is: does it end at the goal, how far is left, and what is to be said of it."""
+"""The outcome of a safe plan: whether it ends at the goal, how far is left, and its message."""
 
 from __future__ import annotations
 

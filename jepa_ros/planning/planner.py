@@ -1,4 +1,4 @@
-"""From what will be, to what to do: a safe way to a pose through the forecast scene, within a deadline.
+"""From predictions to a plan: a safe way to a pose through the forecast scene, within a deadline.
 
 Everything is computed in the anchor frame of the scene (float32 is exact there) and handed out in odom.
 """
@@ -255,7 +255,7 @@ class Planner:
         return self._answer(task, PlanStatus.OK, message, part.rollout, cost, part.probability)
 
     def _brake(self, task: _Task, dynamics: Vehicle, verifier: Verifier, why: str, status: PlanStatus = PlanStatus.NO_SAFE_PATH) -> Plan:
-        """The way out that is always there: the shortest stop, straight ahead, with its probability stated."""
+        """The fallback: the shortest stop, straight ahead, with its collision probability."""
         self._last = None
         rollout = dynamics.rollout(task.init_X, torch.zeros(1, self.config.steps, len(dynamics.low_U)))
         probability = float(verifier.collision_probability(from_start(task.init_X, rollout), rollout.dt_s)[0])

@@ -1,4 +1,4 @@
-"""A path that somebody else planned, as a planner follows it: where the robot is along it, what comes next, whether it gets anywhere.
+"""A global path given to the planner: where the robot is along it, what comes next, and whether it makes progress.
 
 Poses are (x m, y m, yaw rad); a yaw of NaN is free.
 """

@@ -1,9 +1,9 @@
-"""Of the motion that a search found, what is safe to carry out: all of it, its beginning and then a stop, or its beginning more slowly.
+"""The part of a found motion that is safe to carry out: all of it, its beginning and then a stop, or its beginning more slowly.
 
-Two things are asked of it. Its collision probability, to its end, is bounded. And the little that it commits to (its first step and the
-shortest stop after that: all that is done before the next plan can change anything) must touch nobody, with a much lower bound: whoever is
-touched while the robot stands walked into it, and a stop that comes too late was planned too late (passive safety: Macek et al., Towards
-safe vehicle navigation in dynamic urban scenarios, 2009).
+Two conditions hold. The collision probability of the whole part is bounded. And its first step with the shortest stop after it, which is
+all that happens before the next plan can change anything, must touch nobody, with a much lower bound. A contact while the robot stands is
+not its fault; a contact while it brakes means that it braked too late (passive safety: Macek et al., Towards safe vehicle navigation in
+dynamic urban scenarios, 2009).
 
 Axes: S candidate, L step, U command.
 """

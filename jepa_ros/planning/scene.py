@@ -1,4 +1,4 @@
-"""What a planner must know: what is free, occupied or unseen, what moves, and where the robot is. Nothing else.
+"""PlanningScene, all that a planner needs: what is free, occupied or unseen, what moves, and where the robot is.
 
 Axes: P person, T forecast time, Y/X grid rows and columns.
 """

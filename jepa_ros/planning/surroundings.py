@@ -1,4 +1,4 @@
-"""The scene as a planner needs it: what a robot of this size would touch, where and when, around its start. Anchor frame.
+"""What a robot of this size would touch, where and when, around its start. Anchor frame.
 
 Axes: T forecast time, L plan step, P person, K mode, M likely modes of all, Y/X grid rows and columns.
 """

@@ -1,4 +1,4 @@
-"""The last look at a finished motion, on a finer time grid than it was searched on, with the forecasts' own distributions.
+"""The final collision check of a motion, on a finer time grid than the search, with the forecasts' own distributions.
 
 Axes: S path, L step, F fine time, Y/X grid rows and columns.
 """

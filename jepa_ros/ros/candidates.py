@@ -1,4 +1,4 @@
-"""Whose topics these are: with several robots in one domain, a node finds its own robot's sensors by type, and nobody else's."""
+"""With several robots in one domain, a node takes only its own robot's sensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine and its environment must give for large messages to arrive; what is missing is said with its fix."""
+"""Checks that large messages can arrive on this machine, and names the fix for what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log says what the diagnostics say: each problem once, again when it changes, and that it is over."""
+"""Logs each problem of the diagnostics once, again when it changes, and when it is over."""
 
 from __future__ import annotations
 

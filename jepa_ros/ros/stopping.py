@@ -1,9 +1,9 @@
-"""How a process of this package ends: asked by a signal, it stops what it moves while it can still say so, and leaves with status 0.
+"""How a process of this package ends: on a signal it sends zero velocity while it can still publish, and exits with status 0.
 
-ROS 2's own handlers shut the context down first, after which nothing can be published any more: the last velocity would stay. So ours
-take their place. Python runs a handler only between two lines of Python, which a wait in the middleware or the loading of a model can
-hold up for seconds; what a signal must do at once is therefore done by a thread that the interpreter's wake-up pipe tells of it.
-Light on purpose: it is imported, and at work, before everything that takes seconds to import.
+ROS 2's own handlers shut the context down first; after that nothing can be published, and the base would keep the last velocity. So ours
+replace them. Python may run a signal handler seconds late (a wait in the middleware, a model that loads). A thread that the interpreter's
+wake-up pipe wakes therefore does what is urgent. This module imports little, so that it works before everything that takes seconds to
+import.
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ class SensingConfig:
 
     base_frame: str = param("", "Frame of the vehicle; empty = the child frame of the odometry, or base_link")
     odom_frame: str = param("", "Fixed frame of the odometry; empty = the frame of the odometry messages, or odom")
-    match_tolerance_s: float = param(0.1, "Largest difference of stamps between a sweep and an image used with it, s", at_least=0.0)
+    match_tolerance_s: float = param(
+        0.1, "Largest difference of stamps between a sweep and an image, or another lidar's sweep, used with it, s", at_least=0.0
+    )
     match_wait_s: float = param(0.05, "Longest wait for the image and odometry that match a sweep, s", at_least=0.0, at_most=1.0)
     lost_after_s: float = param(0.5, "A sensor silent for this long, by the stamps of the others, counts as lost, s", at_least=0.05)
     jump_back_s: float = param(0.1, "Stamps that fall back by more than this are a jump in time, s", at_least=0.0)

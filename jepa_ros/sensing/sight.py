@@ -1,4 +1,4 @@
-"""Which places a sensor has looked at within the last seconds. What no beam has crossed is unseen: neither free nor occupied.
+"""Which cells a sensor has seen within the last seconds. A cell that no beam has crossed is unseen: neither free nor occupied.
 
 A beam that came back from a distance has crossed everything before it. Heights below HEAD_M count as looked at, whatever the beam's own
 height: a lidar of one plane sees walls at its height only, and that counts. Nothing is seen behind the first return that makes a cell

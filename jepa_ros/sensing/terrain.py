@@ -1,8 +1,8 @@
 """Height of the local ground: slopes, ramps, kerbs, crowned roads.
 
-Squares of half a metre show it in which nothing stands, which are no rougher than a street, and which gentle steps join to the ground
-around the vehicle. Below what stands, and where a bed of plants hides it, it is that of the nearest such square. One sweep gives it, and
-nothing is carried over: odometry of wheels knows no pitch, and ground remembered from the foot of a ramp would be a hole in it, or a wall.
+The ground is taken from 0.5 m squares that are empty, no rougher than a street, and connected by small steps to the ground near the
+vehicle. Below standing objects, and where plants hide it, the height of the nearest such square counts. Each sweep is taken alone: wheel
+odometry has no pitch, so ground remembered from the foot of a ramp would become a hole or a wall.
 
 Axes: N point, R row, C column (of squares, from the lower right corner of the map).
 """

@@ -1,4 +1,4 @@
-"""The picture of the project: the camera's view and the bird's-eye view of one moment, with all that is predicted and planned."""
+"""scene.png: the camera's view and the bird's-eye view of one moment, with all that is predicted and planned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where returns are usual: a small network that has seen how scenes go on, so that what nobody could expect stands out.
+"""A small network that predicts how likely lidar returns are one step ahead; unlikely returns mean surprise.
 
 A vehicle that drives sees much that is new in 0.4 s: behind corners, at the borders, far away. The error of a prediction says how much is
 new; the critic says how likely that was. It reads the lidar returns that latents hold, and nothing that is learned.

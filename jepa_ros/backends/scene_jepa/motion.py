@@ -1,4 +1,4 @@
-"""What moves goes on moving: clusters of observed returns are followed back through the aligned history and carried ahead.
+"""Moves occupied clusters ahead: they are followed back through the aligned history, and continue at constant velocity.
 
 A convolution that predicts a mean is poor at this: a person is a few cells of thousands, and where exactly it will be is spread over many.
 So motion is not left to it alone.

@@ -1,4 +1,4 @@
-"""The second look: a world model is given each of a few good motions and predicts what would then be in their way.
+"""Rehearsal: the world model predicts, for each of a few good motions, what would then be in their way.
 
 The search judges all samples by one shared forecast, made for the motion that was intended when it was made. People react to what the robot
 does; that much the shared forecast cannot know.

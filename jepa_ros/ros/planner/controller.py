@@ -1,4 +1,4 @@
-"""Drives: replans to the goal without pause, follows the newest plan with cmd_vel, and stops when the plan or the world grows old.
+"""Drives: replans to the goal without pause, follows the newest plan with cmd_vel, and stops when plan or forecasts are too old.
 
 Goals come on ~/goal_pose (RViz's "2D Goal Pose", remapped), paths from `follow_path`. Planning happens in the planning thread like every
 other request; the timer here only says where the plan is now, so that a late plan never holds up a command.

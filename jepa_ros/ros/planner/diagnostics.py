@@ -1,4 +1,4 @@
-"""What the planner says of itself on /diagnostics."""
+"""The planner's /diagnostics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A path that the controller follows for somebody who waits for the outcome: its state from acceptance to its end."""
+"""The state of a path that the controller follows for an action client, from acceptance to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the planner hears: forecasts, latents, odometry, transforms, each with the time it came.
+"""The planner's subscriptions: forecasts, latents, odometry, transforms, each with its time of arrival.
 
 People and latents are kept as they came, as bytes, and read only when somebody asks: reading all modes of all people takes longer than
 everything else that the node does between two requests.

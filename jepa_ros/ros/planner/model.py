@@ -1,4 +1,4 @@
-"""The world model that imagines, in the planner's process: there only where somebody asks for it, since paths need none."""
+"""The planner's own world model for `imagine` and `plan_actions`, loaded when one of them is first asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the node whose forecasts are planned on is doing, for whoever asks why there are none."""
+"""The state of the world_model node, to explain why no forecasts come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One configured spell of the planner: from configure to cleanup. It listens, offers the services and plans in a thread of its own."""
+"""The planner between configure and cleanup. It listens, offers the services and plans in a thread of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which time it is while a bag plays: what /clock says at each log time.
+"""The /clock of a bag that is played, as a function of log time.
 
 Mostly that is the log time itself. A simulation recorded with the wall's receive times is the exception: its stamps are seconds since the
 simulator started, and against a clock of receive times every forecast would be decades old. Then the recorded /clock decides, and where

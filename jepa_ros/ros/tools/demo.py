@@ -1,8 +1,8 @@
-"""`make demo`: plays a bag into the running nodes over DDS, asks for plans, and leaves a recording, a picture and a summary.
+"""`make demo`: plays a bag into the running nodes over DDS, asks for plans, and writes a recording, a page, pictures and a summary.
 
     python -m jepa_ros.ros.tools.demo [--bag PATH] [--model NAME] [--weights PATH] [--out demo_out]
 
-Nothing is simulated away: world_model, planner and bag_player run as processes of their own, this one only watches, asks and records.
+world_model, planner and bag_player run as processes of their own; this one only watches, asks and records.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The options of `make demo`."""
-    parser = argparse.ArgumentParser(prog="make demo", description="Play a bag into the nodes; leave a recording, a picture and a summary.")
+    parser = argparse.ArgumentParser(
+        prog="make demo", description="Play a bag into the nodes; write a recording, a page, pictures and a summary."
+    )
     parser.add_argument("--bag", type=Path, help="MCAP or SQLite3 bag (default: a small simulated one, generated on the first run)")
     parser.add_argument("--model", default="scene_jepa", help="back-end (default: %(default)s)")
     parser.add_argument("--weights", default="", help="its weights (default: the shipped ones, or random ones where none ship)")

@@ -1,4 +1,4 @@
-"""What the demo saw, told as a summary, drawn as a picture, and judged."""
+"""The demo's results: summary, picture and verdict."""
 
 from __future__ import annotations
 

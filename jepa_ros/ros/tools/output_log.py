@@ -1,4 +1,4 @@
-"""What the nodes said while a bag went through them: kept by stamp, undecoded, until it is reported. Demo and replay share it."""
+"""The nodes' output while a bag is processed: kept by stamp, undecoded, until it is reported. Demo and replay share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: report.html and a film, made after the run from its recording and the bag."""
+"""Makes report.html and a film after a run, from its recording and the bag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes velocity commands on to a base that has no watchdog of its own: zero, should their sender fall silent.
+"""Relays velocity commands to a base that has no watchdog of its own, and sends zero when the sender falls silent.
 
 A node that is told to stop says zero before it leaves. One that is killed (SIGKILL, a fault in a library, no memory, no power) says
 nothing, and many bases go on with the last velocity that they heard. Run this beside the base's driver:

@@ -1,4 +1,4 @@
-"""What Nav2's costmaps read: the forecast grid at fixed moments for static layers, and as points for obstacle and voxel layers."""
+"""Predicted obstacles as points for Nav2's obstacle and voxel layers, and at which horizons its static layers get a grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the node says of itself on /diagnostics, once a second. Plain functions from facts to DiagnosticStatus."""
+"""The node's /diagnostics, once a second. Plain functions from facts to DiagnosticStatus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the world model says, as topics. A message is built only while somebody listens to it."""
+"""The world model's publishers. A message is built only while somebody subscribes to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One active spell of the world model: from activate to deactivate. Subscriptions fill the hub, the worker empties it."""
+"""The world model between activate and deactivate. Subscriptions fill the hub, the worker empties it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the messages of each topic arrive: how long ago the last one did, and which share of those that were sent."""
+"""How the messages of each topic arrive: the age of the last one, and the share that arrives of those sent."""
 
 from __future__ import annotations
 

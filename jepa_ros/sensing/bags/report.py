@@ -1,4 +1,4 @@
-"""What became of a bag: what was taken and left and why, what was counted, and what to do where nothing came out."""
+"""The report on a bag: topics taken and left with reasons, losses by cause, and the fix where nothing came out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vehicle's own motion from odometry: kept for a while, asked for at any stamp."""
+"""The vehicle's own motion from odometry: kept for a while, interpolated at any stamp."""
 
 from __future__ import annotations
 

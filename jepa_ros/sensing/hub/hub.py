@@ -1,4 +1,4 @@
-"""Where live topics and recorded bags join: messages go in as they come, matched observations come out.
+"""The sensor hub, for live topics and recorded bags alike: messages go in as they come, matched observations come out.
 
 Putting a message is cheap (nothing is decoded) and never raises; `take` decodes the newest set that belongs together. Images and sweeps
 are newest-wins, so that a slow consumer skips frames instead of falling behind; odometry and transforms are all kept for a while.

@@ -1,4 +1,4 @@
-"""What became of the messages of each input, for diagnostics."""
+"""Counts of each input's messages by outcome, for diagnostics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One bag, every frame, in step: what the nodes would say of it on a machine that is never late."""
+"""Processes every frame of a bag as the nodes would on a machine that is never late."""
 
 from __future__ import annotations
 
