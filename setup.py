@@ -34,6 +34,8 @@ setup(
         "hub": ["transformers>=5.0"],
         "sim": ["mujoco>=3.1"],
         "viz": ["matplotlib", "pillow"],
+        # `make demo` then leaves output.rrd, too; 0.5 GB on disk.
+        "rerun": ["rerun-sdk>=0.41"],
         "train": ["tensorboard"],
         # `engine:=onnxruntime`: the static part of the world model as one graph on a processor.
         "engine": ["onnxruntime>=1.20", "onnx>=1.16", "onnxscript>=0.2"],

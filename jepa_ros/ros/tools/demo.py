@@ -24,7 +24,7 @@ from jepa_ros.ros.tools.node_process import NodeProcess
 from jepa_ros.ros.tools.output_log import OUTPUTS, OutputLog
 from jepa_ros.ros.tools.plan_asker import GOAL_AHEAD_M, PlanAsker
 from jepa_ros.ros.tools.recorder import Recorder
-from jepa_ros.ros.tools.run_story import tell
+from jepa_ros.ros.tools.run_story import RRD, tell
 from jepa_ros.sensing import BagError, BagInfo, bag_info
 from jepa_ros.sensing.bag import choose_topics
 from jepa_ros.sim.bag import BagSpec, write_bag
@@ -61,11 +61,22 @@ def main(argv: list[str] | None = None) -> int:
     pictures += [str(path) for path in tell(log, bag, out, film=not arguments.no_film)]
     print((out / "summary.json").read_text())
     print("  ".join([f"{out}/output.mcap", *pictures, f"{out}/summary.json"]))
+    print_viewers_hint(pictures, out)
     print(summary["run"]["advice"])
     wrong = failure(log, arguments.goal_ahead)
     if wrong:
         print(f"demo failed: {wrong}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def print_viewers_hint(pictures: list[str], out: Path) -> None:
+    """How the Rerun viewer shows the run, or what is missing for it."""
+    from jepa_ros.viz.rrd import MISSING, is_installed  # rerun-sdk, where it is installed, takes a second to import
+
+    if f"{out}/{RRD}" in pictures:
+        print(f"rerun {out}/{RRD} shows the run in the Rerun viewer")
+    elif not is_installed():
+        print(f"no {RRD} for the Rerun viewer: {MISSING}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

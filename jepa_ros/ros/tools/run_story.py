@@ -1,4 +1,4 @@
-"""Makes report.html and a film after a run, from its recording and the bag."""
+"""Makes report.html, a film and output.rrd after a run, from its recording and the bag."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,27 +16,36 @@ from jepa_ros.ros.tools.run_report import picture_note
 from jepa_ros.sensing import open_bag, read_raw
 from jepa_ros.types import NANOSECONDS, Observation, Plan, SceneState
 from jepa_ros.viz.film import draw_frame, save_gif
-from jepa_ros.viz.report.moments import moment
+from jepa_ros.viz.report.moments import Moment, moment
 from jepa_ros.viz.report.page import Grid, PlanRow, Report, write_page
+
+if TYPE_CHECKING:
+    from jepa_ros.viz.rrd import Recording
 
 MOST_MOMENTS = 80  # of the page: about 0.1 MB each
 FILM_RATE_HZ, MOST_PICTURES = 3.0, 24  # half a second of work each
 PLAN_HOLDS_NS = 2 * NANOSECONDS  # an older plan is not shown
-FILM = "demo.gif"
+FILM, RRD = "demo.gif", "output.rrd"
 
 
 def tell(log: OutputLog, bag: Path, out: Path, timed: bool = True, film: bool = True) -> list[Path]:
-    """Writes OUT/report.html and OUT/demo.gif from OUT/output.mcap; what was written. timed: show times, which differ from run to run."""
+    """Writes OUT/report.html, OUT/demo.gif and, with rerun-sdk, OUT/output.rrd from OUT/output.mcap; what was written.
+
+    timed: show times, which differ from run to run. Without, nothing is written that is not the same each time: no output.rrd.
+    """
     stamps = {topic: {stamp for stamp, _ in _messages(out, topic)} for topic in (OCCUPANCY, PEDESTRIANS)}
     whole = sorted(stamps[OCCUPANCY] & stamps[PEDESTRIANS])
     if not whole:
         return []
     shown = {whole[round(index)] for index in np.linspace(0, len(whole) - 1, min(len(whole), MOST_MOMENTS))}
     filmed = _filmed(whole) if film else set()
-    moments, pictures, grid, times_s = [], [], None, []
+    moments, pictures, grid, times_s, rrd = [], [], None, [], None
     for observation, state, plan in _scenes(log, bag, out, shown | filmed, timed):
         if state.stamp_ns in shown:
             moments.append(moment(observation, state, plan, whole[0]))
+            rrd = rrd or (_rrd(out, whole[0], moments[0]) if timed else None)
+            if rrd is not None:
+                rrd.add(observation, state, plan, moments[-1])
             grid, times_s = grid or Grid.of(state.occupancy), state.pedestrians.times_s.tolist() or times_s
         if state.stamp_ns in filmed:
             pictures.append(draw_frame(observation, state, plan))
@@ -49,8 +59,31 @@ def tell(log: OutputLog, bag: Path, out: Path, timed: bool = True, film: bool = 
     write_page(report, written[0])
     if pictures:
         written.append(out / FILM)
-        save_gif(pictures, written[1], FILM_RATE_HZ)
+        save_gif(pictures, written[-1], FILM_RATE_HZ)
+    if rrd is not None:
+        _finish(rrd, log)
+        written.append(out / RRD)
     return written
+
+
+def _rrd(out: Path, first_ns: int, first: Moment) -> Recording | None:
+    """None where rerun-sdk is not installed. Only who writes such a file pays for its import."""
+    from jepa_ros.viz.rrd import Recording, is_installed
+
+    image_px = (first.image_px[0], first.image_px[1]) if first.camera else None
+    return Recording(out / RRD, first_ns, image_px) if is_installed() else None
+
+
+def _finish(rrd: Recording, log: OutputLog) -> None:
+    """The curves and the answers of the planner, of all frames."""
+    for name, values in (("surprise", log.surprise), ("latency_ms", log.latency_ms)):
+        for stamp_ns, value in sorted(values.items()):
+            if math.isfinite(value):
+                rrd.curve(name, stamp_ns, value)
+    for answered in log.plans:
+        if answered.forecast_ns:
+            rrd.say(answered.forecast_ns, answered.told, answered.status == "OK")
+    rrd.close()
 
 
 def _messages(out: Path, topic: str) -> Iterator[tuple[int, bytes]]:
