@@ -26,6 +26,7 @@ class Limits:
     """What the vehicle can do."""
 
     max_speed_mps: float = param(1.5, "Highest speed of a plan, m/s", at_least=0.05, at_most=50.0)
+    max_reverse_mps: float = param(0.0, "Highest speed backwards, m/s; 0 = it does not reverse", at_least=0.0, at_most=50.0)
     max_acceleration_mps2: float = param(1.0, "Highest acceleration, m/s^2", at_least=0.05, at_most=20.0)
     max_deceleration_mps2: float = param(2.5, "Highest deceleration, also of the braking fallback, m/s^2", at_least=0.05, at_most=20.0)
     max_yaw_rate_radps: float = param(1.2, "Highest turn rate, rad/s", at_least=0.01, at_most=10.0)
@@ -40,13 +41,18 @@ class Limits:
 class Vehicle(Dynamics, Protocol):
     """What a planner must know of a robot besides its dynamics."""
 
+    @property
+    def turning_radius_m(self) -> float:
+        """Of the smallest circle; 0 for what turns on the spot."""
+        ...
+
     def turn_on_the_spot(self, angle_rad: float, steps: int) -> Tensor | None:
         """(L, U) commands; None for a vehicle that cannot."""
         ...
 
 
 class Unicycle:
-    """Differential drive: forward speed and yaw rate. It can turn on the spot and does not reverse.
+    """Differential drive: forward speed and yaw rate. It can turn on the spot; it reverses where `limits.max_reverse_mps` allows it.
 
     The commanded speed is the one reached at the end of a step; it changes linearly within it. The yaw rate holds for the whole step.
     An initial speed above the limit is no error: the robot slows down at the highest deceleration.
@@ -57,7 +63,7 @@ class Unicycle:
             raise ValueError(f"dt_s must be > 0 s, got {dt_s}")
         self.limits = limits
         self.dt_s = dt_s
-        self.low_U = torch.tensor([0.0, -limits.max_yaw_rate_radps])
+        self.low_U = torch.tensor([-limits.max_reverse_mps, -limits.max_yaw_rate_radps])
         self.high_U = torch.tensor([limits.max_speed_mps, limits.max_yaw_rate_radps])
 
     def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout:
@@ -65,12 +71,15 @@ class Unicycle:
 
         The commands of the result are the wishes with all limits applied.
         """
-        targets_LS = commands_SLU[..., 0].T.clamp(0.0, self.limits.max_speed_mps).contiguous()
-        speed_LS = _slew(
-            targets_LS, init_X[3], self.limits.max_acceleration_mps2 * self.dt_s, self.limits.max_deceleration_mps2 * self.dt_s
-        )
+        targets_LS = commands_SLU[..., 0].T.clamp(-self.limits.max_reverse_mps, self.limits.max_speed_mps).contiguous()
+        slew = _slew_both_ways if self.limits.max_reverse_mps > 0.0 else _slew
+        speed_LS = slew(targets_LS, init_X[3], self.limits.max_acceleration_mps2 * self.dt_s, self.limits.max_deceleration_mps2 * self.dt_s)
         before_LS = torch.cat((init_X[3].expand(1, speed_LS.shape[1]), speed_LS[:-1]))
-        turn_limit_LS = self.turn_limit(torch.minimum(before_LS.abs(), speed_LS), torch.maximum(before_LS.abs(), speed_LS))
+        one_LS, other_LS = before_LS.abs(), speed_LS.abs()
+        slowest_LS = torch.minimum(one_LS, other_LS)
+        if self.limits.max_reverse_mps > 0.0:
+            slowest_LS = slowest_LS.masked_fill(before_LS * speed_LS < 0.0, 0.0)  # it stands for a moment when it changes direction
+        turn_limit_LS = self.turn_limit(slowest_LS, torch.maximum(one_LS, other_LS))
         yaw_rate_LS = torch.clamp(commands_SLU[..., 1].T, -turn_limit_LS, turn_limit_LS)
         yaw_LS = init_X[2] + self.dt_s * yaw_rate_LS.cumsum(0)
         middle_LS = yaw_LS - 0.5 * self.dt_s * yaw_rate_LS
@@ -79,6 +88,10 @@ class Unicycle:
         y_LS = init_X[1] + (stride_LS * middle_LS.sin()).cumsum(0)
         states_SLX = torch.stack((x_LS, y_LS, yaw_LS, speed_LS)).permute(2, 1, 0)
         return Rollout(states_SLX, torch.stack((speed_LS, yaw_rate_LS)).permute(2, 1, 0), self.dt_s)
+
+    @property
+    def turning_radius_m(self) -> float:
+        return 0.0
 
     def turn_limit(self, slowest: Tensor, fastest: Tensor) -> Tensor:
         """Highest yaw rate, rad/s, for a step between two speeds: the vehicle's own, or what the lateral acceleration leaves."""
@@ -95,7 +108,8 @@ class Unicycle:
             motion_LU = _turn(angle, steps, 2, self.limits.max_yaw_rate_radps, self.dt_s)
             motion_LU[motion_LU[:, 1] == 0.0, 0] = self.high_U[0]
             first_turn.append(motion_LU)
-        return torch.cat((torch.zeros(1, steps, 2), arcs_GLU, torch.stack(first_turn)))
+        backwards = [_backwards(self.limits, steps)] if self.limits.max_reverse_mps > 0.0 else []
+        return torch.cat((torch.zeros(1, steps, 2), arcs_GLU, torch.stack(first_turn), *backwards))
 
     def turn_on_the_spot(self, angle_rad: float, steps: int) -> Tensor | None:
         """(L, U) commands, standing still before and after; None for a vehicle that cannot."""
@@ -108,9 +122,12 @@ class Bicycle(Unicycle):
     The yaw rate holds for a step while the speed changes: the steering is furthest over where the step is slowest.
     """
 
+    @property
+    def turning_radius_m(self) -> float:
+        return self.limits.wheelbase_m / math.tan(self.limits.max_steering_rad)
+
     def turn_limit(self, slowest: Tensor, fastest: Tensor) -> Tensor:
-        steering = slowest * (math.tan(self.limits.max_steering_rad) / self.limits.wheelbase_m)
-        return torch.minimum(super().turn_limit(slowest, fastest), steering)
+        return torch.minimum(super().turn_limit(slowest, fastest), slowest / self.turning_radius_m)
 
     def turn_on_the_spot(self, angle_rad: float, steps: int) -> Tensor | None:
         return None
@@ -129,6 +146,10 @@ class Holonomic:
         self.dt_s = dt_s
         self.high_U = torch.tensor([limits.max_speed_mps, limits.max_speed_mps, limits.max_yaw_rate_radps])
         self.low_U = -self.high_U
+
+    @property
+    def turning_radius_m(self) -> float:
+        return 0.0
 
     def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout:
         """(4,) or (5,) start and (S, L, 3) wishes -> what the vehicle does; the state's speed is the length of the velocity."""
@@ -186,6 +207,34 @@ def _slew(targets_LS: Tensor, start: Tensor, most_up: float, most_down: float) -
         torch.clamp(target_S, previous_S - most_down, previous_S + most_up, out=reached_S)
         previous_S = reached_S
     return reached_LS
+
+
+def _slew_both_ways(targets_LS: Tensor, start: Tensor, most_up: float, most_down: float) -> Tensor:
+    """The same for speeds of either sign: slower at `most_down`, faster at `most_up`, and past zero the rest of the step."""
+    reached_LS = torch.empty_like(targets_LS)
+    previous_S = start.expand(targets_LS.shape[1])
+    for target_S, reached_S in zip(targets_LS.unbind(0), reached_LS.unbind(0), strict=True):
+        past_S = (1.0 - previous_S.abs() / most_down) * most_up  # what is left of the step after a halt, as a speed the other way
+        slower_S = torch.where(past_S > 0.0, -past_S, previous_S.abs() - most_down)
+        faster_S = previous_S.abs() + most_up
+        forward_S = previous_S >= 0.0
+        low_S, high_S = torch.where(forward_S, slower_S, -faster_S), torch.where(forward_S, faster_S, -slower_S)
+        torch.clamp(target_S, low_S, high_S, out=reached_S)
+        previous_S = reached_S
+    return reached_LS
+
+
+def _backwards(limits: Limits, steps: int) -> Tensor:
+    """(G, L, 2) arcs backwards, and turns in two and three strokes: the heading turns the same way, the speed changes its sign."""
+    motions = []
+    for share in (1.0, 0.5):
+        ahead, back = share * limits.max_speed_mps, -share * limits.max_reverse_mps
+        for turn in (0.0, 0.3, -0.3, 1.0, -1.0):
+            strokes = [[back]] if abs(turn) < 1.0 else [[back], [back, ahead], [ahead, back], [ahead, back, ahead], [back, ahead, back]]
+            for speeds in strokes:
+                which = torch.arange(steps) * len(speeds) // steps
+                motions.append(torch.stack((torch.tensor(speeds)[which], torch.full((steps,), turn * limits.max_yaw_rate_radps)), -1))
+    return torch.stack(motions)
 
 
 def _shrink(length: Tensor, most: Tensor | float) -> Tensor:

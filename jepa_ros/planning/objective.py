@@ -34,6 +34,7 @@ class CostWeights:
     goal_heading: float = param(1.0, "Cost of facing away from the goal's heading (1 - cos)/2 at the end, near the goal", at_least=0.0)
     off_path: float = param(0.3, "Cost of each metre off the path that is followed, and second", at_least=0.0)
     path_length: float = param(0.05, "Cost of each metre driven", at_least=0.0)
+    reverse: float = param(0.3, "Cost of each metre driven backwards, where the robot can", at_least=0.0)
     occupancy: float = param(60.0, "Cost of a second in surely occupied space", at_least=0.0)
     person: float = param(60.0, "Cost of a second of contact with a person", at_least=0.0)
     personal_space: float = param(1.5, "Cost of a second within personal space", at_least=0.0)
@@ -111,10 +112,15 @@ class GridCost(Composable):
 
 
 class PoseGoal(Composable):
-    """Straight-line distance to the goal (m), at the end and on the way; the heading counts within about a metre of it."""
+    """Straight-line distance to the goal (m), at the end and on the way; the heading counts within about a metre of it.
 
-    def __init__(self, goal: Sequence[float] | FloatArray, weights: CostWeights) -> None:
-        """goal: x m, y m, yaw rad; a yaw of NaN leaves the heading free."""
+    To a vehicle with a turning circle a heading is a distance: it turns by an angle no sooner than it has driven radius x angle, forwards
+    or backwards. That is left to drive like any other metre, within two radii of the goal; from further away it turns on the way.
+    """
+
+    def __init__(self, goal: Sequence[float] | FloatArray, weights: CostWeights, turning_radius_m: float = 0.0) -> None:
+        """goal: x m, y m, yaw rad; a yaw of NaN leaves the heading free. turning_radius_m: 0 = it turns on the spot."""
+        self.turning_radius_m = turning_radius_m
         self.goal_m = (float(goal[0]), float(goal[1]))
         self.heading_rad = float(goal[2])
         self.weights = weights
@@ -123,10 +129,15 @@ class PoseGoal(Composable):
         x_LS, y_LS, yaw_LS, speed_LS = rollout.states_SLX.permute(2, 1, 0)
         distance_LS = torch.hypot(x_LS - self.goal_m[0], y_LS - self.goal_m[1])
         cost_S = self.weights.goal_end * distance_LS[-1] + self.weights.goal_way * distance_LS.mean(0)
-        cost_S = cost_S + (self.weights.path_length * rollout.dt_s) * speed_LS.sum(0)
+        cost_S = cost_S + (self.weights.path_length * rollout.dt_s) * speed_LS.abs().sum(0)
+        cost_S = cost_S + (self.weights.reverse * rollout.dt_s) * speed_LS.clamp(max=0.0).abs().sum(0)
         if math.isfinite(self.heading_rad):
             away_S = 0.5 - 0.5 * torch.cos(yaw_LS[-1] - self.heading_rad)
             cost_S = cost_S + self.weights.goal_heading * away_S * torch.exp(-distance_LS[-1].square())
+            if self.turning_radius_m > 0.0:
+                left_S = self.turning_radius_m * torch.acos((1.0 - 2.0 * away_S).clamp(-1.0, 1.0))
+                near_S = torch.exp(-(0.5 * distance_LS[-1] / self.turning_radius_m).square())
+                cost_S = cost_S + self.weights.goal_end * left_S * near_S
         return cost_S
 
 

@@ -159,7 +159,7 @@ class Planner:
         return None
 
     def _search(self, task: _Task, limits: Limits) -> Plan:
-        config, goal = self.config, task.goal
+        config, goal, weights = self.config, task.goal, self.config.weights
         dynamics = DYNAMICS[config.kinematics](limits, config.dt_s)
         start_m = task.init_X[:2].numpy().astype(np.float64)
         reach_m = max(abs(float(task.init_X[3])), limits.max_speed_mps) * config.dt_s * config.steps
@@ -172,7 +172,7 @@ class Planner:
             return self._brake(task, dynamics, verifier, "no way leads to the goal around what stands still")
         times_L = task.offset_s + config.dt_s * np.arange(1, config.steps + 1)
         objective = around.objective(way, times_L, config.dt_s, config.personal_space_m, config.weights)
-        objective = objective + PoseGoal(goal.pose, config.weights) + Comfort(float(task.init_X[3]), config.weights)
+        objective = objective + PoseGoal(goal.pose, weights, dynamics.turning_radius_m) + Comfort(float(task.init_X[3]), weights)
         if task.route_m is not None:
             objective = objective + route_cost(task.route_m, around.grid, config.steps, config.dt_s, config.weights.off_path)
         if config.weights.surprise > 0.0:
