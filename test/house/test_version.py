@@ -20,6 +20,8 @@ def test_the_source_tree_says_what_package_xml_says():
     assert f"version: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
     said = subprocess.run([sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.split()[-1] == VERSION
+    released = re.findall(r"^(\d+\.\d+\.\d+) \(", (ROOT / "CHANGELOG.rst").read_text(), re.MULTILINE)
+    assert released[0] == VERSION, "the version is that of the newest release in CHANGELOG.rst; what follows it stands under Forthcoming"
 
 
 def test_the_workspace_that_colcon_built_says_so_too():
