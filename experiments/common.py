@@ -6,8 +6,11 @@ Axes: S candidate, L step, U command, E elite.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -72,6 +75,13 @@ class ICEM(CEM):
 
 
 COMPARED: dict[str, Callable[[SolverConfig], Solver]] = {**SOLVERS, "icem": ICEM}
+
+
+def processor() -> str:
+    """The name of this machine's processor and how many cores it has here."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 @contextmanager

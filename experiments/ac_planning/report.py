@@ -12,7 +12,6 @@ import argparse
 import importlib
 import json
 import logging
-import platform
 import sys
 import time
 import types
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from experiments.ac_planning.world import PatternWorld, draw_actions, draw_states, trained_predictor
+from experiments.common import processor
 from jepa_ros.backends.vjepa2_ac.model import batch_size
 from jepa_ros.backends.vjepa2_ac.poses import advance
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     fields = ("name", "processor_s", "wall_s", "predicted", "energy")
     results = [{**{name: getattr(row, name) for name in fields}, "action": row.action_7.tolist()} for row in rows]
     settings = {name: value for name, value in vars(arguments).items() if isinstance(value, int)}
-    about_machine = {"machine": platform.processor(), "torch": torch.__version__}
+    about_machine = {"machine": processor(), "torch": torch.__version__}
     print(json.dumps({"bench": "ac_planning", **settings, **about_machine, "energy_difference": apart, "rows": results}))
     return 0
 

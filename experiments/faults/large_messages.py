@@ -10,7 +10,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from tqdm import tqdm
 
+from experiments.common import processor
 from jepa_ros.ros.conversions import byte_array, header_message
 
 PROFILE = Path(__file__).parents[2] / "config" / "fastdds.xml"
@@ -144,7 +144,7 @@ def main() -> int:
         rows.append([LOADS[number].name, sender_profile, listener_profile, offered, asked, round(share, 3), round(way_ms, 1)])
         words = ["yes" if one else "no" for one in (sender_profile, listener_profile)]
         tqdm.write(f"| {LOADS[number].name} | {words[0]} | {words[1]} | {offered} | {asked} | {share:.0%} | {way_ms:.1f} ms |")
-    print(json.dumps({"bench": "large_messages", "seconds": arguments.seconds, "machine": platform.machine(), "rows": rows}))
+    print(json.dumps({"bench": "large_messages", "seconds": arguments.seconds, "machine": processor(), "rows": rows}))
     return 0
 
 

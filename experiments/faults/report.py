@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from experiments.common import processor
 from experiments.faults.hostile import hostile_files, hostile_parameters, hostile_requests
 from experiments.faults.judge import Result, judge, lateness_ms
 from experiments.faults.robot import Robot
@@ -77,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     for one in (*found.get("hostile_files", []), *found.get("hostile_requests", [])):
         print(f"| {one['name']} | {'held' if one['held'] else '**failed**'} | {one['said'][:200]} |")
     print(f"failed: {', '.join(failed) or 'none'}; late beyond the deadline, ms: {found.get('late_ms')}")
-    print(json.dumps({"bench": "faults", "failed": failed, "machine": platform.machine(), "cores": os.cpu_count(), **found}))
+    print(json.dumps({"bench": "faults", "failed": failed, "machine": processor(), **found}))
     return 1 if failed else 0
 
 

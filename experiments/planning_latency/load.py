@@ -16,45 +16,35 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
-import platform
 import random
 import tempfile
-import threading
 import time
 from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Pose, PoseStamped, Quaternion
-from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from experiments.common import busy
+from experiments.common import busy, processor
+from experiments.planning_latency.crowd import FRAMES, Crowd, prefer_this_thread
 from jepa_ros.backends import load_world_model
-from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
-from jepa_ros.planning.example_scene import crowd_scene
-from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.tools.node_process import NodeProcess
 from jepa_ros.srv import Imagine, PlanPath
 from jepa_ros.types import PlanStatus
 
-RATE_HZ = 10.0
 DEADLINES_S = (0.02, 0.5)
 IMAGINE_SHARE = 0.2
 CANDIDATES, STEPS = 16, 12
 PATIENCE_S = 5.0  # an answer that is later than this is none
 SETTLED = 0.1  # share of the requests after which memory is first looked at
-INSTRUMENT_NICE = -10  # of clients and crowd, where it is allowed: what keeps them waiting is not the planner's lateness
-FRAMES = conversions.Frames()
 
 
 @dataclass(frozen=True)
@@ -94,12 +84,6 @@ def client(number: int, requests: int, results: Connection) -> None:
     rclpy.try_shutdown()
 
 
-def prefer_this_thread() -> None:
-    """Raises this thread's priority where the system allows it: the instrument must not wait for what it measures."""
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INSTRUMENT_NICE)
-
-
 def path_request(generator: random.Random, deadline_s: float) -> PlanPath.Request:
     """A plan_path request to a random goal within 8 m."""
     pose = Pose(orientation=Quaternion(x=0.0, y=0.0, z=0.0, w=0.0))
@@ -113,63 +97,6 @@ def imagine_request(generator: random.Random, deadline_s: float) -> Imagine.Requ
     ahead_SL = speed[:, None] * 0.4 * np.arange(1, STEPS + 1)
     poses = np.stack((ahead_SL, 0 * ahead_SL, 0 * ahead_SL), axis=-1)
     return Imagine.Request(candidates=CANDIDATES, steps=STEPS, poses=poses.flatten().tolist(), deadline=deadline_s)
-
-
-class Crowd:
-    """Says what a world_model node would say, from a thread of its own, and listens to the planner's diagnostics."""
-
-    def __init__(self, people: int, spec: ModelSpec) -> None:
-        self.diagnostics: dict[str, str] = {}
-        self._scenes = [replace(crowd_scene(people, seed=seed), latent=self._latent(spec, seed)) for seed in range(5)]
-        self._spec = spec
-        self._node = Node("load_crowd")
-        kinds = {"occupancy": OccupancyForecast, "pedestrians": PedestrianForecastArray, "latent": LatentState}
-        self._publishers = {name: self._node.create_publisher(kind, f"/world_model/{name}", 5) for name, kind in kinds.items()}
-        self._odometry = self._node.create_publisher(Odometry, "/odom", 5)
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)
-        self._timer = self._node.create_timer(1.0 / RATE_HZ, self._say)
-        self._said = 0
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
-
-    @staticmethod
-    def _latent(spec: ModelSpec, seed: int) -> np.ndarray:
-        return np.random.default_rng(seed).standard_normal(spec.latent_shape).astype(np.float32)
-
-    def wait_until_heard(self) -> None:
-        """Until the planner listens to all of it, and for a second more."""
-        publishers = [*self._publishers.values(), self._odometry]
-        while not all(publisher.get_subscription_count() for publisher in publishers):
-            time.sleep(0.1)
-        time.sleep(1.0)
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        self._thread.join(5.0)
-        self._node.destroy_node()
-
-    def _spin(self) -> None:
-        prefer_this_thread()
-        self._executor.spin()
-
-    def _say(self) -> None:
-        self._said += 1
-        scene = self._scenes[self._said // 20 % len(self._scenes)]
-        now_ns = self._node.get_clock().now().nanoseconds
-        scene = replace(scene, stamp_ns=now_ns, ego=replace(scene.ego, stamp_ns=now_ns))
-        odometry = Odometry(header=conversions.header_message(now_ns, FRAMES.fixed), child_frame_id=FRAMES.base)
-        odometry.pose.pose = conversions.pose_message(scene.ego.odom_from_base)
-        self._odometry.publish(odometry)
-        self._publishers["pedestrians"].publish(conversions.pedestrians_message(scene, "made_up", FRAMES))
-        self._publishers["occupancy"].publish(conversions.occupancy_message(scene, FRAMES))
-        self._publishers["latent"].publish(conversions.latent_state_message(scene, self._spec, FRAMES))
-
-    def _hear(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == "planner: requests":
-                self.diagnostics = {pair.key: pair.value for pair in status.values}
 
 
 def resident_mb(pid: int) -> float:
@@ -229,10 +156,10 @@ def report(asked: list[Asked], memory_mb: tuple[float, float], diagnostics: dict
         "clients": arguments.clients,
         "load": arguments.load,
         "nice": arguments.nice,
-        "machine": platform.processor(),
+        "machine": processor(),
     }
     found = {"late_ms": rows, "service": service, "statuses": statuses, "unanswered": unanswered, "memory_mb": memory_mb}
-    print(json.dumps({"bench": "planning_load", **about, "cores": os.cpu_count(), **found}))
+    print(json.dumps({"bench": "planning_load", **about, **found}))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -250,11 +177,11 @@ def main(argv: list[str] | None = None) -> int:
     multiprocessing.set_start_method("spawn")
     spec = load_world_model(arguments.model, device="cpu").spec
     rclpy.init()
-    parameters: dict[str, Any] = {"autostart": True, "model": arguments.model, "nice": arguments.nice}
+    parameters: dict[str, Any] = {"autostart": True, "model_at_start": True, "model": arguments.model, "nice": arguments.nice}
     with tempfile.TemporaryDirectory() as folder, NodeProcess("planner", parameters, Path(folder)) as planner:
         crowd = Crowd(arguments.people, spec)
         try:
-            crowd.wait_until_heard()
+            crowd.wait_until_heard(planner.check)
             with busy(arguments.load):
                 asked, memory_mb = collect(arguments.requests, arguments.clients, planner.pid)
             planner.check()

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from experiments.common import COMPARED
+from experiments.common import COMPARED, processor
 from jepa_ros.backends import load_world_model
 from jepa_ros.planning import CostWeights, Limits, Planner, PlannerConfig, SolverConfig
 from jepa_ros.planning.example_scene import crowd_scene
@@ -144,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     for solver in COMPARED:
         cells = [f"{row['mean']:.3f} ({row['median']:.3f}) {row['ok_share']:.0%}" for row in found if row["solver"] == solver]
         print(f"{solver:<8}" + "".join(f"{cell:>23}" for cell in cells))
-    about = {"people": arguments.people, "repeats": arguments.repeats, "threads": arguments.threads, "machine": platform.processor()}
+    about = {"people": arguments.people, "repeats": arguments.repeats, "threads": arguments.threads, "machine": processor()}
     print(
         json.dumps(
             {"bench": "planning_latency", **about, "torch": torch.__version__, "rows": results, "imagine": imagined, "quality": found}
