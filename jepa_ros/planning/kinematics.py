@@ -17,6 +17,7 @@ from torch import Tensor
 
 from jepa_ros.config import param, validate
 from jepa_ros.protocols import Dynamics, Rollout
+from jepa_ros.types import FloatArray
 
 STANDSTILL_MPS = 1e-3
 
@@ -36,6 +37,22 @@ class Limits:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+@dataclass(frozen=True)
+class LastPlan:
+    """A plan that was to be followed."""
+
+    begun_s: float  # stamp of its first state
+    commands_LU: Tensor
+    goal_m: FloatArray  # (2,) in odom, what it was for
+
+    def rest(self, now_s: float, dt_s: float) -> Tensor | None:
+        """(L, U) what is left of it, its end repeated; None before its beginning and after its end."""
+        passed = round((now_s - self.begun_s) / dt_s)
+        if not 0 <= passed < len(self.commands_LU):
+            return None
+        return torch.cat((self.commands_LU[passed:], self.commands_LU[-1:].expand(passed, -1)))
 
 
 class Vehicle(Dynamics, Protocol):

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
+MIN_DEADLINE_S = 0.001
 STOPPED_MPS = 0.05
 STAYS_M = 0.2  # a plan that gets no further than this from its start waits
 
@@ -28,6 +30,24 @@ class Goal:
         """Whether a pose (x m, y m, yaw rad) is the goal, within the tolerances."""
         off_rad = 0.0 if math.isnan(self.pose[2]) else math.remainder(pose[2] - self.pose[2], 2.0 * math.pi)
         return self.distance_m(pose) <= self.tolerance_m and abs(off_rad) <= self.tolerance_rad
+
+
+def fault_of(
+    scene: PlanningScene, goal: FloatArray, deadline_s: float, max_speed_mps: float | None, goal_tolerance_m: float | None
+) -> tuple[PlanStatus, str] | None:
+    """Why a question cannot be answered at all: status and message; None where it can."""
+    if np.shape(goal) != (3,):
+        return PlanStatus.INVALID_GOAL, f"the goal must be (x, y, yaw), got shape {np.shape(goal)}"
+    if not np.isfinite(goal[:2]).all() or np.isinf(goal[2]):
+        return PlanStatus.INVALID_GOAL, f"the goal must be finite (a heading of NaN leaves it free), got {np.asarray(goal).tolist()}"
+    if not (math.isfinite(deadline_s) and deadline_s >= MIN_DEADLINE_S):
+        return PlanStatus.INVALID_REQUEST, f"deadline must be a finite number of seconds >= {MIN_DEADLINE_S}, got {deadline_s}"
+    for name, value in (("max_speed", max_speed_mps), ("goal_tolerance", goal_tolerance_m)):
+        if value is not None and not 0.0 < value <= 50.0:
+            return PlanStatus.INVALID_REQUEST, f"{name} must lie in (0, 50], got {value}"
+    if scene.occupancy.probability.size == 0:
+        return PlanStatus.UNSUPPORTED, "the world model gives no occupancy forecast, and without one no path can be called safe"
+    return None
 
 
 def stays(path: FloatArray) -> bool:

@@ -22,7 +22,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.follow import End, PathTask, failure_of
-from jepa_ros.ros.planner.worker import DeadlineWorker
+from jepa_ros.ros.planner.worker import DeadlineWorker, PlanningTime
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
 COMMANDS = QoSProfile(depth=1)
@@ -37,7 +37,10 @@ class ControllerConfig:
 
     enabled: bool = param(False, "drive to ~/goal_pose with cmd_vel; used at configure", read_only=False)
     rate_hz: float = param(20.0, "commands per second; used at configure", at_least=1.0, at_most=100.0, read_only=False)
-    planning_s: float = param(0.08, "time for one plan, s; the next one begins when it ends", at_least=0.01, at_most=1.0, read_only=False)
+    planning_s: float = param(
+        0.08, "time for one plan, s; the next one begins when it ends; more, up to 0.4 max_age_s, while the machine is too busy for it",
+        at_least=0.01, at_most=1.0, read_only=False,
+    )  # fmt: skip
     max_age_s: float = param(
         0.4, "a forecast, an odometry, a sensor in use or a plan older than this stops the robot, s", at_least=0.05, at_most=5.0,
         read_only=False,
@@ -113,6 +116,7 @@ class Controller:
         """plan: (goal, seconds, oldest input in s, highest speed) -> what came of it; raises where there is nothing to plan on. Called by
         the worker. wake: called when a path has ended, so that an executor looks at who waits for it."""
         self.state = "no goal"
+        self.pace = PlanningTime()
         self._node = node
         self._config = config
         self._is_active = is_active
@@ -209,12 +213,20 @@ class Controller:
         if not self._planning.is_set():
             self._planning.set()
             # Twice the time: what the planning thread is busy with comes first. A replanning that is late or never begun ends here, too.
-            answer = self._worker.submit(lambda left_s: self._replan(goal, left_s), lambda: None, 2.0 * self._config().planning_s)
+            answer = self._worker.submit(lambda left_s: self._replan(goal, left_s), self._note_late, 2.0 * self.planning_s)
             answer.add_done_callback(lambda _: self._planning.clear())
         now_s = time.monotonic()
         if followed is not None and now_s - followed.begun_s > self._config().max_age_s:
             followed, self.state = None, "stopped: planning is late"
         self._command(STOP if followed is None else followed.command(now_s))
+
+    @property
+    def planning_s(self) -> float:
+        """Time for one plan, as things are."""
+        return self.pace.seconds(self._config().planning_s, self._config().max_age_s)
+
+    def _note_late(self) -> None:
+        self.pace.note(ready=False)
 
     def _check_path(self) -> None:
         """A path that is followed ends when it is cancelled, when the robot is stuck, and when patience is at an end."""
@@ -236,7 +248,8 @@ class Controller:
         """In the planning thread."""
         begun_s, config = time.monotonic(), self._config()
         try:
-            planned = self._plan(goal, min(left_s, config.planning_s), config.max_age_s, self.max_speed_mps)
+            planned = self._plan(goal, min(left_s, self.planning_s), config.max_age_s, self.max_speed_mps)
+            self.pace.note(ready=planned.plan.status is not PlanStatus.TIMEOUT)
             self._base_frame, self.fixed_frame = planned.frames.base, planned.frames.fixed
             with self._lock:
                 current = self._goal is goal
@@ -261,6 +274,8 @@ class Controller:
         self._error = None
         if plan.status is PlanStatus.OK:
             self._valid_s = time.monotonic()
+        if plan.status is PlanStatus.TIMEOUT:  # says nothing of the last plan, which holds as long as any
+            return self._followed, self.state if self._followed is not None else f"stopped: {plan.status.name}: {plan.message}"
         if len(plan.path) == 0:
             return None, f"stopped: {plan.status.name}: {plan.message}"
         return Followed(plan, begun_s), f"braking: {plan.message}" if plan.fallback else plan.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from jepa_ros.ros.planner.controller import Controller
 from jepa_ros.ros.planner.inputs import Came, Heard
 from jepa_ros.ros.planner.services import PlannerServices
 from jepa_ros.ros.planner.session import PlannerSession
-from jepa_ros.ros.planner.worker import Lateness
+from jepa_ros.ros.planner.worker import Lateness, Misses
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
+AT_REST = ("no goal", "arrived", "cancelled", "not active")
+FIX = "the machine is too busy: free a core, or let the planner go first (nice needs CAP_SYS_NICE or RLIMIT_NICE)"
 SILENT_S = 1.0  # what is planned on may be no older than max_age_s; what is worth a warning is longer silent
 
 
@@ -24,11 +28,10 @@ def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[Dia
     if session is not None:
         statuses += [
             _inputs_status(session.inputs.heard(), session.max_age_s, session.inputs.explain),
-            _requests_status(session.services, session.lateness),
+            _requests_status(session.services, session.lateness, session.misses),
         ]
         if session.controller is not None:
-            state = session.controller.state
-            statuses.append(_status("controller", WARN if state.startswith(("stopped", "braking")) else OK, state, {}))
+            statuses.append(_controller_status(session.controller))
     return statuses
 
 
@@ -43,15 +46,31 @@ def _inputs_status(heard: Heard, max_age_s: float, explain: Callable[[], str]) -
     return _status("inputs", WARN if silent or old else OK, message, {**values, "latents_kept": len(heard.latents)})
 
 
-def _requests_status(services: PlannerServices, lateness: Lateness) -> DiagnosticStatus:
+def _controller_status(controller: Controller) -> DiagnosticStatus:
+    state, values = controller.state, {"planning_s": controller.planning_s}
+    missed = controller.pace.misses.told()
+    if missed and state not in AT_REST:
+        message = f"{missed[0]} of the last {missed[1]} plans were not ready within {controller.planning_s:.2f} s: {state}; {FIX}"
+        return _status("controller", WARN, f"{message}; or raise controller.max_age_s, which bounds that time", values)
+    return _status("controller", WARN if state.startswith(("stopped", "braking")) else OK, state, values)
+
+
+def _requests_status(services: PlannerServices, lateness: Lateness, misses: Misses) -> DiagnosticStatus:
     times_ms = 1e3 * np.array(services.times_s)
     values: dict[str, Any] = {f"answered.{name}": count for name, count in sorted(services.statuses.items())}
     if len(times_ms):
         values |= {"time.p50_ms": float(np.percentile(times_ms, 50)), "time.p99_ms": float(np.percentile(times_ms, 99))}
     values |= {f"late.{name}_ms": late_ms for name, late_ms in lateness.percentiles_ms().items()}
     failed = services.statuses["INTERNAL_ERROR"]
+    missed = misses.told()
     message = f"{failed} requests failed by a fault of ours" if failed else f"{services.statuses.total()} requests answered"
-    return _status("requests", WARN if failed else OK, message, values)
+    if missed and not failed:
+        usual_ms = float(np.median(times_ms)) if len(times_ms) else math.nan
+        message = (
+            f"{missed[0]} of the last {missed[1]} plan_path requests had no plan by their deadline (TIMEOUT; one takes {usual_ms:.0f} ms "
+        )
+        message += f"of the wall's time here): {FIX}; or give a longer deadline (default_deadline_s for requests that name none)"
+    return _status("requests", WARN if failed or missed else OK, message, values)
 
 
 def _since_s(came: Came | None) -> float | str:

@@ -32,7 +32,7 @@ from jepa_ros.ros.planner.nav2 import offer_to_nav2
 from jepa_ros.ros.planner.partner import Partner
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices, refused
-from jepa_ros.ros.planner.worker import ANSWER_S, DeadlineWorker, Lateness
+from jepa_ros.ros.planner.worker import ANSWER_S, DeadlineWorker, Lateness, Misses
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus
 
@@ -49,6 +49,7 @@ class PlannerSession:
         self.active = False
         self.controller: Controller | None = None
         self.lateness = Lateness()
+        self.misses = Misses()  # of plan_path
         self.inputs: PlannerInputs | None = None
         self._partner: Partner | None = None
         self._worker: DeadlineWorker | None = None
@@ -152,6 +153,8 @@ class PlannerSession:
             )
             took_s = time.monotonic() - received_s
             self.lateness.add(took_s - deadline_s)
+            if kind is PlanPath:
+                self.misses.note(answer.status.code == PlanStatus.TIMEOUT)
             if self._node.get_logger().is_enabled_for(LoggingSeverity.DEBUG):  # the text costs nothing while nobody reads it
                 status = answer.status
                 self._node.get_logger().debug(f"{kind.__name__}: {status.code} {status.message} after {took_s:.3f} of {deadline_s:.3f} s")

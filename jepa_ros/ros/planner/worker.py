@@ -21,6 +21,12 @@ ANSWER_S = 0.004  # kept free before each deadline for the way of the answer, at
 MOST_ANSWER_S = 0.06  # and at most, on a machine that is too busy
 ANSWER_MEMORY_S = 3.0  # what was slow longer ago than this says nothing of now
 READING = 1.5  # a request waits for the executor about half as long as an answer does
+MISSES_KEPT = 40  # answers that are looked back at
+MISSES_MEMORY_S = 10.0  # if they are not older than this
+FEW = 8
+WORTH_A_WARNING = 0.25
+OF_AGE = 0.4  # of a plan's highest age, for making the next: that one is begun up to a command's period later, and must be there in time
+MOST_STRETCH = 100.0  # of the time for one plan, where its bound allows it
 KEPT = 10_000  # answers that percentiles are taken over
 
 
@@ -68,6 +74,42 @@ class AnswerTime:
             self._slowest.popleft()
         slowest_s = self._slowest[0][1] if self._slowest else 0.0
         return min(max(ANSWER_S, READING * slowest_s), MOST_ANSWER_S)
+
+
+class Misses:
+    """How many of the newest answers were not there in time."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=MISSES_KEPT)
+
+    def note(self, missed: bool) -> None:
+        self._recent.append((self._now_s(), missed))
+
+    def told(self) -> tuple[int, int] | None:
+        """(missed, of so many) where that is worth a warning: a quarter of what was asked of late, and not a handful."""
+        recent = [missed for at_s, missed in list(self._recent) if at_s > self._now_s() - MISSES_MEMORY_S]
+        missed = sum(recent)
+        return (missed, len(recent)) if len(recent) >= FEW and missed >= WORTH_A_WARNING * len(recent) else None
+
+
+class PlanningTime:
+    """How long one replanning may take: `least_s` while that is enough, longer while plans are not ready by then.
+
+    A plan that is driven by may be so and so old: what goes into making the next one is a share of that.
+    """
+
+    def __init__(self) -> None:
+        self.misses = Misses()
+        self._stretch = 1.0
+
+    def seconds(self, least_s: float, max_age_s: float) -> float:
+        return max(least_s, min(self._stretch * least_s, OF_AGE * max_age_s))
+
+    def note(self, ready: bool) -> None:
+        """Whether a plan was ready in time."""
+        self.misses.note(not ready)
+        self._stretch = min(max(1.0, self._stretch * (0.95 if ready else 1.5)), MOST_STRETCH)
 
 
 class DeadlineWorker:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -159,17 +160,39 @@ def test_included_it_takes_nothing_of_the_outer_file_and_the_file_decides_autost
     assert LifecycleClient(observer, "/inside/planner").state(timeout_s=60.0) == "unconfigured"
 
 
-def launched(tmp_path: Path, *arguments: str) -> tuple[subprocess.Popen, Path]:
-    """`ros2 launch` as an operator starts it, in a session without a terminal."""
-    log = tmp_path / "log"
-    with log.open("w") as output:
-        command = ["ros2", "launch", "jepa_ros", "world_model.launch.py", "model:=persistence", "device:=cpu", *arguments]
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True), log
+@pytest.fixture
+def launched(tmp_path) -> Iterator[Callable[..., tuple[subprocess.Popen, Path]]]:
+    """`ros2 launch` as an operator starts it, in a session without a terminal; a test that fails leaves none running."""
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments: str) -> tuple[subprocess.Popen, Path]:
+        log = tmp_path / f"log{len(started)}"
+        with log.open("w") as output:
+            # pytest may have been started with signals ignored (nohup, a script's background), which would be inherited.
+            command = [
+                "env",
+                "--default-signal",
+                "ros2",
+                "launch",
+                "jepa_ros",
+                "world_model.launch.py",
+                "model:=persistence",
+                "device:=cpu",
+                *arguments,
+            ]
+            started.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True))
+        return started[-1], log
+
+    yield start
+    for launch in started:
+        if launch.poll() is None:
+            launch.kill()  # its nodes end with it
+            launch.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
-def test_launch_ends_and_leaves_no_node_behind(tmp_path, number):
-    launch, log = launched(tmp_path, "namespace:=ending")
+def test_launch_ends_and_leaves_no_node_behind(launched, number):
+    launch, log = launched("namespace:=ending")
     assert waited(lambda: log.read_text().count("activate: done") == 2, 90.0), log.read_text()
     pids = [process_of(name, "/ending") for name in NODES]
     launch.send_signal(number)  # to launch alone, as a script does
@@ -181,8 +204,8 @@ def test_launch_ends_and_leaves_no_node_behind(tmp_path, number):
         assert said.count("process has finished cleanly") == 2, said
 
 
-def test_a_wrong_configuration_is_said_once_and_not_started_again(tmp_path):
-    launch, log = launched(tmp_path, "namespace:=wrong", "model:=bogus")
+def test_a_wrong_configuration_is_said_once_and_not_started_again(launched):
+    launch, log = launched("namespace:=wrong", "model:=bogus")
     assert waited(lambda: log.read_text().count("is not started again") == 2, 60.0), log.read_text()
     time.sleep(4.0)
     said = log.read_text()

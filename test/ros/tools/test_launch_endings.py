@@ -41,7 +41,8 @@ class Demo:
         arguments = [f"bag:={RESOURCES / 'tiny_bag'}", "model:=persistence", "device:=cpu", "rate:=0.01"]
         with self._log.open("w") as output:
             self.launch = subprocess.Popen(
-                ["ros2", "launch", "jepa_ros", "demo.launch.py", *arguments],
+                # pytest may have been started with signals ignored (nohup, a script's background), which would be inherited.
+                ["env", "--default-signal", "ros2", "launch", "jepa_ros", "demo.launch.py", *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
