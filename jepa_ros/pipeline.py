@@ -16,10 +16,14 @@ from jepa_ros.backends.engine import ENGINES
 from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
+from jepa_ros.forecast.turning import Turning
 from jepa_ros.memory import LatentMemory, steady_motion
+from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
+from jepa_ros.objects.vehicles.people import outside
+from jepa_ros.objects.vehicles.tracking import VehicleTracker, VehicleTrackingConfig
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.protocols import ActionMeaning, Forecaster, ModelSpec, OccupancyProbe, Prediction, RunsOnEngines, SceneLatents, WorldModel
 from jepa_ros.sensing.sight import SightMemory, looks_of
@@ -57,6 +61,7 @@ class PipelineConfig:
     )  # fmt: skip
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    vehicle_tracking: VehicleTrackingConfig = field(default_factory=VehicleTrackingConfig)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -71,6 +76,8 @@ class WorldModelPipeline:
         self.forecaster = forecaster
         self._detector = load_detector(config.detector, config.detection)
         self._tracker = PeopleTracker(config.tracking)
+        self._vehicle_tracker = VehicleTracker(config.vehicle_tracking)
+        self._turning = Turning()
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
         self._sight = SightMemory(model.spec.grid, config.seen_for_s) if model.spec.grid else None
@@ -95,6 +102,7 @@ class WorldModelPipeline:
         self._memory.clear()
         self._surprise.reset()
         self._tracker.reset()
+        self._vehicle_tracker.reset()
         if self._sight is not None:
             self._sight.clear()
         self._last_stamp_ns = None
@@ -146,9 +154,10 @@ class WorldModelPipeline:
         with clock("sight"):
             occupancy = self._with_sight(observation, occupancy)
         with clock("people"):
-            people = self._track_people(observation, anchor_pose)
+            people, vehicles = self._track(observation, anchor_pose)
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
+            vehicle_forecast = self._turning.predict(vehicles)
         with clock("surprise"):
             judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
             self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, prediction)
@@ -165,6 +174,8 @@ class WorldModelPipeline:
             surprise=judgement.surprise,
             timings_ms=clock.elapsed_ms,
             sensors=observation_sensors(observation),
+            vehicles=vehicles,
+            vehicle_forecast=vehicle_forecast,
         )
 
     def _actions(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
@@ -194,9 +205,11 @@ class WorldModelPipeline:
         seen_YX = self._sight.update(observation.stamp_ns, observation.odom_from_anchor, looks)
         return replace(occupancy, seen=seen_YX | occupied_YX)
 
-    def _track_people(self, observation: Observation, anchor_pose: FloatArray) -> TrackedPeople:
+    def _track(self, observation: Observation, anchor_pose: FloatArray) -> tuple[TrackedPeople, TrackedVehicles]:
+        """Vehicles first: what is of one is nobody."""
         detections = self._detector.detect_in(observation)
-        return self._tracker.follow(observation.stamp_ns, detections, anchor_pose)
+        vehicles = self._vehicle_tracker.follow(observation.stamp_ns, detections.vehicles or VehicleDetections(), anchor_pose)
+        return self._tracker.follow(observation.stamp_ns, outside(detections, vehicles, anchor_pose), anchor_pose), vehicles
 
     def _shows_what_stands(self, observation: Observation) -> bool:
         return set(self.spec.occupancy_needs) <= set(observation_sensors(observation))

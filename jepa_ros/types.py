@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.lazy import Lazy
 from jepa_ros.levelling import gravity_aligned, levelled
+from jepa_ros.movers import BoxForecast, TrackedVehicles, VehicleDetections
 
 FloatArray = NDArray[np.floating]
 OCCUPIED_FROM = 0.5  # probability from which a cell is called occupied, where nobody has set another
@@ -189,6 +190,7 @@ class Detections:
     ground_m: FloatArray  # (M,) height of the local ground in the frame of the points
     riding: FloatArray | None = None  # (M,) 0-1: that this is a rider, given that it is a person; None = the detector cannot tell
     sight: Sight | None = None  # what was free and what was not, in the frame of the points; None = the detector does not say
+    vehicles: VehicleDetections | None = None  # None = the detector does not look for them
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class TrackedPeople:
     existence: FloatArray  # (P,) probability that there is a person
     radii_m: FloatArray  # (P,) radius of the footprint
     history: Tracks
+    riding: FloatArray | None = None  # (P,) 0-1: that this is a rider; None = not told apart
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,8 @@ class SceneState:
     surprise: float  # 0-1, NaN until the first prediction comes due
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     sensors: tuple[str, ...] = ()  # which of "lidar", "camera" this step used
+    vehicles: TrackedVehicles = field(default_factory=TrackedVehicles)
+    vehicle_forecast: BoxForecast = field(default_factory=BoxForecast)
 
     @property
     def stamp_s(self) -> float:

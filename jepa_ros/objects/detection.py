@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jepa_ros.config import param, validate
+from jepa_ros.movers import VehicleDetections
 from jepa_ros.objects.columns import describe
 from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import Surroundings
 from jepa_ros.objects.sightlines import SeveralSights, SightLines
+from jepa_ros.objects.vehicles.detection import VehicleDetector
+from jepa_ros.objects.vehicles.proposals import closed
 from jepa_ros.objects.verifier import load_verifier
 from jepa_ros.objects.views import Part, Views
 from jepa_ros.sensing import anchor_lidar, anchor_points
@@ -55,6 +58,10 @@ class DetectionConfig:
         "weights that tell people from clutter: empty = the shipped ones, 'rules' = thirteen hand-set weights, or a .safetensors file",
         read_only=False,
     )
+    vehicles: bool = param(True, "look for vehicles, too", read_only=False)
+    vehicle_verifier: str = param(
+        "", "weights that tell vehicles from what else is as large: empty = the shipped ones, or a .safetensors file", read_only=False
+    )
     min_score: float = param(0.1, "columns that look less like a person are dropped", at_least=0.0, at_most=1.0)
 
     def __post_init__(self) -> None:
@@ -82,6 +89,7 @@ class PersonDetector:
     def __init__(self, config: DetectionConfig | None = None) -> None:
         self.config = config or DetectionConfig()
         self._verifier = load_verifier(self.config.verifier)
+        self._vehicles = VehicleDetector(self.config.max_range_m, verifier=self.config.vehicle_verifier) if self.config.vehicles else None
 
     def detect_in(self, observation: Observation) -> Detections:
         """`protocols.Detector`: people in the sweep of an observation, in its anchor frame; none where there is no sweep."""
@@ -108,7 +116,7 @@ class PersonDetector:
         that floats, nor their lowest return for the ground. `local_ground_m`: (N,) height of the ground below each point, where it is known
         already. `parts`: of a sweep of several lidars, which points are whose, and where each is. Raises ValueError on another shape.
         """
-        columns, evidence, sight = self._columns(points_anchor_m, ground_height_m, lidar_m, local_ground_m, parts)
+        columns, evidence, sight, vehicles = self._look_around(points_anchor_m, ground_height_m, lidar_m, local_ground_m, parts, True)
         scores, riding = self._verifier(evidence)
         keep = scores >= self.config.min_score
         return Detections(
@@ -119,22 +127,24 @@ class PersonDetector:
             ground_m=columns.ground_m[keep],
             riding=riding[keep],
             sight=sight,
+            vehicles=vehicles,
         )
 
     def columns(
         self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None
     ) -> tuple[Columns, FloatArray]:
         """All person-sized columns and their (M, F) evidence, in the order of `columns.EVIDENCE`, before scoring."""
-        return self._columns(points_anchor_m, ground_height_m, lidar_m, None, ())[:2]
+        return self._look_around(points_anchor_m, ground_height_m, lidar_m, None, (), False)[:2]
 
-    def _columns(
+    def _look_around(
         self,
         points_anchor_m: FloatArray,
         ground_height_m: float,
         lidar_m: FloatArray | None,
         local_ground_m: FloatArray | None,
         parts: Sequence[Part],
-    ) -> tuple[Columns, FloatArray, Sight]:
+        for_vehicles: bool,
+    ) -> tuple[Columns, FloatArray, Sight, VehicleDetections | None]:
         if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
         config = self.config
@@ -169,7 +179,10 @@ class PersonDetector:
         (near, near_features), (far, far_features) = (
             self._look(look, points, height, ground_m, views, surroundings, density) for look in looks
         )
-        return near.join(far), np.concatenate((near_features, far_features)), sight
+        vehicles = None
+        if for_vehicles and self._vehicles is not None:
+            vehicles = self._vehicles.detect(points, height, ground_m, views.each[0].lidar_m, surroundings, density)
+        return near.join(far), np.concatenate((near_features, far_features)), sight, vehicles
 
     def _look(
         self,
@@ -213,7 +226,7 @@ class PersonDetector:
         axis = (np.arange(side) - 0.5) * cell_m - range_m
         far = axis[None, :] ** 2 + axis[:, None] ** 2 > config.dense_range_m**2
         # Between two beams of a coarse lidar a far body leaves empty cells.
-        cells, count = ndimage.label(occupied | (far & _closed(occupied)), np.ones((3, 3)))
+        cells, count = ndimage.label(occupied | (far & closed(occupied)), np.ones((3, 3)))
         cells, count, blobs_m = _split(cells, count, hits, look)
         grown = np.where(cells > 0, cells, ndimage.grey_dilation(cells, size=(_odd(LIMB_M / cell_m),) * 2))
         return grown.ravel()[flat], count, blobs_m
@@ -222,15 +235,6 @@ class PersonDetector:
 def _odd(reach_cells: float) -> int:
     """Side of a window that reaches so many cells to each side."""
     return 2 * round(reach_cells) + 1
-
-
-def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Morphological closing by 3 x 3 cells, one axis at a time; `scipy.ndimage.binary_closing` takes ten times as long."""
-    for axis in (0, 1):
-        mask = mask | np.roll(mask, 1, axis) | np.roll(mask, -1, axis)
-    for axis in (0, 1):
-        mask = mask & np.roll(mask, 1, axis) & np.roll(mask, -1, axis)
-    return mask
 
 
 def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp], look: _Look) -> tuple[NDArray[np.int32], int, FloatArray]:

@@ -63,15 +63,15 @@ class Surroundings:
 
     def around(self, centres_m: FloatArray) -> FloatArray:
         """(M, R, B) returns within each square around each centre."""
-        side = self.sums.shape[1] - 1
-        rings = []
-        for half_m in RINGS_M:
-            low = np.clip(np.rint((centres_m - half_m + self.half_side_m) / CELL_M).astype(np.intp), 0, side)
-            high = np.clip(np.rint((centres_m + half_m + self.half_side_m) / CELL_M).astype(np.intp), 0, side)
-            sums = self.sums
-            inside = sums[:, high[:, 1], high[:, 0]] - sums[:, low[:, 1], high[:, 0]] - sums[:, high[:, 1], low[:, 0]]
-            rings.append((inside + sums[:, low[:, 1], low[:, 0]]).T)
-        return np.stack(rings, axis=1)
+        return np.stack([self.between(centres_m - half_m, centres_m + half_m) for half_m in RINGS_M], axis=1)
+
+    def between(self, low_m: FloatArray, high_m: FloatArray) -> FloatArray:
+        """(M, B) returns within rectangles along x and y, from their (M, 2) lower to their upper corners."""
+        side, sums = self.sums.shape[1] - 1, self.sums
+        low = np.clip(np.rint((low_m + self.half_side_m) / CELL_M).astype(np.intp), 0, side)
+        high = np.clip(np.rint((high_m + self.half_side_m) / CELL_M).astype(np.intp), 0, side)
+        inside = sums[:, high[:, 1], high[:, 0]] - sums[:, low[:, 1], high[:, 0]] - sums[:, high[:, 1], low[:, 0]]
+        return (inside + sums[:, low[:, 1], low[:, 0]]).T
 
     def beside_m(self, centres_m: FloatArray, right_m: FloatArray, left_m: FloatArray) -> FloatArray:
         """(M, 2) by how much what is nearest just beside each column is further away; `right_m` <= 0 <= `left_m` are its edges."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.objects.rows import Rows
-from jepa_ros.types import FloatArray
+from jepa_ros.types import NANOSECONDS, FloatArray
 
 LARGEST_LOGIT = 4.0
 
@@ -38,3 +38,15 @@ def logit_of(probability: FloatArray) -> FloatArray:
     """Log-odds, within what one detection may say."""
     clipped = np.clip(probability, 1e-6, 1 - 1e-6)
     return np.clip(np.log(clipped / (1.0 - clipped)), -LARGEST_LOGIT, LARGEST_LOGIT)
+
+
+def elapsed_s(stamp_ns: int, start_ns: int, times_s: FloatArray) -> tuple[float, float]:
+    """Time since the start, which keeps float's precision on wall-clock stamps, and since the last of the times (0 where there is none).
+
+    Raises ValueError where the stamp lies before it.
+    """
+    now_s = (stamp_ns - start_ns) / NANOSECONDS
+    dt_s = now_s - float(times_s[-1]) if len(times_s) else 0.0
+    if dt_s < 0:
+        raise ValueError(f"stamp {stamp_ns} lies {-dt_s:.3f} s before the last update; call reset() when time jumps back")
+    return now_s, dt_s

@@ -13,8 +13,8 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.config import param, validate
 from jepa_ros.objects import kalman
-from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, logit_of
-from jepa_ros.types import NANOSECONDS, Detections, FloatArray, Sight, TrackedPeople, Tracks
+from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, elapsed_s, logit_of
+from jepa_ros.types import Detections, FloatArray, Sight, TrackedPeople, Tracks
 
 FREED_TIME_S = 0.4  # what sight lines say of a motion is averaged over this time
 FREED_FROM_M, FREED_RIDING_M = 0.5, 1.4  # a shorter way than this leaves a body, or a bicycle, partly where it was
@@ -108,10 +108,7 @@ class PeopleTracker:
         """Predict all tracks to now; returns now and the time since the last update."""
         if self._start_ns is None:
             self._start_ns = stamp_ns
-        now_s = (stamp_ns - self._start_ns) / NANOSECONDS
-        dt_s = now_s - self._times_s[-1] if len(self._times_s) else 0.0
-        if dt_s < 0:
-            raise ValueError(f"stamp {stamp_ns} lies {-dt_s:.3f} s before the last update; call reset() when time jumps back")
+        now_s, dt_s = elapsed_s(stamp_ns, self._start_ns, self._times_s)
         mean, covariance = kalman.predict(self._tracks.mean, self._tracks.covariance, dt_s, self.config.acceleration_mps2)
         # One moment older than the history reaches is kept, to interpolate the oldest step.
         oldest_s = now_s - max(self.config.dt_s * (self.config.history_steps - 1), MOTION_TIME_S)
@@ -238,7 +235,7 @@ class PeopleTracker:
         self._tracks = replace(self._tracks, ids=ids)
         people = self._tracks.take(shown)
         history = self._history(people.path_m, now_s)
-        return TrackedPeople(people.ids, people.mean[:, :2], people.mean[:, 2:], existence[shown], people.radii_m, history)
+        return TrackedPeople(people.ids, people.mean[:, :2], people.mean[:, 2:], existence[shown], people.radii_m, history, people.riding)
 
     def _motion_logit(self, now_s: float) -> FloatArray:
         """(P,) evidence from how far and how straight each track came in the last MOTION_TIME_S; none in the first half of that.

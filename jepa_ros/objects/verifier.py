@@ -51,21 +51,22 @@ class Verifier:
     mean: FloatArray  # (F,)
     scale: FloatArray  # (F,)
     layers: tuple[tuple[FloatArray, FloatArray], ...]  # (E, in, out), (E, 1, out)
+    format: str = FORMAT  # what it is a verifier of
 
     @classmethod
-    def load(cls, path: Path) -> Verifier:
-        """Raises ValueError where the file is no verifier."""
+    def load(cls, path: Path, kind: str = FORMAT) -> Verifier:
+        """Raises ValueError where the file is no verifier of that kind."""
         try:
             with safe_open(str(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118  # no mapping
         except SafetensorError as error:
             raise ValueError(f"{path} is no safetensors file: {error}") from error
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"{path} is no verifier: its format is {metadata.get('format')!r}, expected {FORMAT!r}; train one anew")
+        if metadata.get("format") != kind:
+            raise ValueError(f"{path} is no verifier: its format is {metadata.get('format')!r}, expected {kind!r}; train one anew")
         depth = len([name for name in tensors if name.startswith("weight_")])
         layers = tuple((tensors[f"weight_{i}"], tensors[f"bias_{i}"]) for i in range(depth))
-        return cls(tuple(json.loads(metadata["evidence"])), tensors["mean"], tensors["scale"], layers)
+        return cls(tuple(json.loads(metadata["evidence"])), tensors["mean"], tensors["scale"], layers, kind)
 
     def save(self, path: Path, facts: dict[str, str]) -> None:
         """Written whole or not at all; `facts` go into the metadata."""
@@ -74,7 +75,7 @@ class Verifier:
             tensors |= {f"weight_{i}": weight, f"bias_{i}": bias}
         partial = path.with_suffix(".partial")
         tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
-        save_file(tensors, str(partial), {**facts, "format": FORMAT, "evidence": json.dumps(self.names)})
+        save_file(tensors, str(partial), {**facts, "format": self.format, "evidence": json.dumps(self.names)})
         partial.chmod(0o644)
         partial.replace(path)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from jepa_ros.sensing import bag_info, open_bag, read_raw
 from jepa_ros.types import FloatArray
 
 PEOPLE = {"pedestrian", "person", "cyclist", "child", "walker"}
+VEHICLES = {"car", "van", "truck", "bus"}
 MATCH_M = 0.75
 VISIBLE_RETURNS = 10  # a person behind a car is no miss
 
@@ -34,6 +35,8 @@ class Truth:
     ids: NDArray[np.int64]  # (G,)
     positions_m: FloatArray  # (G, 2) odom
     kinds: tuple[str, ...]
+    vehicles: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))  # (V, 5) boxes of cars and the like, odom
+    vehicle_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (V,)
 
 
 @dataclass
@@ -160,8 +163,16 @@ def truth_from_markers(bag: Path, topic: str = "/ground_truth/markers") -> dict[
         found = [(marker.id, marker.pose.position.x, marker.pose.position.y, marker.ns) for marker in markers if marker.ns in PEOPLE]
         if markers:
             stamp = markers[0].header.stamp
-            truths[stamp.sec * 1_000_000_000 + stamp.nanosec] = _truth(found)
+            cars = [marker for marker in markers if marker.ns in VEHICLES]
+            boxes = np.array([_box(marker) for marker in cars], np.float64).reshape(-1, 5)
+            ids = np.array([marker.id for marker in cars], np.int64)
+            truths[stamp.sec * 1_000_000_000 + stamp.nanosec] = replace(_truth(found), vehicles=boxes, vehicle_ids=ids)
     return truths
+
+
+def _box(marker: Any) -> tuple[float, ...]:
+    place, turn, size = marker.pose.position, marker.pose.orientation, marker.scale
+    return place.x, place.y, 2 * np.arctan2(turn.z, turn.w), size.x, size.y
 
 
 def _truth(people: list[tuple[int, float, float, str]]) -> Truth:

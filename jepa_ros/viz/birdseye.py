@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
-from matplotlib.patches import Circle, Ellipse, FancyArrow, Polygon
+from matplotlib.patches import Circle, FancyArrow, Polygon
 from scipy import ndimage
 
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import FloatArray, OccupancyForecast, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
+from jepa_ros.viz.boxes import draw_above, spread_ellipse
 
 BEHIND_M, AHEAD_M = 9.0, 25.0  # what is shown along x; across, as much as the panel's shape leaves room for
 SMOOTHING = 3  # contours are drawn on a grid this much finer
@@ -35,6 +36,7 @@ def draw_birdseye(axes: Axes, points_m: FloatArray, ground: Terrain, state: Scen
     if plan is not None and len(plan.path) > 1:
         _plan(axes, plan, state, robot_radius_m)
     _people(axes, state)
+    draw_above(axes, state)
     _robot(axes, robot_radius_m)
     _scale_bar(axes)
 
@@ -150,17 +152,11 @@ def _forecast(axes: Axes, state: SceneState, i: int, colour: str) -> None:
     axes.add_collection(
         LineCollection(list(lines[order]), colors=rgba[order], linewidths=0.7 + 1.5 * share[order], capstyle="round", zorder=7)
     )
-    rotation = state.anchor_pose[:2, :2]
-    flip = np.array([[0.0, -1.0], [1.0, 0.0]])
     steps = [k - 1 for k in theme.horizon_steps(np.append(0.0, forecast.times_s)) if k]
     for mode in order[::-1][:3]:
         for step in steps:
-            covariance = flip @ rotation.T @ forecast.covariances_m2[i, mode, step] @ rotation @ flip.T
-            values, vectors = np.linalg.eigh(covariance)
-            width, height = 2 * np.sqrt(values)
-            tilt = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
             fade = float(share[mode])
-            ellipse = Ellipse((0.0, 0.0), width, height, angle=tilt, lw=0.6, zorder=6)
+            ellipse = spread_ellipse(forecast.covariances_m2[i, mode, step], state)
             ellipse.set(
                 center=theme.upwards(modes[mode, step]), facecolor=to_rgba(colour, 0.16 * fade), edgecolor=to_rgba(colour, 0.5 * fade)
             )

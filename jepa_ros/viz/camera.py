@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.patches import FancyBboxPatch, Polygon
 
 from jepa_ros.sensing import project
@@ -13,6 +14,7 @@ from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import CameraImage, CameraModel, FloatArray, Observation, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
 from jepa_ros.viz.birdseye import plan_ribbon
+from jepa_ros.viz.boxes import boxed, colour_of, edges_3d, is_moving, label_of
 
 PERSON_HEIGHT_M = 1.75  # of the drawn box
 VIRTUAL = CameraModel(960, 400, np.array([[480.0, 0, 480.0], [0, 480.0, 190.0], [0, 0, 1]]), np.empty(0))
@@ -43,6 +45,7 @@ def draw_camera(
     if plan is not None and len(plan.path) > 1:
         _plan(axes, plan, state, ground, to_pixels, robot_radius_m)
     _people(axes, model, state, ground, to_pixels)
+    _boxes(axes, state, ground, to_pixels)
 
 
 Projection = Callable[[FloatArray], tuple[FloatArray, FloatArray]]  # (N, 3) anchor frame -> (N, 2) pixels, (N,) depth m
@@ -147,6 +150,23 @@ def _people(axes: Axes, model: CameraModel, state: SceneState, ground: Terrain, 
                 zorder=6,
                 clip_on=True,
             )
+
+
+def _boxes(axes: Axes, state: SceneState, ground: Terrain, to_pixels: Projection) -> None:
+    """Vehicles as upright boxes; those whose corners are not all ahead of the camera are left out."""
+    for told in boxed(state):
+        if told.kind != "vehicle":
+            continue
+        here = theme.to_anchor(told.box[:2], state)[None]
+        edges = edges_3d(told, state, float(ground.at(here)[0]))
+        pixels, depth = to_pixels(edges.reshape(-1, 3))
+        if depth.min() < 0.5:
+            continue
+        colour, lines = colour_of(told), pixels.reshape(-1, 2, 2)
+        axes.add_collection(LineCollection(list(lines), colors=[colour], linewidths=1.6 if is_moving(told) else 0.9, zorder=5))
+        label = {"facecolor": colour, "edgecolor": "none", "boxstyle": "round,pad=0.15", "alpha": 0.9}
+        left, top = pixels.min(axis=0)
+        axes.text(left, top, label_of(told), color="white", fontsize=7, va="bottom", bbox=label, zorder=6, clip_on=True)
 
 
 def person_box(place: FloatArray, radius_m: float, ground: Terrain, to_pixels: Projection) -> tuple[float, float, float, float] | None:

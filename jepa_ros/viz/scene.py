@@ -18,6 +18,7 @@ from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import Observation, Plan, SceneState
 from jepa_ros.viz import theme
 from jepa_ros.viz.birdseye import draw_birdseye
+from jepa_ros.viz.boxes import LARGEST_M, VEHICLE, is_capped
 from jepa_ros.viz.camera import VIRTUAL, draw_camera
 from jepa_ros.viz.strip import draw_moment, draw_timings, summary
 
@@ -90,6 +91,10 @@ def _headline(figure: Figure, state: SceneState, plan: Plan | None, note: str) -
         figure.text(LEFT, height, line, fontsize=9.5, color=theme.INK, va="center")
 
 
+def _cap(state: SceneState) -> str:
+    return f", drawn up to {LARGEST_M:.0f} m" if is_capped(state) else ""
+
+
 def _legend(axes: Axes, state: SceneState, plan: Plan | None) -> None:
     times = state.occupancy.times_s
     entries: list[Line2D | Patch] = []
@@ -99,7 +104,9 @@ def _legend(axes: Axes, state: SceneState, plan: Plan | None) -> None:
     person = theme.PEOPLE[0]
     later = ", ".join(f"{times[step]:.1f}" for step in theme.horizon_steps(times)[1:]) + " s"
     entries.append(Line2D([], [], color=person, marker="o", lw=1.5, mec="white", label="person, forecast modes"))
-    entries.append(Line2D([], [], color=person, marker="o", lw=0, mfc="none", alpha=0.6, ms=9, label=f"1 sigma at {later}"))
+    entries.append(Line2D([], [], color=person, marker="o", lw=0, mfc="none", alpha=0.6, ms=9, label=f"1 sigma at {later}{_cap(state)}"))
+    if len(state.vehicles):
+        entries.append(Patch(facecolor=to_rgba(VEHICLE, 0.4), edgecolor=VEHICLE, label="vehicle; its front is marked when it moves"))
     if plan is not None and len(plan.path) > 1:
         entries.append(
             Line2D([], [], color=theme.BRAKING if plan.fallback else theme.PLAN, lw=3, label="braking" if plan.fallback else "plan")

@@ -88,7 +88,11 @@ def summary(state: SceneState, plan: Plan | None) -> tuple[str, str]:
     """The numbers in words: people and surprise; the plan."""
     walking = int(theme.moving(state).sum())
     surprise = "surprise: no prediction came due" if np.isnan(state.surprise) else f"surprise {state.surprise:.2f}"
-    scene = f"{len(state.people.ids)} people tracked, {walking} of them moving   ·   {surprise}"
+    scene = f"{len(state.people.ids)} people tracked, {walking} of them moving"
+    if len(state.vehicles):
+        driving = int((np.hypot(*state.vehicles.velocities_mps.T) >= theme.STANDING_MPS).sum())
+        scene += f"   ·   {len(state.vehicles)} vehicles, {driving} moving"
+    scene += f"   ·   {surprise}"
     if plan is None:
         return scene, "no plan for this moment"
     kind = "braking" if plan.fallback else "plan"

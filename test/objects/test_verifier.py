@@ -43,14 +43,15 @@ def test_a_body_is_cast_with_the_beams_of_the_sweep_and_stays_hidden_behind_a_wa
     np.testing.assert_allclose(beams.elevations_rad, ELEVATIONS, atol=2e-3)
     assert abs(np.degrees(beams.step_rad) - 0.4) < 0.02
     post = Solids(boxes=[((0.0, 0.0, 1.0), (0.25, 0.25, 1.0), 0.0)])
-    cloud, rings, seen = cast(points, sweep.ring, LIDAR_M, beams, post, np.array([10.0, 0.0, 0.0]), 0.0, generator, 0.01)
+    cloud, rings, kept, seen = cast(points, sweep.ring, LIDAR_M, beams, post, np.array([10.0, 0.0, 0.0]), 0.0, generator, 0.01)
     # A face 0.5 m wide and 2 m tall at 9.75 m: 2.9 degrees by 11.7, hence 7 steps of 11 or 12 rings, less what is lost.
     assert 0.85 * 75 < seen < 1.1 * 86
     new = cloud[len(cloud) - seen :]
+    np.testing.assert_array_equal(cloud[: len(cloud) - seen], points[kept])
     assert np.abs(new[:, 0] - 9.75).max() < 0.06
     assert len(cloud) < len(points) + 10  # each took the place of a return behind it
     assert len(rings) == len(cloud)
-    _, _, behind = cast(points, sweep.ring, LIDAR_M, beams, post, np.array([25.0, 0.0, 0.0]), 0.0, generator, 0.01)
+    _, _, _, behind = cast(points, sweep.ring, LIDAR_M, beams, post, np.array([25.0, 0.0, 0.0]), 0.0, generator, 0.01)
     assert behind == 0
 
 
@@ -61,7 +62,7 @@ def test_a_person_cast_into_a_sweep_is_a_column_with_a_persons_deviations() -> N
     beams = Beams.of(points, LIDAR_M, sweep.ring)
     detector = PersonDetector(DetectionConfig(verifier="rules"))
     for _ in range(10):
-        cloud, _, _ = cast(
+        cloud, _, _, _ = cast(
             points, sweep.ring, LIDAR_M, beams, person(generator), np.array([7.0, 2.0, 0.0]), generator.uniform(0, 6), generator, 0.01
         )
         seen = detector.detect(cloud.astype(np.float32), lidar_m=LIDAR_M)

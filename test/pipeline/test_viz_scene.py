@@ -9,6 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from jepa_ros.forecast.constant_velocity import ConstantVelocity
+from jepa_ros.forecast.turning import Turning
+from jepa_ros.movers import TrackedVehicles
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -23,6 +25,7 @@ from jepa_ros.types import (
     TrackedPeople,
     Tracks,
 )
+from jepa_ros.viz.boxes import LARGEST_M, is_capped, spread_ellipse
 from jepa_ros.viz.scene import draw_scene
 
 STAMP_NS = 1_700_000_000_000_000_000
@@ -120,3 +123,18 @@ def test_nobody_around_as_a_message_tells_it(tmp_path: Path) -> None:
     scene = state(people=0)
     nobody = PedestrianForecast(np.zeros((0, 1, 0, 2)), np.zeros((0, 1)), np.zeros((0, 1, 0, 2, 2)), np.zeros(0))
     assert amount(picture(tmp_path / "scene.png", observation(), replace(scene, pedestrians=nobody), plan()), PLAN_GREEN) > 500
+
+
+def test_vehicles_are_boxes_and_a_huge_ellipse_is_capped(tmp_path: Path) -> None:
+    states = np.array([[14.0, 3.0, 0.4, 6.0, 0.0, 0.1], [10.0, -7.0, 1.5, 0.0, 0.0, 0.0]])
+    boxes = np.column_stack((states[:, :3], [4.4, 4.4], [1.8, 1.8]))
+    velocities = states[:, 3:4] * np.column_stack((np.cos(states[:, 2]), np.sin(states[:, 2])))
+    unsure = np.tile(np.diag([0.1, 0.1, 0.05, 40.0, 1.0, 0.05]), (2, 1, 1))
+    vehicles = TrackedVehicles(np.array([7, 8]), boxes, velocities, states[:, 5], np.full(2, 0.9), np.full(2, 1.5), states, unsure)
+    scene = replace(state(people=0), vehicles=vehicles, vehicle_forecast=Turning().predict(vehicles))
+    assert is_capped(scene)
+    assert not is_capped(state(people=0))
+    brown = (161, 98, 7)
+    assert amount(picture(tmp_path / "with.png", observation(), scene, None), brown) > 200
+    assert amount(picture(tmp_path / "without.png", observation(), state(people=0), None), brown) == 0
+    assert max(spread_ellipse(np.diag([900.0, 0.01]), scene).width, spread_ellipse(np.diag([900.0, 0.01]), scene).height) == 2 * LARGEST_M

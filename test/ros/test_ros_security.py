@@ -17,7 +17,7 @@ POLICY = ROOT / "config" / "sros2" / "jepa_ros.policy.xml"
 SENSORS = {"lidar/points", "camera/image_raw", "camera/camera_info", "odom"}
 # What a node uses only on request: latents for imagined futures, the clock of a simulation (both are on here, or not at all).
 # And what needs Nav2's messages.
-ON_REQUEST = {"/world_model/latent", "/clock", "/parameter_events", "/speed_limit"}
+ON_REQUEST = {"/world_model/latent", "/world_model/detections", "/clock", "/parameter_events", "/speed_limit"}
 
 
 def allowed(node: str, kind: str, right: str) -> set[str]:

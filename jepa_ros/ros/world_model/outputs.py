@@ -14,12 +14,14 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.config import param, validate
-from jepa_ros.msg import LatentForecast, LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.forecast.turning import Turning
+from jepa_ros.msg import LatentForecast, LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.world_model.costmaps import HORIZONS_S, predicted_obstacles_message, reaches
 from jepa_ros.ros.world_model.markers import marker_array
+from jepa_ros.ros.world_model.objects import detections_message, detections_type, objects_message
 from jepa_ros.types import NANOSECONDS, SceneState
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -70,6 +72,10 @@ class Outputs:
             "latent_forecast": (LatentForecast, lambda state, frames: conversions.latent_forecast_message(state, spec, frames)),
             "occupancy": (OccupancyForecast, conversions.occupancy_message),
             "pedestrians": (PedestrianForecastArray, pedestrians),
+            "objects": (
+                ObjectForecastArray,
+                lambda state, frames: objects_message(state, (forecaster, Turning.name), frames, config().top_modes),
+            ),
             "occupancy_grid": (
                 OccupancyGrid,
                 lambda state, frames: conversions.occupancy_grid_message(state, config().grid_horizon_s, frames),
@@ -82,6 +88,9 @@ class Outputs:
             ),
             "markers": (MarkerArray, lambda state, frames: marker_array(state, frames, config().top_modes)),
         }
+        detections = detections_type()
+        if detections is not None:
+            builders["detections"] = (detections, detections_message)
         for name, horizon_s in HORIZONS_S.items():
             builders[f"occupancy_grid/{name}"] = (OccupancyGrid, partial(grid_at, horizon_s))
         self._node = node

@@ -47,8 +47,9 @@ def cast(
     generator: np.random.Generator,
     noise_m: float,
     reach_m: float = 3.0,
-) -> tuple[FloatArray, NDArray[np.intp], int]:
-    """The sweep with the thing at `place_m` (3,) on the ground: points, rings, and how many of its returns are seen.
+) -> tuple[FloatArray, NDArray[np.intp], NDArray[np.bool_], int]:
+    """The sweep with the thing at `place_m` (3,) on the ground: points, rings, which of the old points are left (they come first, in
+    their order), and how many returns of the thing follow them.
 
     A beam that meets the thing first returns from there, one that was stopped before stays as it was.
     """
@@ -83,4 +84,4 @@ def cast(
     met = np.repeat(np.flatnonzero(seen), beams.returns)
     returned = lidar_m + rays[met] * (distance[met] + generator.normal(0.0, noise_m, len(met)))[:, None]
     ring_of = met // steps
-    return np.concatenate((points_m[kept], returned)), np.concatenate((ring[kept], ring_of)), len(met)
+    return np.concatenate((points_m[kept], returned)), np.concatenate((ring[kept], ring_of)), kept, len(met)

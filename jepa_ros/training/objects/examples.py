@@ -5,7 +5,9 @@ Axes: M columns, F evidence.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jepa_ros.objects.detection import DetectionConfig, PersonDetector
+from jepa_ros.objects.vehicles.boxes import moved
 from jepa_ros.training.objects.bodies import PERSON, RIDER, VEHICLE, random_thing
 from jepa_ros.training.objects.casting import Beams, cast
 from jepa_ros.training.objects.recordings import UNKNOWN, Sweep
@@ -36,9 +39,9 @@ class Examples:
     sweep: NDArray[np.intp]  # (M,) number of the sweep
 
     def save(self, path: Path) -> None:
-        partial = path.with_suffix(".partial.npz")
-        np.savez_compressed(partial, **self.__dict__)
-        partial.rename(path)
+        unfinished = path.with_suffix(".partial.npz")
+        np.savez_compressed(unfinished, **self.__dict__)
+        unfinished.rename(path)
 
     @staticmethod
     def load(paths: list[Path]) -> Examples:
@@ -47,6 +50,9 @@ class Examples:
 
     def take(self, keep: NDArray) -> Examples:
         return Examples(*(getattr(self, name)[keep] for name in Examples.__dataclass_fields__))
+
+
+ExamplesOf = Callable[[Sweep, int, np.random.Generator], Examples]  # of a sweep with its number
 
 
 def varied(sweep: Sweep, generator: np.random.Generator) -> Sweep:
@@ -66,20 +72,21 @@ def varied(sweep: Sweep, generator: np.random.Generator) -> Sweep:
         points_m=points[keep],
         ring=None if ring is None else ring[keep],
         bodies_m=sweep.bodies_m @ flat.T,
+        vehicles=moved(sweep.vehicles, np.block([[flat, np.zeros((2, 2))], [np.zeros((2, 2)), np.eye(2)]])),
         point_class=None if sweep.point_class is None else sweep.point_class[keep],
     )
 
 
-def worn(points: FloatArray, lidar_m: FloatArray, generator: np.random.Generator) -> FloatArray:
-    """Points (N, 3) as a worse lidar would give them: ranges noisier, returns lost, perhaps every second column of beams only."""
+def worn(points: FloatArray, lidar_m: FloatArray, generator: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Points (N, 3) as a worse lidar would give them, and which (N,) are left: noisier ranges, returns lost, perhaps every second beam."""
     g, offset = generator, points - lidar_m
     away = np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-6)
-    moved = lidar_m + offset * (1 + g.normal(0.0, g.uniform(0.0, 0.02), (len(points), 1)) / away)
+    returns = lidar_m + offset * (1 + g.normal(0.0, g.uniform(0.0, 0.02), (len(points), 1)) / away)
     keep = g.random(len(points)) > g.uniform(0.0, 0.08)
     if g.random() < 0.3:
         step = np.radians(g.uniform(0.2, 0.5))
         keep &= np.floor(np.arctan2(points[:, 1], points[:, 0]) / step).astype(int) % 2 == 0
-    return moved[keep].astype(np.float32)
+    return returns[keep].astype(np.float32), keep
 
 
 def _free(points: FloatArray, place: FloatArray) -> bool:
@@ -114,7 +121,7 @@ def _with_things(sweep: Sweep, generator: np.random.Generator) -> tuple[FloatArr
         near = ((points[:, :2] - place) ** 2).sum(axis=1) < 1.5**2
         ground = float(np.percentile(points[near, 2], 5)) if near.sum() > 5 else 0.0
         spot = np.array([*place, ground if abs(ground) < 0.8 else 0.0])
-        cloud, rings, seen = cast(points, ring, sweep.lidar_m, beams, thing, spot, generator.uniform(0, 2 * np.pi), generator, noise_m)
+        cloud, rings, _, seen = cast(points, ring, sweep.lidar_m, beams, thing, spot, generator.uniform(0, 2 * np.pi), generator, noise_m)
         if seen >= ENOUGH_RETURNS:
             points, ring = cloud.astype(np.float64), rings
             places.append(place)
@@ -126,7 +133,7 @@ def columns_of(sweep: Sweep, number: int, generator: np.random.Generator, detect
     """Examples of one sweep, varied and with things cast into it."""
     seen = varied(sweep, generator)
     points, places, kinds = _with_things(seen, generator)
-    columns, evidence = detector.columns(worn(points, seen.lidar_m, generator), 0.0, seen.lidar_m)
+    columns, evidence = detector.columns(worn(points, seen.lidar_m, generator)[0], 0.0, seen.lidar_m)
     classes = seen.classes(columns.centres_m)
     made_up = np.zeros(len(classes), bool)
     if len(places):
@@ -142,21 +149,28 @@ def columns_of(sweep: Sweep, number: int, generator: np.random.Generator, detect
     return Examples(evidence[known].astype(np.float32), classes[known], domain[known], np.full(count, sweep.source), np.full(count, number))
 
 
-def make_examples(sweeps: list[Sweep], folder: Path, rounds: dict[str, int], seed: int) -> list[Path]:
-    """Examples of all sweeps, each in as many variations as `rounds` says for its source, in shards; finished ones are kept."""
+def make_examples(
+    sweeps: list[Sweep], folder: Path, rounds: dict[str, int], seed: int, examples_of: ExamplesOf | None = None
+) -> list[Path]:
+    """Examples of all sweeps, each in as many variations as `rounds` says for its source, in shards; finished ones are kept.
+
+    `examples_of`: what makes those of a sweep; None = columns.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     work = [
         number for number, sweep in enumerate(sweeps) for _ in range(1 if sweep.simulated else rounds.get(sweep.source, rounds.get("", 1)))
     ]
     np.random.default_rng(seed).shuffle(work)
-    detector, paths = PersonDetector(DetectionConfig(verifier="rules")), []
+    if examples_of is None:
+        examples_of = partial(columns_of, detector=PersonDetector(DetectionConfig(verifier="rules")))
+    paths = []
     for first in tqdm(range(0, len(work), SHARD), desc="examples", unit="shard"):
         path = folder / f"examples_{first:05d}.npz"
         paths.append(path)
         if path.exists():
             continue
         generator = np.random.default_rng((seed, first))
-        parts = [columns_of(sweeps[number], number, generator, detector) for number in work[first : first + SHARD]]
+        parts = [examples_of(sweeps[number], number, generator) for number in work[first : first + SHARD]]
         joined = Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in Examples.__dataclass_fields__))
         joined.save(path)
     return paths

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from jepa_ros.objects.columns import EVIDENCE
-from jepa_ros.objects.verifier import Verifier
+from jepa_ros.objects.verifier import FORMAT, Verifier
 from jepa_ros.training.objects.bodies import CLASSES, PERSON, RIDER
 from jepa_ros.training.objects.examples import Examples
 from jepa_ros.types import FloatArray
-
-MIRRORED = [name.startswith("aside") for name in EVIDENCE]
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,21 @@ class FitConfig:
     smoothing: float = 0.02  # labels by hand and by machine are wrong that often
 
 
-def weights_of(examples: Examples, config: FitConfig) -> FloatArray:
+@dataclass(frozen=True)
+class Task:
+    """What is read, and what is looked for."""
+
+    evidence: tuple[str, ...] = EVIDENCE  # names of the columns of the examples
+    wanted: tuple[int, ...] = (PERSON, RIDER)
+    format: str = FORMAT
+
+
+PEOPLE = Task()
+
+
+def weights_of(examples: Examples, config: FitConfig, wanted: tuple[int, ...] = PEOPLE.wanted) -> FloatArray:
     """(M,) such that in each group of classes each domain has the same share: nothing is gained by telling domains apart."""
-    body = np.isin(examples.classes, (PERSON, RIDER))
+    body = np.isin(examples.classes, wanted)
     weights = np.zeros(len(body))
     for of_body, share in ((True, 1 - config.clutter_share), (False, config.clutter_share)):
         for domain, part in enumerate(config.domain_shares):
@@ -46,18 +56,19 @@ def weights_of(examples: Examples, config: FitConfig) -> FloatArray:
     return weights / weights.mean()
 
 
-def fit(examples: Examples, config: FitConfig, seed: int, names: tuple[str, ...] = EVIDENCE) -> Verifier:
-    """A verifier that reads the evidence in `names`; the other is held at its mean."""
+def fit(examples: Examples, config: FitConfig, seed: int, names: tuple[str, ...] | None = None, task: Task = PEOPLE) -> Verifier:
+    """A verifier that reads the evidence in `names`, None = all; the other is held at its mean."""
     torch.manual_seed(seed)
-    weights = weights_of(examples, config)
+    weights = weights_of(examples, config, task.wanted)
     evidence = examples.evidence
     mean = np.average(evidence, axis=0, weights=weights).astype(np.float32)
     scale = np.sqrt(np.average((evidence - mean) ** 2, axis=0, weights=weights)).astype(np.float32) + 1e-3
-    unread = ~np.isin(EVIDENCE, names)
+    unread = ~np.isin(task.evidence, task.evidence if names is None else names)
     scale[unread] = 1e9
     inputs = torch.as_tensor(np.clip((evidence - mean) / scale, -5, 5), dtype=torch.float32)
     # The mirror image of a column is the same thing seen from the other side.
-    mirror = torch.as_tensor(np.where(MIRRORED, -1.0, 1.0), dtype=torch.float32)
+    mirrored = [name.startswith("aside") for name in task.evidence]
+    mirror = torch.as_tensor(np.where(mirrored, -1.0, 1.0), dtype=torch.float32)
     classes, weight = torch.as_tensor(examples.classes), torch.as_tensor(weights, dtype=torch.float32)
     networks = [_fit_one(inputs, mirror, classes, weight, config) for _ in tqdm(range(config.networks), desc="networks")]
     layers = []
@@ -65,7 +76,7 @@ def fit(examples: Examples, config: FitConfig, seed: int, names: tuple[str, ...]
         weights_EIO = np.stack([linear.weight.detach().numpy().T for linear in stage])
         biases_E1O = np.stack([linear.bias.detach().numpy()[None] for linear in stage])
         layers.append((weights_EIO, biases_E1O))
-    return Verifier(EVIDENCE, mean, scale, tuple(layers))
+    return Verifier(task.evidence, mean, scale, tuple(layers), task.format)
 
 
 def _fit_one(inputs: Tensor, mirror: Tensor, classes: Tensor, weight: Tensor, config: FitConfig) -> nn.Sequential:

@@ -7,12 +7,13 @@ A folder holds any of: `logictronix_*.npz` (sweeps with boxes), `ika_*.npz` (swe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.objects.vehicles.boxes import moved
 from jepa_ros.sensing import GroundEstimator, anchor_lidar, anchor_points, bag_info, open_bag
 from jepa_ros.training.detection_score import truth_from_markers
 from jepa_ros.training.objects.bodies import CLUTTER, PERSON, RIDER, VEHICLE
@@ -38,6 +39,7 @@ class Sweep:
     body_class: NDArray[np.intp]  # (G,)
     point_class: NDArray[np.intp] | None  # (N,) where each return is labelled
     simulated: bool = False
+    vehicles: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))  # (V, 5) labelled boxes of vehicles, as in `vehicles.boxes`
 
     def classes(self, centres_m: FloatArray) -> NDArray[np.intp]:
         """(M,) class of columns at (M, 2) as far as it is known."""
@@ -88,7 +90,8 @@ def yard(path: Path) -> Iterator[Sweep]:
         own = slice(first[i], first[i + 1])
         kind = np.where(classes[own] == "pedestrian", PERSON, VEHICLE)
         people = kind == PERSON  # a car's middle is no column
-        yield Sweep("yard", plain.points_m, plain.ring, lidar_m, boxes[own][people, :2].astype(float), kind[people], None)
+        cars = boxes[own][~people][:, [0, 1, 6, 3, 4]].astype(float)
+        yield Sweep("yard", plain.points_m, plain.ring, lidar_m, boxes[own][people, :2].astype(float), kind[people], None, vehicles=cars)
 
 
 def car_view(path: Path) -> Iterator[Sweep]:
@@ -132,8 +135,9 @@ def bag(path: Path, every: int = 2) -> Iterator[Sweep]:
         kinds = (
             np.zeros(0, np.intp) if truth is None else np.array([RIDER if kind == "cyclist" else PERSON for kind in truth.kinds], np.intp)
         )
+        cars = np.zeros((0, 5)) if truth is None else moved(truth.vehicles, np.linalg.inv(pose))
         if not truths or truth is not None:
-            yield Sweep(path.name, points, None, lidar_m - drop, bodies, kinds, None, simulated=bool(truths))
+            yield Sweep(path.name, points, None, lidar_m - drop, bodies, kinds, None, simulated=bool(truths), vehicles=cars)
 
 
 def sweeps(folder: Path, bags: tuple[Path, ...] = ()) -> list[Sweep]:

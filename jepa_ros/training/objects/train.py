@@ -106,9 +106,9 @@ def body(verifier: Verifier, evidence: FloatArray) -> FloatArray:
     return verifier.classes(evidence)[:, [PERSON, RIDER]].sum(axis=1)
 
 
-def score(scores: FloatArray, examples: Examples) -> dict[str, float]:
-    """Average precision; recall, and false people a sweep, of columns taken for people at 0.5."""
-    truth = np.isin(examples.classes, (PERSON, RIDER))
+def score(scores: FloatArray, examples: Examples, wanted: tuple[int, ...] = (PERSON, RIDER)) -> dict[str, float]:
+    """Average precision; recall, and false ones a sweep, of what is taken for something wanted at 0.5."""
+    truth = np.isin(examples.classes, wanted)
     order = np.argsort(-scores, kind="stable")
     hits = truth[order]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from jepa_ros.objects.told import Told
+from jepa_ros.objects.vehicles.boxes import corners, moved
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import FloatArray, Observation, OccupancyForecast, Plan, SceneState
 from jepa_ros.viz import theme
+from jepa_ros.viz.boxes import boxed, colour_of, edges_3d, is_moving, label_of
 from jepa_ros.viz.camera import Projection, camera_view, on_ground, person_box
 
 IMAGE_WIDTH_PX, JPEG_QUALITY = 640, 72
@@ -39,6 +42,18 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Box:
+    """A vehicle or a cyclist, as an oriented box."""
+
+    kind: str
+    corners: list[list[float]]  # counter-clockwise from the front left
+    label: str
+    colour: str
+    way: list[list[float]]  # the likeliest; empty where it stands
+    edges_px: list[list[list[float]]]  # of the upright box in the image shown; empty behind the camera, and of cyclists
+
+
+@dataclass(frozen=True)
 class Moment:
     """What is known and predicted at one stamp."""
 
@@ -48,6 +63,7 @@ class Moment:
     points: str  # (N, 2) int16 cm, base64, little-endian
     occupancy: str  # PNG as data URL: steps below one another, rows along y, columns along x; empty where the model gives none
     people: list[Person]
+    boxes: list[Box]
     surprise: float | None
     sensors: str
     plan: list[list[float]] | None
@@ -70,6 +86,7 @@ def moment(observation: Observation, state: SceneState, plan: Plan | None, first
         points=_points(points_m, ground),
         occupancy=_sprite(state.occupancy),
         people=_people(state, ground, to_pixels if camera is not None else None, scale, (model.width, model.height)),
+        boxes=[_box(told, state, ground, to_pixels if camera is not None else None, scale) for told in boxed(state)],
         surprise=None if math.isnan(state.surprise) else round(float(state.surprise), 3),
         sensors=" + ".join(state.sensors),
         plan=None if path_m is None else _rounded(path_m),
@@ -101,6 +118,22 @@ def _people(state: SceneState, ground: Terrain, to_pixels: Projection | None, sc
             )
         )
     return people
+
+
+def _box(told: Told, state: SceneState, ground: Terrain, to_pixels: Projection | None, scale: float) -> Box:
+    edges: list[list[list[float]]] = []
+    if told.kind == "vehicle" and to_pixels is not None:
+        pixels, depth = to_pixels(edges_3d(told, state, float(ground.at(theme.to_anchor(told.box[:2], state)[None])[0])).reshape(-1, 3))
+        edges = np.round(pixels.reshape(-1, 2, 2) * scale, 1).tolist() if depth.min() > 0.5 else []
+    way = theme.to_anchor(told.poses[int(told.probabilities.argmax()), :, :2], state)
+    return Box(
+        kind=told.kind,
+        corners=_rounded(corners(moved(told.box[None], np.linalg.inv(state.anchor_pose)))[0]),
+        label=label_of(told),
+        colour=colour_of(told),
+        way=_rounded(way) if is_moving(told) else [],
+        edges_px=edges,
+    )
 
 
 def _modes(state: SceneState, i: int) -> list[tuple[float, list[list[float]]]]:

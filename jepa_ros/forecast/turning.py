@@ -1,0 +1,92 @@
+"""Vehicles and cyclists go on as they go: constant turn rate and acceleration, both fading, with the spread of what a driver may do.
+
+The baseline of what is learned for them. Axes: V vehicles, K modes, H future steps, S substeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jepa_ros.config import param, validate
+from jepa_ros.movers import BoxForecast, TrackedVehicles
+from jepa_ros.types import FloatArray
+
+SUBSTEP_S = 0.1
+SLOW_MPS = 1.0  # up to this speed a filter's turn rate is noise, and nobody is said to turn
+
+
+@dataclass(frozen=True)
+class TurningConfig:
+    """Horizon, how long a manoeuvre lasts, and the spread."""
+
+    horizon: int = param(12, "future steps", at_least=1, at_most=1000)
+    dt_s: float = param(0.4, "length of a future step", at_least=0.01, at_most=10.0)
+    turning_s: float = param(2.0, "a turn rate falls to 1/e in this time", at_least=0.1, at_most=60.0)
+    accelerating_s: float = param(1.0, "an acceleration falls to 1/e in this time", at_least=0.1, at_most=60.0)
+    braking_mps2: float = param(2.0, "of the mode that brakes to a stop", at_least=0.1, at_most=10.0)
+    braking_share: float = param(0.1, "probability of that mode", at_least=0.0, at_most=1.0)
+    along_mps2: float = param(0.7, "spread of the acceleration, m/s2", at_least=0.0, at_most=10.0)
+    across_mps2: float = param(0.35, "spread of the sideways acceleration, m/s2", at_least=0.0, at_most=10.0)
+    position_std_m: float = param(0.15, "spread of the position now, at least", at_least=0.01, at_most=5.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Turning:
+    """Each of V vehicles goes on (the first mode) or brakes (the second)."""
+
+    name = "constant_turn_rate"
+
+    def __init__(self, config: TurningConfig | None = None) -> None:
+        self.config = config or TurningConfig()
+
+    def predict(self, vehicles: TrackedVehicles) -> BoxForecast:
+        """Two modes for each vehicle over `horizon` steps, in the frame of the tracks."""
+        config, states = self.config, vehicles.states
+        times_s = config.dt_s * np.arange(1, config.horizon + 1)
+        brakes = -np.minimum(config.braking_mps2, np.abs(states[:, 3]) / config.dt_s) * np.sign(states[:, 3])
+        poses = np.stack((self._drive(states, states[:, 4], fades=True), self._drive(states, brakes, fades=False)), axis=1)
+        share = np.array([1.0 - config.braking_share, config.braking_share])
+        return BoxForecast(poses, np.tile(share, (len(states), 1)), self._spread(vehicles, poses, times_s), times_s)
+
+    def _drive(self, states: FloatArray, acceleration: FloatArray, fades: bool) -> FloatArray:
+        """(V, H, 3) poses; nobody who brakes comes to drive backwards."""
+        config = self.config
+        substeps = max(1, round(config.dt_s / SUBSTEP_S))
+        dt_s, pose, speed = config.dt_s / substeps, states[:, :3].copy(), states[:, 3].copy()
+        rate = states[:, 5] * np.clip(np.abs(speed) / SLOW_MPS - 0.5, 0.0, 1.0)
+        found = []
+        for step in range(config.horizon * substeps):
+            fade = np.exp(-step * dt_s / config.accelerating_s) if fades else 1.0
+            after = speed + acceleration * fade * dt_s
+            after = np.where(after * states[:, 3] < 0, 0.0, after)
+            turn = rate * np.exp(-step * dt_s / config.turning_s) * dt_s
+            turn = turn * np.abs(after) / np.maximum(np.abs(states[:, 3]), 1e-6)  # wheels turn nothing that stands
+            way, heading = 0.5 * (speed + after) * dt_s, pose[:, 2] + 0.5 * turn
+            pose = pose + np.stack((way * np.cos(heading), way * np.sin(heading), turn), axis=1)
+            speed = after
+            if (step + 1) % substeps == 0:
+                found.append(pose)
+        return np.stack(found, axis=1)
+
+    def _spread(self, vehicles: TrackedVehicles, poses: FloatArray, times_s: FloatArray) -> FloatArray:
+        """(V, K, H, 2, 2): what the filter does not know, and what a driver may do meanwhile, along and across the heading."""
+        config, covariance = self.config, vehicles.covariances
+        speed = np.abs(vehicles.states[:, 3])
+        lively = np.clip(speed / 2.0, 0.1, 1.0)  # who stands mostly goes on standing
+        place = 0.5 * (covariance[:, 0, 0] + covariance[:, 1, 1])
+        along = place[:, None] + np.outer(covariance[:, 3, 3], times_s**2)
+        along = along + (0.5 * config.along_mps2 * lively[:, None] * times_s**2) ** 2
+        heading = np.outer(np.minimum(covariance[:, 2, 2], 0.1) * speed**2, times_s**2)
+        turning = np.outer(np.minimum(covariance[:, 5, 5], 0.04) * speed**2, 0.25 * times_s**4) * np.exp(-times_s / config.turning_s)
+        across = place[:, None] + heading + turning + (0.5 * config.across_mps2 * lively[:, None] * times_s**2) ** 2
+        least = config.position_std_m**2
+        axis = np.stack((np.cos(poses[..., 2]), np.sin(poses[..., 2])), axis=-1)
+        normal = np.stack((-axis[..., 1], axis[..., 0]), axis=-1)
+        variances = np.stack((along + least, across + least), axis=-1)[:, None, :, None, :]
+        turn = np.stack((axis, normal), axis=-1)
+        spread: FloatArray = (turn * variances) @ turn.swapaxes(-1, -2)
+        return spread

@@ -1,0 +1,56 @@
+"""Vehicles as values that cross borders between stages, as `types` holds those of people. Axes: M detections, V vehicles, K modes, H steps.
+
+A box is a row x m, y m, yaw rad, length m (along the yaw), width m.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class VehicleDetections:
+    """Boxes that may be vehicles, seen in one sweep, in the frame of the points."""
+
+    boxes: Floats = field(default_factory=partial(np.zeros, (0, 5)))  # (M, 5) around what was seen; the longer side lies along the yaw
+    scores: Floats = field(default_factory=partial(np.zeros, (0,)))  # (M,) 0-1: how much it looks like a vehicle
+    heights_m: Floats = field(default_factory=partial(np.zeros, (0,)))  # (M,) top above the local ground
+    ground_m: Floats = field(default_factory=partial(np.zeros, (0,)))  # (M,) height of the local ground in the frame of the points
+    lidar_m: Floats = field(default_factory=partial(np.zeros, (2,)))  # (2,) where they were seen from
+
+
+@dataclass(frozen=True)
+class TrackedVehicles:
+    """What the tracker believes at one stamp, in odom. Row i here is row i of the forecast."""
+
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (V,) stable over time; no person has the same
+    boxes: Floats = field(
+        default_factory=partial(np.zeros, (0, 5))
+    )  # (V, 5) of the whole vehicle, as far as it was ever seen; the yaw is where its front is, if it moved
+    velocities_mps: Floats = field(default_factory=partial(np.zeros, (0, 2)))  # (V, 2)
+    yaw_rates_radps: Floats = field(default_factory=partial(np.zeros, (0,)))  # (V,)
+    existence: Floats = field(default_factory=partial(np.zeros, (0,)))  # (V,) probability that there is a vehicle
+    heights_m: Floats = field(default_factory=partial(np.zeros, (0,)))  # (V,)
+    states: Floats = field(
+        default_factory=partial(np.zeros, (0, 6))
+    )  # (V, 6) x, y, yaw, speed along it (m/s), acceleration along it (m/s2), yaw rate
+    covariances: Floats = field(default_factory=partial(np.zeros, (0, 6, 6)))  # (V, 6, 6) of these
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class BoxForecast:
+    """A Gaussian mixture per object over future poses of its box, in odom."""
+
+    poses: Floats = field(default_factory=partial(np.zeros, (0, 1, 0, 3)))  # (V, K, H, 3) x m, y m, yaw rad
+    probabilities: Floats = field(default_factory=partial(np.zeros, (0, 1)))  # (V, K) sums to 1 over K
+    covariances_m2: Floats = field(default_factory=partial(np.zeros, (0, 1, 0, 2, 2)))  # (V, K, H, 2, 2) of the position
+    times_s: Floats = field(default_factory=partial(np.zeros, (0,)))  # (H,) from now

@@ -1,0 +1,113 @@
+"""Everybody and every vehicle of a scene in one list, as oriented boxes: for messages, markers, pictures and planners.
+
+Axes: K modes, H steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.types import FloatArray, SceneState
+
+CLASSES = ("person", "cyclist", "vehicle")
+CYCLIST_SIZE_M = (1.8, 0.6)
+PERSON_HEIGHT_M, CYCLIST_HEIGHT_M = 1.7, 1.75
+RIDES_FROM_MPS, SURELY_RIDES_MPS = 1.5, 4.0  # who looks like a rider and stands holds a bicycle; nobody runs faster
+FACING_FROM_MPS = 0.3  # below, a track's velocity says nothing of where somebody faces
+
+
+@dataclass(frozen=True)
+class Told:
+    """One object, in odom."""
+
+    id: int
+    chances: tuple[float, float, float]  # person, cyclist, vehicle: what it is, given that it is there
+    box: FloatArray  # (5,) x m, y m, yaw rad, length m, width m
+    height_m: float
+    velocity_mps: FloatArray  # (2,)
+    yaw_rate_radps: float
+    existence: float
+    poses: FloatArray  # (K, H, 3) x m, y m, yaw rad of the middle of the box
+    probabilities: FloatArray  # (K,)
+    covariances_m2: FloatArray  # (K, H, 2, 2)
+    times_s: FloatArray  # (H,)
+
+    @property
+    def kind(self) -> str:
+        """The likeliest of CLASSES."""
+        return CLASSES[int(np.argmax(self.chances))]
+
+
+def objects_of(state: SceneState) -> list[Told]:
+    """People and cyclists in the order of their rows, then vehicles."""
+    return [*_people(state), *_vehicles(state)]
+
+
+def cycling(speeds_mps: FloatArray, riding: FloatArray | None) -> FloatArray:
+    """(P,) probability that each rides, from its speed and from how much it looks like a rider."""
+    looks = np.full(len(speeds_mps), 0.2) if riding is None else riding
+    fast = np.clip((speeds_mps - RIDES_FROM_MPS) / (SURELY_RIDES_MPS - RIDES_FROM_MPS), 0.0, 1.0)
+    chance: FloatArray = np.clip(looks * np.minimum(2 * fast, 1.0) + fast * fast * (1 - looks), 0.0, 1.0)
+    return chance
+
+
+def _people(state: SceneState) -> list[Told]:
+    people, forecast = state.people, state.pedestrians
+    speeds = np.hypot(*people.velocities_mps.reshape(-1, 2).T)
+    chance = cycling(speeds, people.riding)
+    told = []
+    for row, person in enumerate(people.ids.tolist()):
+        here, velocity = people.positions_m[row], people.velocities_mps[row]
+        yaw = float(np.arctan2(velocity[1], velocity[0])) if speeds[row] > FACING_FROM_MPS else 0.0
+        cyclist = chance[row] > 0.5
+        size = CYCLIST_SIZE_M if cyclist else (2 * people.radii_m[row],) * 2
+        modes = forecast.modes_m[row]
+        steps = np.diff(np.concatenate((np.broadcast_to(here, (len(modes), 1, 2)), modes), axis=1), axis=1)
+        moves = np.hypot(steps[..., 0], steps[..., 1]) > FACING_FROM_MPS * np.diff(forecast.times_s, prepend=0.0)
+        headings = _held(np.arctan2(steps[..., 1], steps[..., 0]), moves, yaw)
+        told.append(
+            Told(
+                id=person,
+                chances=(1.0 - float(chance[row]), float(chance[row]), 0.0),
+                box=np.array([*here, yaw, *size]),
+                height_m=CYCLIST_HEIGHT_M if cyclist else PERSON_HEIGHT_M,
+                velocity_mps=velocity,
+                yaw_rate_radps=0.0,
+                existence=float(people.existence[row]),
+                poses=np.concatenate((modes, headings[..., None]), axis=-1),
+                probabilities=forecast.probabilities[row],
+                covariances_m2=forecast.covariances_m2[row],
+                times_s=np.asarray(forecast.times_s),
+            )
+        )
+    return told
+
+
+def _held(values: FloatArray, known: NDArray[np.bool_], first: float) -> FloatArray:
+    """(K, H) the newest known value of each row up to each step, `first` before there is one."""
+    last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
+    found: FloatArray = np.where(last >= 0, np.take_along_axis(values, np.maximum(last, 0), axis=1), first)
+    return found
+
+
+def _vehicles(state: SceneState) -> list[Told]:
+    vehicles, forecast = state.vehicles, state.vehicle_forecast
+    return [
+        Told(
+            id=int(vehicles.ids[row]),
+            chances=(0.0, 0.0, 1.0),
+            box=vehicles.boxes[row],
+            height_m=float(vehicles.heights_m[row]),
+            velocity_mps=vehicles.velocities_mps[row],
+            yaw_rate_radps=float(vehicles.yaw_rates_radps[row]),
+            existence=float(vehicles.existence[row]),
+            poses=forecast.poses[row],
+            probabilities=forecast.probabilities[row],
+            covariances_m2=forecast.covariances_m2[row],
+            times_s=np.asarray(forecast.times_s),
+        )
+        for row in range(len(vehicles))
+    ]

@@ -1,0 +1,1 @@
+"""Vehicles in a lidar sweep as oriented boxes: proposed, verified, tracked."""

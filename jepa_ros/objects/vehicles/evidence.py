@@ -1,0 +1,134 @@
+"""What a verifier reads of each proposed box: how its returns are spread in it, how high they reach, and what is around.
+
+Along a box counts from its end that is nearer to the lidar, across it from the nearer side: so nothing depends on which way it was met.
+Axes: N points, G boxes, E bins along, W bins across, H height slices, B height bands.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.objects.shape import BANDS_M, Surroundings
+from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, corners
+from jepa_ros.objects.vehicles.proposals import Proposals
+from jepa_ros.types import FloatArray
+
+ENDS, SIDES = 8, 5
+SLICES, SLICE_M, FLOOR_M, ROOF_M = 11, 0.25, 0.2, 1.7
+LEVELS_M = (0.2, 0.8, 1.25, 1.7, 2.95)
+AROUND_M = 0.6
+BOX_EVIDENCE = (
+    "length",
+    "width",
+    "top",
+    "bottom",
+    "returns",
+    "range",
+    "fit",  # mean distance from the nearest side
+    "density",  # returns, relative to what sides of this length would give
+    "above",
+    "facing",  # 1: seen from the front or the rear, 0: from the side
+    *(f"slice_{i}" for i in range(SLICES)),
+    *(f"{part}_along_{i}" for part in ("share", "top", "bottom", "depth") for i in range(ENDS)),
+    *(f"{part}_across_{i}" for part in ("share", "top") for i in range(SIDES)),
+    *(f"{part}_level_{i}" for part in ("length", "width") for i in range(len(LEVELS_M) - 1)),
+    *(f"around_{i}" for i in range(len(BANDS_M) - 1)),
+)
+
+
+def box_evidence(
+    points: FloatArray,
+    height: FloatArray,
+    proposals: Proposals,
+    lidar_m: FloatArray,
+    surroundings: Surroundings,
+    density: float,
+) -> FloatArray:
+    """(G, len(BOX_EVIDENCE)) of proposals among (N, 3) points with heights above the local ground (N,).
+
+    `density`: returns per solid angle of this lidar, relative to 60,000 in a sweep of 360 x 27 degrees.
+    """
+    boxes, count = proposals.boxes, len(proposals.boxes)
+    own = proposals.owner >= 0
+    row, tall = proposals.owner[own], height[own].astype(np.float64)
+    along, across = _in_box(boxes, points[own, :2], row, lidar_m[:2])
+    total = np.bincount(row, minlength=count).astype(float)
+    some = np.maximum(total, 1.0)
+
+    def shares(index: NDArray[np.intp], bins: int) -> FloatArray:
+        return np.bincount(row * bins + index, minlength=count * bins).reshape(count, bins) / some[:, None]
+
+    end = np.clip((along / boxes[row, LENGTH] * ENDS).astype(np.intp), 0, ENDS - 1)
+    side = np.clip((across / np.maximum(boxes[row, WIDTH], 0.3) * SIDES).astype(np.intp), 0, SIDES - 1)
+    slices = shares(np.clip(((tall - FLOOR_M) / SLICE_M).astype(np.intp), 0, SLICES - 1), SLICES)
+    top, _ = _extremes(row, tall, count)
+    end_top, end_bottom = _extremes(row * ENDS + end, tall, count * ENDS)
+    side_top, _ = _extremes(row * SIDES + side, tall, count * SIDES)
+    _, depth = _extremes(row * ENDS + end, across, count * ENDS)
+    spans = []
+    level = np.searchsorted(np.array(LEVELS_M[1:-1]), tall)
+    for value in (along, across):
+        high, low = _extremes(row * (len(LEVELS_M) - 1) + level, value, count * (len(LEVELS_M) - 1))
+        spans.append((high - low).reshape(count, len(LEVELS_M) - 1))
+    away = boxes[:, :2] - lidar_m[:2]
+    range_m = np.maximum(np.hypot(*away.T), 0.5)
+    facing = np.abs((away * np.stack((np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])), axis=1)).sum(axis=1)) / range_m
+    bottom = np.full(count, np.inf)
+    np.minimum.at(bottom, row, tall)
+    seen_m = boxes[:, LENGTH] * np.sqrt(1 - np.minimum(facing, 1.0) ** 2) + boxes[:, WIDTH] * facing
+    single = [
+        boxes[:, LENGTH] / 2.0,
+        boxes[:, WIDTH],
+        top,
+        np.where(total > 0, bottom, 0.0),
+        np.log(some) / 2.0,
+        range_m / 10.0,
+        proposals.fit_m * 5.0,
+        np.log(some * (range_m / 10.0) ** 2 / (150.0 * density * np.maximum(seen_m, 0.3))),
+        np.bincount(row[tall > ROOF_M], minlength=count) / some,
+        facing,
+    ]
+    parts = [
+        np.stack(single, axis=1),
+        slices,
+        shares(end, ENDS),
+        end_top.reshape(count, ENDS),
+        end_bottom.reshape(count, ENDS),
+        np.clip(depth.reshape(count, ENDS), 0.0, 3.0),
+        shares(side, SIDES),
+        side_top.reshape(count, SIDES),
+        *(np.clip(span, 0.0, 10.0) for span in spans),
+        _around(boxes, row, tall, surroundings),
+    ]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _in_box(boxes: FloatArray, points_m: FloatArray, row: NDArray[np.intp], lidar_m: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(N,) how far each point lies from the nearer end and from the nearer side of its box."""
+    axis = np.stack((np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])), axis=1)
+    normal = np.stack((-axis[:, 1], axis[:, 0]), axis=1)
+    away, found = boxes[:, :2] - lidar_m, []
+    offset = points_m - boxes[row, :2]
+    for number, way in enumerate((axis, normal)):
+        way = np.where((away * way).sum(axis=1, keepdims=True) >= 0, way, -way)
+        found.append((offset * way[row]).sum(axis=1) + 0.5 * boxes[row, LENGTH + number])
+    return found[0], found[1]
+
+
+def _extremes(slot: NDArray[np.intp], values: FloatArray, size: int) -> tuple[FloatArray, FloatArray]:
+    """Highest and lowest of the values in each slot; 0 where there is none."""
+    high, low = np.full(size, -np.inf), np.full(size, np.inf)
+    np.maximum.at(high, slot, values)
+    np.minimum.at(low, slot, values)
+    return np.where(np.isfinite(high), high, 0.0), np.where(np.isfinite(low), low, 0.0)
+
+
+def _around(boxes: FloatArray, row: NDArray[np.intp], tall: FloatArray, surroundings: Surroundings) -> FloatArray:
+    """(G, B) returns of others around each box, for each of its own, by height."""
+    count, bands = len(boxes), len(BANDS_M) - 1
+    placed = corners(boxes)
+    inside = surroundings.between(placed.min(axis=1) - AROUND_M, placed.max(axis=1) + AROUND_M)
+    band = np.searchsorted(np.array(BANDS_M[1:-1]), tall)
+    mine = np.bincount(row * bands + band, minlength=count * bands).reshape(count, bands)
+    return np.log1p(np.maximum(inside - mine, 0.0) / np.maximum(mine.sum(axis=1), 1.0)[:, None])
