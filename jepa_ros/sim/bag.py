@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-
+from jepa_ros.exchange.bag_writer import new_bag
 from jepa_ros.sim.branches import MANOEUVRES, set_off
-from jepa_ros.sim.messages import STATIC_TOPIC, STORE, frame_messages, static_messages, topics
+from jepa_ros.sim.messages import frame_messages, static_messages, topics
 from jepa_ros.sim.sensors.recording import Recorder
 from jepa_ros.sim.sensors.rig import Camera, Lidar
 from jepa_ros.sim.simulation import Simulation
 from jepa_ros.types import NANOSECONDS
 
 EPOCH_NS = 1_750_000_000 * NANOSECONDS
-_STATIC = Qos(
-    QosHistory.KEEP_LAST,
-    1,
-    QosReliability.RELIABLE,
-    QosDurability.TRANSIENT_LOCAL,
-    QosTime(0, 0),
-    QosTime(0, 0),
-    QosLiveliness.AUTOMATIC,
-    QosTime(0, 0),
-    False,
-)
 
 
 @dataclass(frozen=True)
@@ -83,11 +68,8 @@ def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] =
     The bag is complete or absent: it is written beside `path` and renamed at the end. `progress` gets the number of frames done.
     """
     path = Path(path)
-    if path.exists():
+    if path.exists():  # before anything is simulated
         raise ValueError(f"{path} exists; choose another folder or remove it")
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     simulation = Simulation(spec.scenario, spec.seed, spec.n_people, spec.tracks)
     begin_s = spec.branch.at_s - spec.branch.past_s if spec.branch else 0.0
     if begin_s > 0:
@@ -95,17 +77,8 @@ def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] =
     lidar = Lidar(spec.lidar_rings, spec.lidar_azimuths) if spec.lidar_rings else None
     camera = Camera(*spec.camera_size) if spec.cameras else None
     recorder = Recorder(simulation, spec.seed, lidar, camera, spec.cameras)
-    writer = Writer(partial, version=9, storage_plugin=StoragePlugin.MCAP if spec.storage == "mcap" else StoragePlugin.SQLITE3)
-    if spec.storage == "mcap":
-        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     start_ns = EPOCH_NS + spec.seed * 1000 * NANOSECONDS + round(begin_s * NANOSECONDS)
-    with writer:
-        connections = {topic: _connect(writer, topic, kind) for topic, kind in topics(recorder).items()}
-
-        def write(stamp_ns: int, messages: Iterable[tuple[str, Any]]) -> None:
-            for topic, message in messages:
-                writer.write(connections[topic], stamp_ns, STORE.serialize_cdr(message, connections[topic].msgtype))
-
+    with new_bag(path, topics(recorder), spec.storage) as write:
         write(start_ns, static_messages(recorder, start_ns))
         for index in range(spec.frames):
             stamp_ns = start_ns + round(index * NANOSECONDS / spec.rate_hz)
@@ -114,19 +87,4 @@ def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] =
                 set_off(simulation, spec.branch.manoeuvre)
             recorder.step(1.0 / spec.rate_hz)
             progress(index + 1)
-    _rename_data(partial, path)
     return path
-
-
-def _connect(writer: Writer, topic: str, kind: str) -> Connection:
-    return writer.add_connection(topic, kind, typestore=STORE, offered_qos_profiles=[_STATIC] if topic == STATIC_TOPIC else [])
-
-
-def _rename_data(partial: Path, path: Path) -> None:
-    """The data file and the metadata that names it carry the bag's own name, not the name it was written under."""
-    for file in partial.iterdir():
-        if file.name.startswith(partial.name):
-            file.rename(file.with_name(file.name.replace(partial.name, path.name)))
-    metadata = partial / "metadata.yaml"
-    metadata.write_text(metadata.read_text().replace(partial.name, path.name))
-    partial.rename(path)

@@ -30,6 +30,7 @@ LAYERS = (
     {"objects"},
     {"forecast", "planning"},
     {"pipeline"},
+    {"exchange"},
     {"viz", "training", "sim"},
     {"ros"},
     # Entries of a few lines: replay builds the nodes' messages without running nodes; mcp asks the running ones.
@@ -72,7 +73,7 @@ def violations(path: Path) -> list[str]:
         top, *rest = module.split(".")
         if top in ROS and part not in ("ros", "replay", "mcp"):
             problems.append(f"{where}: only jepa_ros/ros may")
-        if top != "jepa_ros" or not rest or rest[0] == part or (part == "ros" and rest[0] in ("msg", "srv")):
+        if top != "jepa_ros" or not rest or rest[0] == part or (part == "ros" and rest[0] in ("action", "msg", "srv")):
             continue
         if rest[0] not in RANK:
             continue  # an attribute of the package, such as __version__

@@ -16,11 +16,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from jepa_ros.config import param, validate
+from jepa_ros.exchange.messages import STATIC_TOPIC, STORE
 from jepa_ros.ros.conversions import time_message
 from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.tools.recorder import message_class
-from jepa_ros.sim.messages import STATIC_TOPIC, STORE, frame_messages, static_messages, topics
+from jepa_ros.sim.messages import frame_messages, static_messages, topics
 from jepa_ros.sim.places.worlds import PLACES
 from jepa_ros.sim.sensors.recording import Recorder
 from jepa_ros.sim.sensors.rig import Camera, Lidar

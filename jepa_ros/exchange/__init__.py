@@ -1,0 +1,1 @@
+"""Recordings in other formats, in and out: LeRobot, KITTI."""
