@@ -109,13 +109,12 @@ def describe(
 
 def _attached(others: FloatArray, columns: Columns) -> FloatArray:
     """(M,) returns from what is no column of its own (walls, hedges) within 0.8 m of each column, per return of its own."""
-    others = others[np.argsort(others[:, 0], kind="stable")]
-    start = np.searchsorted(others[:, 0], columns.centres_m[:, 0] - ATTACHED_M)
-    stop = np.searchsorted(others[:, 0], columns.centres_m[:, 0] + ATTACHED_M)
+    x, y = others[np.argsort(others[:, 0], kind="stable")].T
+    start = np.searchsorted(x, columns.centres_m[:, 0] - ATTACHED_M)
+    stop = np.searchsorted(x, columns.centres_m[:, 0] + ATTACHED_M)
     near = np.zeros(len(start))
-    for i, centre in enumerate(columns.centres_m):
-        offset = others[start[i] : stop[i]] - centre
-        near[i] = np.count_nonzero((offset**2).sum(axis=1) < ATTACHED_M**2)
+    for i, (first, last, centre) in enumerate(zip(start.tolist(), stop.tolist(), columns.centres_m, strict=True)):
+        near[i] = np.count_nonzero((x[first:last] - centre[0]) ** 2 + (y[first:last] - centre[1]) ** 2 < ATTACHED_M**2)
     return near / np.maximum(columns.counts, 1)
 
 

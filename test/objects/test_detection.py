@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from jepa_ros.objects.detection import DetectionConfig, PersonDetector
+from jepa_ros.objects.detection import DetectionConfig, PersonDetector, _highest
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import Detections
 
@@ -198,3 +199,12 @@ def test_sixty_thousand_points_take_a_small_part_of_a_sweep() -> None:
         detector.detect(cloud, local_ground_m=ground_m)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.05  # some ten milliseconds on an idle core
+
+
+@pytest.mark.parametrize("side", [1, 3, 5, 7])
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_the_highest_around_is_scipys(side: int, kind: type) -> None:
+    values = (50 * np.random.default_rng(side).random((23, 31))).astype(kind)
+    found = _highest(values, side)
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, ndimage.maximum_filter(values, size=side))
