@@ -27,7 +27,7 @@ from jepa_ros.objects.vehicles.tracking import VehicleTracker, VehicleTrackingCo
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.protocols import ActionMeaning, Forecaster, ModelSpec, OccupancyProbe, Prediction, RunsOnEngines, SceneLatents, WorldModel
 from jepa_ros.sensing.sight import SightMemory, looks_of
-from jepa_ros.threads import one_blas_thread
+from jepa_ros.threads import heed_torch_threads, one_blas_thread
 from jepa_ros.types import (
     OCCUPIED_FROM,
     CameraImage,
@@ -134,6 +134,7 @@ class WorldModelPipeline:
         For models whose actions are not poses: (H, A) actions; None = none are taken.
         A stamp that is not newer than the last one starts the stream anew (bag loop, simulation reset).
         """
+        heed_torch_threads()
         with one_blas_thread():
             return self._step(observation, intended_motion)
 

@@ -1,7 +1,8 @@
-"""How many threads NumPy's and SciPy's matrix products take, whoever imported them first.
+"""How many threads numerics take.
 
-They are small here. OpenBLAS would split them over all cores, and its threads spin while they wait, against those of torch: with two torch
-threads a step took 290 ms where 140 are enough. torch's own threads are `torch.set_num_threads`, and not touched.
+Matrix products of NumPy and SciPy are small here. OpenBLAS, whoever imported it first, would split them over all cores, and its threads
+spin while they wait, against those of torch: with two torch threads a step took 290 ms where 140 are enough. torch's own threads are
+`torch.set_num_threads`, and not changed here, but heeded.
 """
 
 from __future__ import annotations
@@ -30,3 +31,14 @@ def one_blas_thread() -> AbstractContextManager[object]:
         return nullcontext()
     limited: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
     return limited
+
+
+def heed_torch_threads() -> None:
+    """To be called in each thread that computes with torch: from then on it takes as many threads as `torch.set_num_threads` said.
+
+    That number reaches OpenMP thread by thread, when torch first looks it up there. Convolutions do not look it up: where nothing else did
+    before, they take all cores, whose threads then wait for each other by spinning.
+    """
+    import torch
+
+    torch.get_num_threads()

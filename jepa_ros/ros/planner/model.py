@@ -13,6 +13,7 @@ from jepa_ros.planning.example_scene import crowd_scene
 from jepa_ros.planning.imagined.motions import imagine
 from jepa_ros.planning.people import people_future
 from jepa_ros.protocols import ActionMeaning, ModelSpec, WorldModel
+from jepa_ros.threads import heed_torch_threads
 
 
 class NotLoaded(Exception):
@@ -69,6 +70,7 @@ class ModelOnDemand:
         )
 
     def _try_to_load(self) -> None:
+        heed_torch_threads()
         try:
             self.load()
         except Exception as error:  # whatever a back-end raises is the answer to those who ask

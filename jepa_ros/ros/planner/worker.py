@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from rclpy.task import Future
 
+from jepa_ros.threads import heed_torch_threads
+
 JOIN_S = 30.0
 ANSWER_S = 0.004  # kept free before each deadline for the way of the answer, at least
 MOST_ANSWER_S = 0.06  # and at most, on a machine that is too busy
@@ -174,6 +176,7 @@ class DeadlineWorker:
         self._wake()
 
     def _plan(self) -> None:
+        heed_torch_threads()
         while True:
             with self._changed:
                 waiting = [job for job in self._jobs if not job.taken]

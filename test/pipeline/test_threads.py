@@ -1,0 +1,41 @@
+"""Numerics take the threads that they were given, in whatever thread of a process they run."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+IN_ANOTHER_THREAD = """
+import os, threading
+import numpy as np, torch
+from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.types import EgoState, LidarSweep, Observation
+
+torch.set_num_threads(1)
+torch.cpu._is_avx512_bf16_supported = lambda: False  # an ordinary processor
+points = np.random.default_rng(0).uniform((-9, -9, 0), (9, 9, 2), (4000, 3)).astype(np.float32)
+sweep = LidarSweep(0, points, None, None, None, np.eye(4))
+pipeline = WorldModelPipeline.load(device="cpu")
+before = len(os.listdir("/proc/self/task"))
+seen = []
+
+def work():
+    for stamp_ns in (0, 400_000_000, 800_000_000):  # what was seen before is moved from the second step on
+        pose = np.eye(4)
+        pose[0, 3] = stamp_ns * 1e-9
+        pipeline.step(Observation(stamp_ns, EgoState(stamp_ns, pose, np.zeros(2)), sweep, ()))
+    seen.append(len(os.listdir("/proc/self/task")))
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print("more threads:", seen[0] - before - 1)
+"""
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2 or not os.path.isdir("/proc/self/task"), reason="needs two cores and Linux")
+def test_a_step_in_another_thread_takes_no_more_cores_than_torch_was_given() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
+    told = subprocess.run([sys.executable, "-c", IN_ANOTHER_THREAD], capture_output=True, text=True, env=environment, check=True).stdout
+    assert "more threads: 0" in told
