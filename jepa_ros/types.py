@@ -203,7 +203,7 @@ class TrackedPeople:
     existence: FloatArray  # (P,) probability that there is a person
     radii_m: FloatArray  # (P,) radius of the footprint
     history: Tracks
-    riding: FloatArray | None = None  # (P,) 0-1: that this is a rider; None = not told apart
+    riding: FloatArray | None = None  # (P,) probability that this is a cyclist; None = not told apart
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from jepa_ros.types import FloatArray, SceneState
 CLASSES = ("person", "cyclist", "vehicle")
 CYCLIST_SIZE_M = (1.8, 0.6)
 PERSON_HEIGHT_M, CYCLIST_HEIGHT_M = 1.7, 1.75
-RIDES_FROM_MPS, SURELY_RIDES_MPS = 1.5, 4.0  # who looks like a rider and stands holds a bicycle; nobody runs faster
 FACING_FROM_MPS = 0.3  # below, a track's velocity says nothing of where somebody faces
 
 
@@ -46,18 +45,10 @@ def objects_of(state: SceneState) -> list[Told]:
     return [*_people(state), *_vehicles(state)]
 
 
-def cycling(speeds_mps: FloatArray, riding: FloatArray | None) -> FloatArray:
-    """(P,) probability that each rides, from its speed and from how much it looks like a rider."""
-    looks = np.full(len(speeds_mps), 0.2) if riding is None else riding
-    fast = np.clip((speeds_mps - RIDES_FROM_MPS) / (SURELY_RIDES_MPS - RIDES_FROM_MPS), 0.0, 1.0)
-    chance: FloatArray = np.clip(looks * np.minimum(2 * fast, 1.0) + fast * fast * (1 - looks), 0.0, 1.0)
-    return chance
-
-
 def _people(state: SceneState) -> list[Told]:
     people, forecast = state.people, state.pedestrians
     speeds = np.hypot(*people.velocities_mps.reshape(-1, 2).T)
-    chance = cycling(speeds, people.riding)
+    chance = np.zeros(len(speeds)) if people.riding is None else people.riding
     told = []
     for row, person in enumerate(people.ids.tolist()):
         here, velocity = people.positions_m[row], people.velocities_mps[row]

@@ -11,6 +11,7 @@ from jepa_ros.objects.rows import Rows
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 LARGEST_LOGIT = 4.0
+RIDES_FROM_MPS, SURELY_RIDES_MPS = 1.5, 4.0  # nobody runs faster than the second for long
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ def logit_of(probability: FloatArray) -> FloatArray:
     """Log-odds, within what one detection may say."""
     clipped = np.clip(probability, 1e-6, 1 - 1e-6)
     return np.clip(np.log(clipped / (1.0 - clipped)), -LARGEST_LOGIT, LARGEST_LOGIT)
+
+
+def cycling(speeds_mps: FloatArray, looks: FloatArray) -> FloatArray:
+    """(P,) probability that each rides, from its speed and from how much it looks like a rider: whoever stands holds a bicycle at most."""
+    fast = np.clip((speeds_mps - RIDES_FROM_MPS) / (SURELY_RIDES_MPS - RIDES_FROM_MPS), 0.0, 1.0)
+    chance: FloatArray = looks * np.minimum(2 * fast, 1.0) + fast * fast * (1 - looks)
+    return np.clip(chance, 0.0, 1.0)
 
 
 def elapsed_s(stamp_ns: int, start_ns: int, times_s: FloatArray) -> tuple[float, float]:

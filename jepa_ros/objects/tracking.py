@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.config import param, validate
 from jepa_ros.objects import kalman
-from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, elapsed_s, logit_of
+from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, cycling, elapsed_s, logit_of
 from jepa_ros.types import Detections, FloatArray, Sight, TrackedPeople, Tracks
 
 FREED_TIME_S = 0.4  # what sight lines say of a motion is averaged over this time
@@ -235,7 +235,8 @@ class PeopleTracker:
         self._tracks = replace(self._tracks, ids=ids)
         people = self._tracks.take(shown)
         history = self._history(people.path_m, now_s)
-        return TrackedPeople(people.ids, people.mean[:, :2], people.mean[:, 2:], existence[shown], people.radii_m, history, people.riding)
+        riding = cycling(speed[shown], people.riding)
+        return TrackedPeople(people.ids, people.mean[:, :2], people.mean[:, 2:], existence[shown], people.radii_m, history, riding)
 
     def _motion_logit(self, now_s: float) -> FloatArray:
         """(P,) evidence from how far and how straight each track came in the last MOTION_TIME_S; none in the first half of that.

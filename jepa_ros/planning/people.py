@@ -1,6 +1,9 @@
-"""People as the planner sees them: for each person a small Gaussian mixture over (x, y) at every step, in the planning frame.
+"""What moves as the planner sees it: for each a small Gaussian mixture over (x, y) at every step, in the planning frame.
 
-Axes: P person, K mode, T time, Y/X grid rows and columns, S path, F fine time, Q quasi-random sample.
+People are discs; cyclists and vehicles are boxes, turned as they drive. The robot is a disc, so that it touches a box where its centre
+comes nearer to the box than its radius: that distance is exact, corners and all.
+
+Axes: P person (or cyclist, or vehicle), K mode, T time, Y/X grid rows and columns, S path, F fine time, Q quasi-random sample.
 """
 
 from __future__ import annotations
@@ -11,14 +14,16 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from jepa_ros.planning.scene import PlanningScene
+from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.types import GridSpec
 
 MAX_MODES = 6  # most likely modes used for planning; the rest of the mixture is given to them in proportion
 TRACK_SIGMA_M = 0.1  # how well a person's present position is known
 FORECAST_SIGMA_M = 0.05  # forecasters take tracks for exact; with this, what a 90 % region should hold at 0.4 s it holds
+UNLIKELY = 0.01  # modes of boxes below this cost nothing: each is laid over the whole grid
 QUASI_SAMPLES = 128
 FARTHEST_DRAW = 4.0  # no quasi-normal of that set is longer
 DRAWS_AT_ONCE = 2048  # times QUASI_SAMPLES floats stay in the cache
@@ -31,8 +36,21 @@ class PeopleFuture:
     means_PKT2: Tensor  # m
     covariances_PKT3: Tensor  # xx, xy, yy in m^2
     weights_PK: Tensor  # probability of the mode times that of the person's existence
-    radii_P: Tensor  # m
+    radii_P: Tensor  # m; 0 for boxes
     times_s: Tensor  # (T,) after the forecast's stamp
+    halves_P2: Tensor | None = None  # m, half the length and width of boxes, 0 for discs; None = all are discs
+    yaws_PKT: Tensor | None = None  # rad; None with `halves_P2`
+    vehicles_P: Tensor | None = None  # bool: which do not step aside for whoever stops in their way; None with `halves_P2`
+
+    @property
+    def boxed_P(self) -> Tensor:
+        """Which are boxes."""
+        return torch.zeros(len(self.radii_P), dtype=torch.bool) if self.halves_P2 is None else (self.halves_P2 > 0).any(-1)
+
+    @property
+    def reach_P(self) -> Tensor:
+        """(P,) m, from the middle of each to its furthest point."""
+        return self.radii_P if self.halves_P2 is None else self.radii_P + self.halves_P2.norm(dim=-1)
 
     def at(self, times_s: Tensor) -> PeopleFuture:
         """The same mixtures at other times: linear between steps, held after the last."""
@@ -41,13 +59,17 @@ class PeopleFuture:
         share = ((times_s - self.times_s[after - 1]) / (self.times_s[after] - self.times_s[after - 1])).clamp(0.0, 1.0)[:, None]
         means = torch.lerp(self.means_PKT2[:, :, after - 1], self.means_PKT2[:, :, after], share)
         covariances = torch.lerp(self.covariances_PKT3[:, :, after - 1], self.covariances_PKT3[:, :, after], share)
-        return PeopleFuture(means, covariances, self.weights_PK, self.radii_P, times_s)
+        yaws = self.yaws_PKT
+        if yaws is not None:
+            turn = torch.remainder(yaws[:, :, after] - yaws[:, :, after - 1] + math.pi, 2 * math.pi) - math.pi
+            yaws = yaws[:, :, after - 1] + share[:, 0] * turn
+        return PeopleFuture(means, covariances, self.weights_PK, self.radii_P, times_s, self.halves_P2, yaws, self.vehicles_P)
 
     def select(self, keep_P: Tensor) -> PeopleFuture:
-        """Only some of the people."""
-        return PeopleFuture(
-            self.means_PKT2[keep_P], self.covariances_PKT3[keep_P], self.weights_PK[keep_P], self.radii_P[keep_P], self.times_s
-        )
+        """Only some of them."""
+        shapes = (None if part is None else part[keep_P] for part in (self.halves_P2, self.yaws_PKT, self.vehicles_P))
+        parts = (self.means_PKT2[keep_P], self.covariances_PKT3[keep_P], self.weights_PK[keep_P], self.radii_P[keep_P])
+        return PeopleFuture(*parts, self.times_s, *shapes)
 
 
 def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
@@ -75,10 +97,22 @@ def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
         torch.as_tensor(probabilities_PK * people.existence[:, None], dtype=torch.float32),
         torch.as_tensor(people.radii_m, dtype=torch.float32),
         torch.as_tensor(np.concatenate(([0.0], forecast.times_s)), dtype=torch.float32),
+        *_shapes(people, row, order, float(np.arctan2(rotation[1, 0], rotation[0, 0]))),
     )
     ego_2 = (anchor_from_odom @ scene.ego.odom_from_base)[:2, 3]
-    outside = np.linalg.norm(now_P2 - ego_2, axis=1) > robot_radius_m
+    outside = np.linalg.norm(now_P2 - ego_2, axis=1) > np.where(future.boxed_P.numpy(), 0.0, robot_radius_m)
     return future if outside.all() else future.select(torch.as_tensor(outside))
+
+
+def _shapes(moving: Moving, row: NDArray[np.intp], order: NDArray[np.intp], turn_rad: float) -> tuple[Tensor | None, ...]:
+    """Half sides, headings of the chosen modes with the present as the first step, and who is a vehicle; None where all are discs."""
+    if moving.boxes is None:
+        return None, None, None
+    ahead_PKH = moving.boxes.headings[row, order]
+    now_PK1 = np.broadcast_to(moving.boxes.yaws[:, None, None], (*order.shape, 1))
+    yaws_PKT = np.concatenate((now_PK1, ahead_PKH), axis=2) + turn_rad
+    halves_P2 = torch.as_tensor(moving.boxes.halves_m, dtype=torch.float32)
+    return halves_P2, torch.as_tensor(yaws_PKT, dtype=torch.float32), torch.as_tensor(moving.boxes.vehicles)
 
 
 def expected_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, personal_space_m: float, personal_weight: float) -> Tensor:
@@ -89,6 +123,10 @@ def expected_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, pers
     a product of one factor per axis, so that all people, modes and steps become one batched matrix product. The sum over people bounds
     the probability of any contact from above. What a finished plan is judged by is `contact_probability`, which does neither.
     """
+    boxed_P = future.boxed_P
+    if boxed_P.any():
+        discs_TYX = expected_contacts(future.select(~boxed_P), grid, reach_m, personal_space_m, personal_weight)
+        return discs_TYX + _box_contacts(future.select(boxed_P), grid, reach_m, personal_space_m, personal_weight)
     x_X = grid.origin_m[0] + grid.resolution_m * (torch.arange(grid.columns) + 0.5)
     y_Y = grid.origin_m[1] + grid.resolution_m * (torch.arange(grid.rows) + 0.5)
     steps = future.means_PKT2.shape[2]
@@ -107,6 +145,32 @@ def expected_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, pers
     return total_TYX
 
 
+def _box_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, personal_space_m: float, personal_weight: float) -> Tensor:
+    """The same of boxes: the mass of each Gaussian within the box grown by the reach, along and across it with its marginal deviations."""
+    x_X = grid.origin_m[0] + grid.resolution_m * (torch.arange(grid.columns) + 0.5)
+    y_Y = grid.origin_m[1] + grid.resolution_m * (torch.arange(grid.rows) + 0.5)
+    total_TYX = torch.zeros(future.means_PKT2.shape[2], grid.rows, grid.columns)
+    assert future.halves_P2 is not None
+    assert future.yaws_PKT is not None
+    for person, mode in (future.weights_PK >= UNLIKELY).nonzero().tolist():
+        mean_T2, yaw_T11 = future.means_PKT2[person, mode], future.yaws_PKT[person, mode][:, None, None]
+        xx_T11, xy_T11, yy_T11 = (term[:, None, None] for term in future.covariances_PKT3[person, mode].unbind(-1))
+        cos_T11, sin_T11 = yaw_T11.cos(), yaw_T11.sin()
+        dx_T1X, dy_TY1 = x_X - mean_T2[:, :1, None], y_Y[:, None] - mean_T2[:, 1:, None]
+        along_TYX, across_TYX = cos_T11 * dx_T1X + sin_T11 * dy_TY1, cos_T11 * dy_TY1 - sin_T11 * dx_T1X
+        both_T11 = 2 * xy_T11 * cos_T11 * sin_T11
+        along_sigma = (xx_T11 * cos_T11**2 + both_T11 + yy_T11 * sin_T11**2).clamp(min=1e-6).sqrt()
+        across_sigma = (xx_T11 * sin_T11**2 - both_T11 + yy_T11 * cos_T11**2).clamp(min=1e-6).sqrt()
+        half, weight_of_mode = future.halves_P2[person], future.weights_PK[person, mode]
+        for margin_m, weight in ((0.0, 1.0), (personal_space_m, personal_weight)):
+            if weight == 0.0:
+                continue
+            grown = half + (reach_m + margin_m)
+            mass_TYX = _interval_mass(along_TYX, torch.zeros(()), along_sigma, grown[0])
+            total_TYX += weight * weight_of_mode * mass_TYX * _interval_mass(across_TYX, torch.zeros(()), across_sigma, grown[1])
+    return total_TYX
+
+
 def _interval_mass(at: Tensor, centre: Tensor, sigma: Tensor, half_width: Tensor) -> Tensor:
     """Mass of normals within +-half_width of each point."""
     scale = 1.0 / (math.sqrt(2.0) * sigma)
@@ -122,7 +186,8 @@ def contact_probability(future: PeopleFuture, path_SF2: Tensor, robot_radius_m: 
     """
     paths, people, modes = len(path_SF2), *future.weights_PK.shape
     xx, xy, yy = future.covariances_PKT3.unbind(-1)
-    reach_P = robot_radius_m + future.radii_P
+    touch_P = robot_radius_m + future.radii_P
+    reach_P = robot_radius_m + future.reach_P
     # No draw lies further out than this: all other times of all other modes need no look. N counts what is left.
     bound_PKF = reach_P[:, None, None] + FARTHEST_DRAW * (xx + yy).sqrt()
     offset_SPKF2 = path_SF2[:, None, None] - future.means_PKT2
@@ -138,14 +203,27 @@ def contact_probability(future: PeopleFuture, path_SF2: Tensor, robot_radius_m: 
     mode_ids_M, row_N = torch.unique_consecutive((path_N * people + person_N) * modes + mode_N, return_inverse=True)
     hits_MQ = path_SF2.new_zeros(len(mode_ids_M), QUASI_SAMPLES)
     normal_2Q = _quasi_normals(QUASI_SAMPLES).T.contiguous()
-    reach_sq_N = reach_P[person_N].square()
+    touch_sq_N = touch_P[person_N].square()
+    turns = None if future.yaws_PKT is None else torch.polar(torch.ones(()), future.yaws_PKT)[person_N, mode_N, time_N]
     for part in torch.arange(len(path_N)).split(DRAWS_AT_ONCE):
         dx = x_N[part, None] - a_N[part, None] * normal_2Q[0]
         dy = y_N[part, None] - b_N[part, None] * normal_2Q[0] - c_N[part, None] * normal_2Q[1]
-        hits_MQ.index_add_(0, row_N[part], (dx.square_() + dy.square_() < reach_sq_N[part, None]).float())
+        if turns is not None and future.halves_P2 is not None:
+            dx, dy = outside_box(dx, dy, turns[part, None], future.halves_P2[person_N[part]])
+        hits_MQ.index_add_(0, row_N[part], (dx.square_() + dy.square_() < touch_sq_N[part, None]).float())
     hit_M = (hits_MQ > 0).float().mean(-1) * future.weights_PK.flatten()[mode_ids_M % (people * modes)]
     hit_SP = path_SF2.new_zeros(paths * people).index_add_(0, mode_ids_M // modes, hit_M).view(paths, people)
     return 1.0 - (1.0 - hit_SP.clamp(max=1.0)).prod(dim=1)
+
+
+def outside_box(dx: Tensor, dy: Tensor, turn: Tensor, half_N2: Tensor) -> tuple[Tensor, Tensor]:
+    """How far points (N, Q) from the middles of boxes lie outside them, along and across each: 0, 0 within. Their norm is the distance.
+
+    turn: (N, 1) complex, of the length 1; half_N2: half of the length and of the width, 0 for what is a point.
+    """
+    along = dx * turn.real + dy * turn.imag
+    across = dy * turn.real - dx * turn.imag
+    return (along.abs() - half_N2[:, :1]).clamp(min=0.0), (across.abs() - half_N2[:, 1:]).clamp(min=0.0)
 
 
 @lru_cache(maxsize=4)

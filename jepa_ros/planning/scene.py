@@ -6,12 +6,26 @@ Axes: P person, T forecast time, Y/X grid rows and columns.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.objects.told import Told, objects_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, SceneState
+
+DRIVES_MPS = 0.5  # a slower vehicle stands
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The shapes of those who are no discs, in odom. Axes as in `Moving`; K modes, H steps."""
+
+    halves_m: FloatArray  # (P, 2) half the length and width; 0, 0 for a disc
+    yaws: FloatArray  # (P,) now
+    headings: FloatArray  # (P, K, H) of each mode
+    vehicles: NDArray[np.bool_]  # (P,) which are vehicles, and not cyclists or discs
 
 
 @dataclass(frozen=True)
@@ -20,8 +34,9 @@ class Moving:
 
     positions_m: FloatArray  # (P, 2)
     existence: FloatArray  # (P,) probability that there is somebody
-    radii_m: FloatArray  # (P,) of the footprint
+    radii_m: FloatArray  # (P,) of the footprint; 0 for boxes
     forecast: PedestrianForecast
+    boxes: Boxes | None = None  # None = all are discs
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,7 @@ class PlanningScene:
     @classmethod
     def of(cls, state: SceneState) -> PlanningScene:
         """The part of a pipeline's answer that matters to a planner."""
-        people = state.people
-        moving = Moving(people.positions_m, people.existence, people.radii_m, state.pedestrians)
+        moving = moving_of(state.people.positions_m, state.people.existence, state.people.radii_m, state.pedestrians, objects_of(state))
         return cls(state.stamp_ns, state.anchor_pose, state.ego, state.occupancy, moving, state.surprise, state.sensors)
 
     @property
@@ -50,6 +64,55 @@ class PlanningScene:
     @property
     def anchor_from_odom(self) -> FloatArray:
         return np.linalg.inv(self.anchor_pose)
+
+
+def moving_of(
+    positions_m: FloatArray, existence: FloatArray, radii_m: FloatArray, forecast: PedestrianForecast, objects: Sequence[Told]
+) -> Moving:
+    """Everybody and every vehicle that moves. `objects`: the people of the other arguments, row by row, then vehicles.
+
+    People are discs, cyclists and vehicles boxes. A vehicle that stands is left to the occupancy, which shows it as it was seen.
+    """
+    count, modes = forecast.probabilities.shape
+    driving = [told for told in objects[count:] if np.hypot(*told.velocity_mps) >= DRIVES_MPS]
+    riding = np.array([told.kind == "cyclist" for told in objects[:count]], bool)
+    if not driving and not riding.any():
+        return Moving(positions_m, existence, radii_m, forecast)
+    if count == 0 and driving:
+        modes, forecast = len(driving[0].probabilities), replace(forecast, times_s=driving[0].times_s)
+    everyone = [_at(told, forecast.times_s) for told in (*objects[:count], *driving)]
+    chosen = [np.resize(np.arange(min(len(told.probabilities), modes)), modes) for told in everyone]
+    new = np.array([np.arange(modes) < len(told.probabilities) for told in everyone])  # the others are copies of no weight
+    weights = np.array([told.probabilities[index] for told, index in zip(everyone, chosen, strict=True)]) * new
+    joined = PedestrianForecast(
+        np.array([told.poses[index, :, :2] for told, index in zip(everyone, chosen, strict=True)]),
+        weights / weights.sum(axis=1, keepdims=True),
+        np.array([told.covariances_m2[index] for told, index in zip(everyone, chosen, strict=True)]),
+        forecast.times_s,
+    )
+    boxed = np.concatenate((riding, np.ones(len(driving), bool)))
+    boxes = Boxes(
+        np.array([0.5 * told.box[3:] for told in everyone]) * boxed[:, None],
+        np.array([told.box[2] for told in everyone]),
+        np.array([told.poses[index, :, 2] for told, index in zip(everyone, chosen, strict=True)]),
+        np.array([told.kind == "vehicle" for told in everyone], bool),
+    )
+    places = np.concatenate((positions_m.reshape(-1, 2), np.array([told.box[:2] for told in driving]).reshape(-1, 2)))
+    belief = np.concatenate((existence, [told.existence for told in driving]))
+    radii = np.where(boxed, 0.0, np.concatenate((radii_m, np.zeros(len(driving)))))
+    return Moving(places, belief, radii, joined, boxes)
+
+
+def _at(told: Told, times_s: FloatArray) -> Told:
+    """The same forecast at other times: held after its last."""
+    if np.array_equal(told.times_s, times_s):
+        return told
+    after = np.searchsorted(told.times_s, times_s).clip(1, len(told.times_s) - 1)
+    share = ((times_s - told.times_s[after - 1]) / (told.times_s[after] - told.times_s[after - 1])).clip(0.0, 1.0)
+    step = np.where(share < 0.5, after - 1, after)
+    place = told.poses[:, after - 1, :2] * (1 - share[:, None]) + told.poses[:, after, :2] * share[:, None]
+    poses = np.concatenate((place, told.poses[:, step, 2:]), axis=-1)
+    return replace(told, poses=poses, covariances_m2=told.covariances_m2[:, step], times_s=times_s)
 
 
 def known_and_unseen(occupancy: OccupancyForecast) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

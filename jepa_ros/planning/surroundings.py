@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from jepa_ros.planning.grids import (
     at_times,
     cell_centres,
+    clear_boxes,
     clear_discs,
     crop,
     inflate,
@@ -57,13 +58,13 @@ class Surroundings:
         self.times_s = occupancy.times_s
         grace_m = robot_radius_m + occupancy.resolution_m
         self.people = people_future(scene, robot_radius_m)
-        people_m, radii_m = self.people.means_PKT2[:, 0, 0].double().numpy(), self.people.radii_P.double().numpy()
+        now_P3, halves_P2, radii_m = self._shapes_now()
         probability_TYX, unseen_YX = known_and_unseen(occupancy)
         local_TYX, self.grid = crop(probability_TYX, occupancy.grid, start_m, reach_m + grace_m)
         unseen_1YX, _ = crop(unseen_YX[None].astype(np.float32), occupancy.grid, start_m, reach_m + grace_m)
         # Under the robot a lidar sees the robot; where people are now, their forecast says where they will be.
-        taken_m = np.concatenate((start_m[None], people_m))
-        local_TYX = clear_discs(local_TYX, self.grid, taken_m, np.append(robot_radius_m, radii_m + 0.5 * occupancy.resolution_m))
+        taken = np.concatenate(([[*start_m, 0.0]], now_P3)), np.concatenate((np.zeros((1, 2)), halves_P2))
+        local_TYX = clear_boxes(local_TYX, self.grid, *taken, np.append(robot_radius_m, radii_m + 0.5 * occupancy.resolution_m))
         local_TYX = self._without_people_to_come(local_TYX)
         unseen_1YX = clear_discs(unseen_1YX, self.grid, start_m[None], robot_radius_m)
         # Where a robot touches something does not end at the borders of coarse cells: on them, many a door would be too narrow.
@@ -76,15 +77,23 @@ class Surroundings:
         obstacle_YX = np.maximum(local_TYX[0], unseen_1YX[0]) >= 0.5 * occupied_from
         self.leaving = Leaving.of(self.inflated_TYX[0], obstacle_YX, self.grid, start_m, grace_m)
         # What stays counts; what passes through fades in the mean.
-        standing_1YX = clear_discs(
+        standing_1YX = clear_boxes(
             probability_TYX.mean(axis=0, keepdims=True),
             occupancy.grid,
-            taken_m,
+            *taken,
             np.append(robot_radius_m, radii_m + PERSON_CLEARANCE_M),
         )
         standing_1YX = memory.believed(standing_1YX[0], occupancy.grid, scene.anchor_pose, scene.stamp_s)[None]
         self.standing_grid, self.standing_YX = occupancy.grid, standing_1YX[0]
         self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, robot_radius_m)[0]
+
+    def _shapes_now(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Of everybody: (P, 3) pose now, (P, 2) half sides, (P,) radius around that."""
+        people = self.people
+        yaws_P = torch.zeros(len(people.radii_P)) if people.yaws_PKT is None else people.yaws_PKT[:, 0, 0]
+        poses_P3 = torch.column_stack((people.means_PKT2[:, 0, 0], yaws_P)).double().numpy()
+        halves_P2 = torch.zeros(len(yaws_P), 2) if people.halves_P2 is None else people.halves_P2
+        return poses_P3, halves_P2.double().numpy(), people.radii_P.double().numpy()
 
     def _without_people_to_come(self, local_TYX: NDArray[np.float32]) -> NDArray[np.float32]:
         """A world model predicts occupied cells where people may be, the forecaster people: once is enough. What is occupied now stays."""
@@ -92,11 +101,14 @@ class Surroundings:
             return local_TYX
         future = self.people.at(torch.as_tensor(self.times_s, dtype=torch.float32))
         likely_PK = future.weights_PK >= LIKELY
-        means_MT2 = future.means_PKT2[likely_PK].double().numpy()
+        yaws_PKT = torch.zeros_like(future.means_PKT2[..., 0]) if future.yaws_PKT is None else future.yaws_PKT
+        poses_MT3 = torch.cat((future.means_PKT2, yaws_PKT[..., None]), dim=-1)[likely_PK].double().numpy()
+        halves_P2 = torch.zeros(len(likely_PK), 2) if future.halves_P2 is None else future.halves_P2
+        halves_M2 = halves_P2[:, None].expand(*likely_PK.shape, 2)[likely_PK].double().numpy()
         body_M1 = future.radii_P[:, None].expand_as(likely_PK)[likely_PK][:, None].double().numpy()
         spread_MT = future.covariances_PKT3[likely_PK][..., [0, 2]].amax(-1).sqrt().double().numpy()
         around_MT = body_M1 + spread_MT + AROUND_EXPECTED_M
-        cleared = [clear_discs(layer_YX, self.grid, means_MT2[:, t], around_MT[:, t]) for t, layer_YX in enumerate(local_TYX)]
+        cleared = [clear_boxes(layer, self.grid, poses_MT3[:, t], halves_M2, around_MT[:, t]) for t, layer in enumerate(local_TYX)]
         return np.where(local_TYX[:1] >= self.occupied_from, local_TYX, np.stack(cleared))
 
     def free_near(self, goal_m: FloatArray, tolerance_m: float) -> bool:

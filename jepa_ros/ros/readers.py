@@ -9,7 +9,10 @@ import numpy as np
 from geometry_msgs.msg import Pose
 
 from jepa_ros import msg as interfaces
+from jepa_ros.movers import BoxForecast, TrackedVehicles
+from jepa_ros.objects.told import Told
 from jepa_ros.planning.scene import Moving
+from jepa_ros.planning.scene import moving_of as scene_moving
 from jepa_ros.ros.conversions import LATENT_DTYPE
 from jepa_ros.ros.stamps import stamp_ns_of
 from jepa_ros.sensing.frames.poses import message_pose
@@ -94,22 +97,95 @@ def people_of(message: interfaces.PedestrianForecastArray) -> tuple[TrackedPeopl
     return people, moving.forecast
 
 
-def _modes_of(person: interfaces.PedestrianForecast, count: int, steps: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(K, H, 2), (K,), (K, H, 2, 2) of one person, padded to `count` modes."""
+def objects_of(message: interfaces.ObjectForecastArray) -> list[Told]:
+    """People and cyclists in the order of the message, then vehicles. Raises ValueError where sizes and values do not fit."""
+    told = [_told(one) for one in message.objects]
+    return [*(one for one in told if one.kind != "vehicle"), *(one for one in told if one.kind == "vehicle")]
+
+
+def moving_objects_of(message: interfaces.ObjectForecastArray) -> Moving:
+    """Everybody and every vehicle that moves, in the frame of the message, as a planner sees them."""
+    told = objects_of(message)
+    people = [one for one in told if one.kind != "vehicle"]
+    count = max([len(one.probabilities) for one in people], default=1)
+    steps = len(people[0].times_s) if people else 0
+    index = [np.resize(np.arange(len(one.probabilities)), count) for one in people]
+    weights = [one.probabilities[chosen] * (np.arange(count) < len(one.probabilities)) for one, chosen in zip(people, index, strict=True)]
+    forecast = PedestrianForecast(
+        np.array([one.poses[chosen, :, :2] for one, chosen in zip(people, index, strict=True)]).reshape(len(people), count, steps, 2),
+        np.array([share / share.sum() for share in weights]).reshape(len(people), count),
+        np.array([one.covariances_m2[chosen] for one, chosen in zip(people, index, strict=True)]).reshape(len(people), count, steps, 2, 2),
+        people[0].times_s if people else np.zeros(0),
+    )
+    places = np.array([one.box[:2] for one in people]).reshape(-1, 2)
+    radii = np.array([0.5 * one.box[3] for one in people])
+    return scene_moving(places, np.array([one.existence for one in people]), radii, forecast, told)
+
+
+def vehicles_of(message: interfaces.ObjectForecastArray) -> tuple[TrackedVehicles, BoxForecast]:
+    """The vehicles alone, for drawing."""
+    told = [one for one in objects_of(message) if one.kind == "vehicle"]
+    if not told:
+        return TrackedVehicles(), BoxForecast()
+    vehicles = TrackedVehicles(
+        np.array([one.id for one in told], np.int64),
+        np.array([one.box for one in told]),
+        np.array([one.velocity_mps for one in told]),
+        np.array([one.yaw_rate_radps for one in told]),
+        np.array([one.existence for one in told]),
+        np.array([one.height_m for one in told]),
+    )
+    parts = ([one.poses for one in told], [one.probabilities for one in told], [one.covariances_m2 for one in told])
+    return vehicles, BoxForecast(*(np.array(part) for part in parts), told[0].times_s)
+
+
+def _told(one: interfaces.ObjectForecast) -> Told:
+    means, probabilities, covariances = _modes_of(one, len(one.modes), len(one.times_s), "object")
+    sizes = {len(mode.yaws) for mode in one.modes}
+    if sizes != {len(one.times_s)}:
+        raise ValueError(f"object {one.id}: modes of {sorted(sizes)} yaws, want {len(one.times_s)} like times_s")
+    yaws = np.array([mode.yaws for mode in one.modes], float)
+    place, turn = one.pose.position, one.pose.orientation
+    box = np.array([place.x, place.y, 2 * np.arctan2(turn.z, turn.w), one.size.x, one.size.y])
+    chances = (one.person_probability, one.cyclist_probability, one.vehicle_probability)
+    numbers = (*box, one.size.z, one.velocity.x, one.velocity.y, one.yaw_rate, one.existence_probability, *chances)
+    if not np.isfinite(yaws).all() or not np.isfinite(numbers).all():
+        raise ValueError(f"object {one.id}: a number is not finite")
+    if not min(one.size.x, one.size.y) > 0:
+        raise ValueError(f"object {one.id}: size {one.size.x} x {one.size.y} m, want both above 0")
+    return Told(
+        id=one.id,
+        chances=chances,
+        box=box,
+        height_m=one.size.z,
+        velocity_mps=np.array([one.velocity.x, one.velocity.y]),
+        yaw_rate_radps=one.yaw_rate,
+        existence=one.existence_probability,
+        poses=np.concatenate((means, yaws[..., None]), axis=-1),
+        probabilities=probabilities,
+        covariances_m2=covariances,
+        times_s=np.array(one.times_s, float),
+    )
+
+
+def _modes_of(
+    person: interfaces.PedestrianForecast | interfaces.ObjectForecast, count: int, steps: int, what: str = "person"
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(K, H, 2), (K,), (K, H, 2, 2) of one person or object, padded to `count` modes."""
     if not person.modes:
-        raise ValueError(f"person {person.id} has no forecast mode: at least one is needed")
+        raise ValueError(f"{what} {person.id} has no forecast mode: at least one is needed")
     sizes = {(len(mode.positions), len(mode.covariances)) for mode in person.modes}
     if len(person.times_s) != steps or sizes != {(steps, 4 * steps)}:
-        raise ValueError(f"person {person.id}: modes of (positions, covariances) {sorted(sizes)}, want ({steps}, {4 * steps}) like times_s")
+        raise ValueError(f"{what} {person.id}: modes of (positions, covariances) {sorted(sizes)}, want ({steps}, {4 * steps}) like times_s")
     padded = [*person.modes, *[person.modes[0]] * (count - len(person.modes))]
     probabilities = np.array([mode.probability for mode in padded], float)
     probabilities[len(person.modes) :] = 0.0
     total = probabilities.sum()
     if not total > 0:
-        raise ValueError(f"person {person.id}: mode probabilities {probabilities.tolist()} must have a positive sum")
+        raise ValueError(f"{what} {person.id}: mode probabilities {probabilities.tolist()} must have a positive sum")
     positions = np.array([[(p.x, p.y) for p in mode.positions] for mode in padded])
     covariances = np.array([mode.covariances for mode in padded], float).reshape(count, steps, 2, 2)
-    place = (person.pose.position.x, person.pose.position.y, person.existence_probability, person.radius)
+    place = (person.pose.position.x, person.pose.position.y, person.existence_probability, getattr(person, "radius", 0.0))
     if not all(np.isfinite(values).all() for values in (place, positions, probabilities, covariances)):
-        raise ValueError(f"person {person.id}: a position, probability, radius or covariance is not finite")
+        raise ValueError(f"{what} {person.id}: a position, probability, radius or covariance is not finite")
     return positions, probabilities / total, covariances

@@ -21,7 +21,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from jepa_ros.config import param, validate
-from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import readers
 from jepa_ros.ros.candidates import own_graph
@@ -70,6 +70,7 @@ class Heard:
 
     occupancy: Came | None  # OccupancyForecast
     pedestrians: Came | None  # bytes of a PedestrianForecastArray
+    objects: Came | None  # bytes of an ObjectForecastArray
     latents: tuple[Came, ...]  # bytes of LatentStates, oldest first
     odometry: Came | None  # what it tells is in `PlannerInputs.ego`; None also where none has been found
 
@@ -106,6 +107,7 @@ class PlannerInputs:
         self._odometry_topic: str | None = None
         self._occupancy: Came | None = None
         self._pedestrians: Came | None = None
+        self._objects: Came | None = None
         self._odometry: Came | None = None
         self._latents: deque[Came] = deque()
         self._history_s: float | None = None  # for how long latents are kept; None = nobody asked for any
@@ -115,6 +117,7 @@ class PlannerInputs:
         topic = config.world_model.rstrip("/")
         self._listen(OccupancyForecast, f"{topic}/occupancy", self._take_occupancy, NEWEST)
         self._listen(PedestrianForecastArray, f"{topic}/pedestrians", self._take_pedestrians, NEWEST, raw=True)
+        self._listen(ObjectForecastArray, f"{topic}/objects", self._take_objects, NEWEST, raw=True)
         self._latent_topic = f"{topic}/latent"
         if spec is not None:
             self.listen_to_latents(spec)
@@ -146,7 +149,7 @@ class PlannerInputs:
 
     def heard(self) -> Heard:
         with self.lock:
-            return Heard(self._occupancy, self._pedestrians, tuple(self._latents), self._odometry)
+            return Heard(self._occupancy, self._pedestrians, self._objects, tuple(self._latents), self._odometry)
 
     def motion(self, fixed_frame: str, stamp_ns: int | None = None) -> EgoState | None:
         """The base's motion in a fixed frame by odometry, the newest or at a stamp; None where it does not reach. Raises TransformError."""
@@ -249,6 +252,10 @@ class PlannerInputs:
     def _take_pedestrians(self, data: bytes) -> None:
         with self.lock:
             self._pedestrians = Came(data, self._now_s())
+
+    def _take_objects(self, data: bytes) -> None:
+        with self.lock:
+            self._objects = Came(data, self._now_s())
 
     def _take_latent(self, data: bytes) -> None:
         now_s = self._now_s()

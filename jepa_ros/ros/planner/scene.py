@@ -12,7 +12,7 @@ from torch import Tensor, as_tensor
 
 from jepa_ros.levelling import gravity_aligned
 from jepa_ros.memory import LatentMemory
-from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
@@ -22,6 +22,7 @@ from jepa_ros.ros.planner.inputs import Came, Heard, PlannerInputs
 from jepa_ros.sensing.frames.transforms import TransformError
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
+BESIDE_S = 0.5  # objects that came so much before people are those of a publisher that is gone
 MAX_SKEW_S = 0.3  # between the occupancy and the pedestrian forecast that are planned on together
 
 
@@ -161,11 +162,18 @@ class SceneReader:
 
     def _moving_at(self, heard: Heard, stamp_ns: int) -> Moving:
         """Who moves by the newest message, their forecast's times counted from `stamp_ns`."""
-        if heard.pedestrians is None:
+        people, objects = heard.pedestrians, heard.objects
+        if people is None and objects is None:
             raise StaleSensors(f"no pedestrian forecast has come yet: {self._inputs.explain()}")
-        if self._moving is None or self._moving[0] is not heard.pedestrians:
-            message = deserialize_message(heard.pedestrians.content, PedestrianForecastArray)
-            self._moving = (heard.pedestrians, readers.stamp_ns_of(message.header.stamp), readers.moving_of(message))
+        # Objects tell the same people, and vehicles; whoever publishes people alone is heard, too.
+        if objects is not None and (people is None or objects.received_s > people.received_s - BESIDE_S):
+            if self._moving is None or self._moving[0] is not objects:
+                told = deserialize_message(objects.content, ObjectForecastArray)
+                self._moving = (objects, readers.stamp_ns_of(told.header.stamp), readers.moving_objects_of(told))
+        elif people is not None and (self._moving is None or self._moving[0] is not people):
+            message = deserialize_message(people.content, PedestrianForecastArray)
+            self._moving = (people, readers.stamp_ns_of(message.header.stamp), readers.moving_of(message))
+        assert self._moving is not None
         _, moving_ns, moving = self._moving
         skew_s = (moving_ns - stamp_ns) / NANOSECONDS
         if abs(skew_s) > MAX_SKEW_S:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.serialization import deserialize_message
 
-from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.ros import readers
 from jepa_ros.ros.tools.output_bag import header_stamp_ns
 from jepa_ros.srv import PlanPath
 from jepa_ros.types import Plan, PlanStatus, SceneState
 
 LATENT, OCCUPANCY, PEDESTRIANS = "/world_model/latent", "/world_model/occupancy", "/world_model/pedestrians"
+OBJECTS = "/world_model/objects"
 DIAGNOSTICS = "/diagnostics"
 KEPT = 64  # occupancy forecasts; answers of the planner come long before so many more
 # What is recorded of the nodes. Not the latent forecasts: 4 MB each would make up most of the recording, and no viewer shows them.
@@ -27,6 +28,7 @@ OUTPUTS = {
     OCCUPANCY: "jepa_ros/msg/OccupancyForecast",
     "/world_model/occupancy_grid": "nav_msgs/msg/OccupancyGrid",
     PEDESTRIANS: "jepa_ros/msg/PedestrianForecastArray",
+    OBJECTS: "jepa_ros/msg/ObjectForecastArray",
     "/world_model/markers": "visualization_msgs/msg/MarkerArray",
     "/planner/path": "nav_msgs/msg/Path",
     DIAGNOSTICS: "diagnostic_msgs/msg/DiagnosticArray",
@@ -61,6 +63,7 @@ class OutputLog:
         self.occupancy: dict[int, bytes] = {}
         self.has_occupancy = False  # whether the model shows what stands where, without which no path can be called safe
         self.pedestrians: dict[int, bytes] = {}
+        self.objects: dict[int, bytes] = {}
         self._people_counts: dict[int, int] = {}
         self._diagnostics: list[bytes] = []
         self._first: tuple[int, float] | None = None  # stamp of a frame, ns, and when it came, s
@@ -101,6 +104,8 @@ class OutputLog:
             self._keep_occupancy(header_stamp_ns(data), data)
         elif topic == PEDESTRIANS:
             self.pedestrians[header_stamp_ns(data)] = data
+        elif topic == OBJECTS:
+            self.objects[header_stamp_ns(data)] = data
         elif topic == DIAGNOSTICS:
             self._diagnostics.append(data)
 
@@ -142,6 +147,10 @@ class OutputLog:
         """The scene of one stamp, as far as messages tell it."""
         occupancy = deserialize_message(self.occupancy[stamp_ns], OccupancyForecast)
         people, forecast = readers.people_of(deserialize_message(self.pedestrians[stamp_ns], PedestrianForecastArray))
+        told = deserialize_message(self.objects[stamp_ns], ObjectForecastArray) if stamp_ns in self.objects else ObjectForecastArray()
+        vehicles, vehicle_forecast = readers.vehicles_of(told)
+        chance = {one.id: one.cyclist_probability for one in told.objects}
+        people = replace(people, riding=np.array([chance.get(person, 0.0) for person in people.ids.tolist()]))
         received = readers.received_of(occupancy)
         return SceneState(
             stamp_ns=stamp_ns,
@@ -155,6 +164,8 @@ class OutputLog:
             surprise=self.surprise.get(stamp_ns, math.nan),
             timings_ms={stage: p50 for stage, p50 in self.stage_latencies_ms("p50").items() if stage not in ("transport", "end_to_end")},
             sensors=tuple(occupancy.sensors),
+            vehicles=vehicles,
+            vehicle_forecast=vehicle_forecast,
         )
 
     def people(self) -> list[PedestrianForecastArray]:

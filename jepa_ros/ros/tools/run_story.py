@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jepa_ros.ros.tools.output_bag import header_stamp_ns
-from jepa_ros.ros.tools.output_log import OCCUPANCY, PEDESTRIANS, OutputLog, plan_of
+from jepa_ros.ros.tools.output_log import OBJECTS, OCCUPANCY, PEDESTRIANS, OutputLog, plan_of
 from jepa_ros.ros.tools.run_report import picture_note
 from jepa_ros.sensing import open_bag, read_raw
 from jepa_ros.types import NANOSECONDS, Observation, Plan, SceneState
@@ -107,6 +107,7 @@ def _scenes(log: OutputLog, bag: Path, out: Path, wanted: set[int], timed: bool)
     last_ns = max(wanted)
     log.occupancy |= {stamp: data for stamp, data in _messages(out, OCCUPANCY) if stamp in wanted}
     log.pedestrians |= {stamp: data for stamp, data in _messages(out, PEDESTRIANS) if stamp in wanted}
+    log.objects |= {stamp: data for stamp, data in _messages(out, OBJECTS) if stamp in wanted}
     for observation in open_bag(bag):
         stamp = observation.stamp_ns
         if stamp > last_ns:

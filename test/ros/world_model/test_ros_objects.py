@@ -12,7 +12,10 @@ from test_ros_conversions import FRAMES, pose, scene
 
 from jepa_ros.forecast.turning import Turning
 from jepa_ros.movers import TrackedVehicles
-from jepa_ros.objects.told import cycling, objects_of
+from jepa_ros.objects.told import objects_of
+from jepa_ros.objects.track_state import cycling
+from jepa_ros.planning.scene import PlanningScene
+from jepa_ros.ros import readers
 from jepa_ros.ros.world_model.markers import LARGEST_M, ellipse, marker_array
 from jepa_ros.ros.world_model.objects import detections_message, detections_type, objects_message
 from jepa_ros.types import SceneState
@@ -24,7 +27,7 @@ SPEED_MPS, YAW_RATE = 6.0, 0.2
 def street() -> SceneState:
     """Somebody who walks, somebody who rides, and a van that turns."""
     walking = scene(people=2)
-    people = replace(walking.people, velocities_mps=np.array([[1.0, 0.5], [4.0, 3.0]]), riding=np.array([0.1, 0.9]))
+    people = replace(walking.people, velocities_mps=np.array([[1.0, 0.5], [4.0, 3.0]]), riding=np.array([0.0, 0.9]))
     states = np.array([[*VAN[:3], SPEED_MPS, 0.0, YAW_RATE]])
     velocity = SPEED_MPS * np.array([[np.cos(VAN[2]), np.sin(VAN[2])]])
     vehicles = TrackedVehicles(
@@ -86,3 +89,40 @@ def test_everything_is_told_in_odom_whatever_the_anchor() -> None:
     for one, same in zip(objects_of(state), objects_of(other), strict=True):
         np.testing.assert_allclose(one.box, same.box)
         np.testing.assert_allclose(one.poses, same.poses)
+
+
+def test_what_a_planner_reads_is_what_was_told() -> None:
+    state = street()
+    sent = objects_message(state, ("learned", "constant_turn_rate"), FRAMES, top_modes=20)
+    message = deserialize_message(serialize_message(sent), type(sent))
+    read, told = readers.moving_objects_of(message), PlanningScene.of(state).moving
+    assert read.boxes is not None
+    assert told.boxes is not None
+    for one, other in ((read.positions_m, told.positions_m), (read.radii_m, told.radii_m), (read.existence, told.existence)):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(read.boxes.halves_m, told.boxes.halves_m, atol=1e-5)
+    np.testing.assert_allclose(np.cos(read.boxes.yaws - told.boxes.yaws), 1.0, atol=1e-5)
+    assert read.boxes.vehicles.tolist() == [False, False, True]
+    for person in range(3):  # modes are sorted in messages
+        ours = (read.forecast.probabilities[person, :, None, None] * read.forecast.modes_m[person]).sum(axis=0)
+        theirs = (told.forecast.probabilities[person, :, None, None] * told.forecast.modes_m[person]).sum(axis=0)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    vehicles, forecast = readers.vehicles_of(message)
+    np.testing.assert_allclose(vehicles.boxes, state.vehicles.boxes, atol=1e-5)
+    np.testing.assert_allclose(forecast.poses, state.vehicle_forecast.poses, atol=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["size", "yaws", "nan", "modes"])
+def test_objects_that_cannot_be_are_refused(fault: str) -> None:
+    message = objects_message(street(), ("a", "b"), FRAMES)
+    van = message.objects[2]
+    if fault == "size":
+        van.size.y = 0.0
+    elif fault == "yaws":
+        van.modes[0].yaws = van.modes[0].yaws[:3]
+    elif fault == "nan":
+        van.yaw_rate = float("nan")
+    else:
+        van.modes = []
+    with pytest.raises(ValueError, match="object 1000001"):
+        readers.moving_objects_of(message)

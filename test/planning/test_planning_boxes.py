@@ -1,0 +1,133 @@
+"""Vehicles and cyclists are boxes to a planner: exact distances, contacts of whole paths, and what is cleared for them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from planning_scenes import goal_at, in_anchor, make_scene, pose
+
+from jepa_ros.movers import BoxForecast, TrackedVehicles
+from jepa_ros.planning.grids import clear_boxes, clear_discs
+from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts, outside_box, people_future
+from jepa_ros.planning.planner import Planner, PlannerConfig
+from jepa_ros.planning.scene import PlanningScene
+from jepa_ros.types import GridSpec, SceneState
+
+TIMES_S = 0.4 * np.arange(1, 13)
+
+
+def box_at(x: float, y: float, yaw: float, sigma_m: float = 1e-3, times: int = 13) -> PeopleFuture:
+    """A car of 4.4 x 1.8 m that stands for the whole horizon."""
+    means = torch.tensor([x, y], dtype=torch.float32).expand(1, 1, times, 2)
+    spread = torch.tensor([sigma_m**2, 0.0, sigma_m**2]).expand(1, 1, times, 3)
+    return PeopleFuture(
+        means,
+        spread,
+        torch.ones(1, 1),
+        torch.zeros(1),
+        0.4 * torch.arange(float(times)),
+        torch.tensor([[2.2, 0.9]]),
+        torch.full((1, 1, times), yaw),
+        torch.ones(1, dtype=torch.bool),
+    )
+
+
+def test_the_distance_from_a_box_is_exact_beside_it_and_at_its_corners() -> None:
+    half = torch.tensor([[2.2, 0.9]]).expand(5, 2)
+    points = torch.tensor([[0.0, 0.0], [3.2, 0.0], [0.0, -1.4], [3.0, 1.5], [2.1, 0.85]])
+    expected = torch.tensor([0.0, 1.0, 0.5, 1.0, 0.0])
+    for yaw in (0.0, 0.7, -2.0):
+        turn = torch.polar(torch.tensor(1.0), torch.tensor(yaw)).expand(5, 1)
+        c, s = np.cos(yaw), np.sin(yaw)
+        turned = points @ torch.tensor([[c, s], [-s, c]], dtype=torch.float32)
+        along, across = outside_box(turned[:, :1], turned[:, 1:], turn, half)
+        torch.testing.assert_close(torch.hypot(along, across)[:, 0], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.5, np.pi / 2])
+def test_a_path_touches_a_turned_car_where_it_reaches_and_not_beside_it(yaw: float) -> None:
+    """A robot of 0.4 m drives past at 1.25 m from the middle of the car: it touches a flank only where there is one."""
+    future = box_at(5.0, 0.0, yaw)
+    normal = np.array([-np.sin(yaw), np.cos(yaw)])
+    axis = np.array([np.cos(yaw), np.sin(yaw)])
+    for beside_m, touches in ((1.25, True), (1.35, False)):
+        path = np.array([5.0, 0.0]) + beside_m * normal + np.linspace(-4, 4, 13)[:, None] * axis
+        probability = float(contact_probability(future, torch.tensor(path[None], dtype=torch.float32), 0.4))
+        assert probability == pytest.approx(float(touches), abs=0.01)
+    before = np.array([5.0, 0.0]) + 2.65 * axis + np.linspace(-4, 4, 13)[:, None] * normal  # 5 cm before the bumper
+    assert float(contact_probability(future, torch.tensor(before[None], dtype=torch.float32), 0.4)) < 0.01
+
+
+def test_a_disc_told_as_a_box_without_sides_touches_as_the_disc() -> None:
+    generator = torch.Generator().manual_seed(0)
+    paths = torch.rand(20, 13, 2, generator=generator) * 4 - 2
+    means, spread = torch.zeros(1, 1, 13, 2), torch.tensor([0.2, 0.05, 0.1]).expand(1, 1, 13, 3)
+    disc = PeopleFuture(means, spread, torch.ones(1, 1), torch.tensor([0.3]), torch.arange(13.0))
+    same = replace(disc, halves_P2=torch.zeros(1, 2), yaws_PKT=torch.full((1, 1, 13), 0.9))
+    torch.testing.assert_close(contact_probability(disc, paths, 0.4), contact_probability(same, paths, 0.4))
+
+
+def test_expected_contacts_lie_under_the_grown_box() -> None:
+    grid = GridSpec(60, 60, 0.2, (-1.0, -6.0))
+    cost_TYX = expected_contacts(box_at(5.0, 0.0, 0.6, 0.02, times=2), grid, 0.4, 0.5, 0.0)
+    x, y = -1.0 + 0.2 * (np.arange(60) + 0.5), -6.0 + 0.2 * (np.arange(60) + 0.5)
+    dx, dy = x[None] - 5.0, y[:, None]
+    along, across = np.cos(0.6) * dx + np.sin(0.6) * dy, np.cos(0.6) * dy - np.sin(0.6) * dx
+    inside = (np.abs(along) < 2.5) & (np.abs(across) < 1.2)
+    outside = (np.abs(along) > 2.7) | (np.abs(across) > 1.4)
+    assert cost_TYX[0][torch.tensor(inside)].min() > 0.95
+    assert cost_TYX[0][torch.tensor(outside)].max() < 0.05
+
+
+def test_a_box_is_cleared_and_a_point_is_cleared_as_a_disc() -> None:
+    grid = GridSpec(40, 40, 0.25, (-5.0, -5.0))
+    full = np.ones((1, 40, 40), np.float32)
+    point = clear_boxes(full, grid, np.array([[1.0, 1.0, 0.4]]), np.zeros((1, 2)), np.array([0.9]))
+    np.testing.assert_array_equal(point, clear_discs(full, grid, np.array([[1.0, 1.0]]), 0.9))
+    car = clear_boxes(full, grid, np.array([[0.0, 0.0, np.pi / 2]]), np.array([[2.2, 0.9]]), np.array([0.1]))
+    assert (car == 0).sum() == pytest.approx((2 * 2.3) * (2 * 1.0) / 0.25**2, rel=0.12)
+
+
+def crossing_car(scene: SceneState, speed_mps: float) -> SceneState:
+    """The scene with a car that comes from the right, 4 m ahead, told in odom as the pipeline does."""
+    start = np.array([4.0, -6.0, np.pi / 2])
+    ahead = np.column_stack((np.full(12, 4.0), start[1] + speed_mps * TIMES_S, np.full(12, start[2])))
+    turn = float(np.arctan2(scene.anchor_pose[1, 0], scene.anchor_pose[0, 0]))
+    rotation, shift = scene.anchor_pose[:2, :2], scene.anchor_pose[:2, 3]
+
+    def placed(poses: np.ndarray) -> np.ndarray:
+        return np.column_stack((poses[:, :2] @ rotation.T + shift, poses[:, 2] + turn))
+
+    box = np.array([*placed(start[None])[0], 4.4, 1.8])
+    velocity = rotation @ np.array([0.0, speed_mps])
+    vehicles = TrackedVehicles(np.array([1_000_001]), box[None], velocity[None], np.zeros(1), np.ones(1), np.full(1, 1.5))
+    spread = np.tile(0.01 * np.eye(2), (1, 1, 12, 1, 1))
+    return replace(scene, vehicles=vehicles, vehicle_forecast=BoxForecast(placed(ahead)[None, None], np.ones((1, 1)), spread, TIMES_S))
+
+
+def test_a_vehicle_that_drives_is_in_the_scene_as_a_box_and_one_that_stands_is_left_to_the_occupancy() -> None:
+    scene = crossing_car(make_scene(people=((3.0, 5.0, 0.0, 0.2),)), 3.0)
+    future = people_future(PlanningScene.of(scene), 0.4)
+    assert future.boxed_P.tolist() == [False, True]
+    assert future.halves_P2 is not None
+    torch.testing.assert_close(future.halves_P2[1], torch.tensor([2.2, 0.9]))
+    assert future.yaws_PKT is not None
+    assert float(future.yaws_PKT[1, 0, 0]) == pytest.approx(np.pi / 2, abs=1e-5)
+    np.testing.assert_allclose(future.means_PKT2[1, 0, -1].numpy(), [4.0, -6.0 + 3.0 * 4.8], atol=1e-4)
+    stands = crossing_car(make_scene(), 0.0)
+    assert len(people_future(PlanningScene.of(stands), 0.4).radii_P) == 0
+
+
+def test_the_planner_lets_a_car_pass_that_its_middle_alone_would_not_have_touched() -> None:
+    """At the time when the robot would cross, the middle of the car is past, and its rear is not."""
+    scene = crossing_car(make_scene(speed_mps=1.0, anchor=pose(10.0, -5.0, 0.7)), 1.7)
+    plan = Planner(PlannerConfig()).plan(PlanningScene.of(scene), goal_at(scene, 9.0, 0.0), deadline_s=2.0)
+    path = in_anchor(scene, plan.path)
+    times = plan.dt_s * np.arange(len(path))
+    cars = np.column_stack((np.full(len(times), 4.0), -6.0 + 1.7 * times))
+    offset = path - cars
+    gap = np.hypot(np.maximum(np.abs(offset[:, 1]) - 2.2, 0.0), np.maximum(np.abs(offset[:, 0]) - 0.9, 0.0))
+    moved = np.linalg.norm(path - path[0], axis=1) > 0.3
+    assert gap[moved].min() > 0.35
+    assert plan.collision_probability < 0.25
