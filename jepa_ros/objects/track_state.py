@@ -11,6 +11,7 @@ from jepa_ros.objects.rows import Rows
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 LARGEST_LOGIT = 4.0
+STAND_SHARE = 0.6  # of all that is tracked, before anything is known of one
 RIDES_FROM_MPS, SURELY_RIDES_MPS = 1.5, 4.0  # nobody runs faster than the second for long
 
 
@@ -58,3 +59,12 @@ def elapsed_s(stamp_ns: int, start_ns: int, times_s: FloatArray) -> tuple[float,
     if dt_s < 0:
         raise ValueError(f"stamp {stamp_ns} lies {-dt_s:.3f} s before the last update; call reset() when time jumps back")
     return now_s, dt_s
+
+
+def standing(speed_mps: FloatArray, variance: FloatArray, unknown_mps: float) -> FloatArray:
+    """(P,) probability that each stands, of filters that began with `unknown_mps` as the deviation of the speed: the odds of a speed of
+    zero against any other, given what the filter has seen since."""
+    spread = np.sqrt(variance)
+    against = (1 - STAND_SHARE) * spread / unknown_mps * np.exp(np.minimum(0.5 * speed_mps**2 / variance, 50.0))
+    share: FloatArray = STAND_SHARE / (STAND_SHARE + against)
+    return share

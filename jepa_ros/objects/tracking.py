@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.config import param, validate
 from jepa_ros.objects import kalman
-from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, cycling, elapsed_s, logit_of
+from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, cycling, elapsed_s, logit_of, standing
 from jepa_ros.types import Detections, FloatArray, Sight, TrackedPeople, Tracks
 
 FREED_TIME_S = 0.4  # what sight lines say of a motion is averaged over this time
@@ -236,7 +236,12 @@ class PeopleTracker:
         people = self._tracks.take(shown)
         history = self._history(people.path_m, now_s)
         riding = cycling(speed[shown], people.riding)
-        return TrackedPeople(people.ids, people.mean[:, :2], people.mean[:, 2:], existence[shown], people.radii_m, history, riding)
+        variance = 0.5 * (people.covariance[:, 2, 2] + people.covariance[:, 3, 3])
+        came_m = np.hypot(*(people.path_m[:, -1] - people.path_m[np.arange(len(people)), self._oldest(people.path_m, now_s)]).T)
+        # What a filter does not know the way may tell, and the other way round: who moves by neither stands.
+        stands = (standing(speed[shown], variance, config.birth_speed_mps) > 0.5) & (came_m < MOVED_M)
+        velocities = np.where(stands[:, None], 0.0, people.mean[:, 2:])
+        return TrackedPeople(people.ids, people.mean[:, :2], velocities, existence[shown], people.radii_m, history, riding)
 
     def _motion_logit(self, now_s: float) -> FloatArray:
         """(P,) evidence from how far and how straight each track came in the last MOTION_TIME_S; none in the first half of that.

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from jepa_ros.config import param, validate
 from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.rows import Rows
-from jepa_ros.objects.track_state import LARGEST_LOGIT, elapsed_s, logit_of
+from jepa_ros.objects.track_state import LARGEST_LOGIT, elapsed_s, logit_of, standing
 from jepa_ros.objects.vehicles import motion
 from jepa_ros.objects.vehicles.boxes import LENGTH, YAW, moved, overlaps
 from jepa_ros.objects.vehicles.measured import Measured, measured
@@ -27,7 +27,6 @@ FIRST_ID = 1_000_001  # people's ids count from 1
 SHAPE_TIME_S = 0.6  # what sweeps say of a shape is averaged over this time: each is not new evidence
 MEMORY_S, JUDGED_AFTER_S = 1.0, 0.35  # motion is judged over up to this time, once it is known for so long
 PROGRESS = 0.35  # both ends of what moves have come at least this share of the way that its speed says
-STAND_SHARE = 0.6  # of all vehicles in a street, before anything is known of one
 STANDS_MPS, SLOW_MPS = 0.3, 0.3  # deviation of the speed of what was found to stand; what is slower is not asked
 STALLED_RENEWAL = 0.3  # one sweep in which something before it hides an end does not stop a vehicle
 GROW, SHRINK = 0.35, 0.01  # shares of the difference between a size that is seen and the believed one, taken over in a sweep
@@ -252,12 +251,3 @@ class VehicleTracker:
         heading, speed = states[:, YAW], states[:, SPEED]
         velocity = speed[:, None] * np.stack((np.cos(heading), np.sin(heading)), axis=1)
         return TrackedVehicles(own.ids, own.boxes, velocity, states[:, YAW_RATE], existence[shown], own.heights_m, states, own.covariance)
-
-
-def standing(speed_mps: FloatArray, variance: FloatArray, unknown_mps: float) -> FloatArray:
-    """(P,) probability that each stands, of filters that began with `unknown_mps` as the deviation of the speed: the odds of a speed of
-    zero against any other, given what the filter has seen since."""
-    spread = np.sqrt(variance)
-    against = (1 - STAND_SHARE) * spread / unknown_mps * np.exp(np.minimum(0.5 * speed_mps**2 / variance, 50.0))
-    share: FloatArray = STAND_SHARE / (STAND_SHARE + against)
-    return share
