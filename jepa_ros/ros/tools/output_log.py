@@ -64,7 +64,7 @@ class OutputLog:
         self.has_occupancy = False  # whether the model shows what stands where, without which no path can be called safe
         self.pedestrians: dict[int, bytes] = {}
         self.objects: dict[int, bytes] = {}
-        self._people_counts: dict[int, int] = {}
+        self._movers_counts: dict[int, int] = {}
         self._diagnostics: list[bytes] = []
         self._first: tuple[int, float] | None = None  # stamp of a frame, ns, and when it came, s
         self._last = (0, 0.0)
@@ -126,22 +126,32 @@ class OutputLog:
             del self.occupancy[oldest]
 
     def _best_plan(self) -> AnsweredPlan | None:
-        """The one to draw: it can be followed, with the most people around."""
+        """The one to draw: it can be followed, surprise is judged already, and the most is around that may move."""
         drawable = [plan for plan in self.plans if plan.forecast_ns in self.occupancy and plan.forecast_ns in self.pedestrians]
-        return max(drawable, key=lambda plan: (plan.status == "OK", self._people_count(plan.forecast_ns), plan.forecast_ns), default=None)
+
+        def worth(plan: AnsweredPlan) -> tuple[bool, bool, int, int]:
+            stamp_ns = plan.forecast_ns
+            return plan.status == "OK", math.isfinite(self.surprise.get(stamp_ns, math.nan)), self._movers_count(stamp_ns), stamp_ns
+
+        return max(drawable, key=worth, default=None)
 
     def best_moment(self) -> tuple[SceneState, Plan | None] | None:
-        """The scene to draw: a plan that can be followed, with the most people around; else the newest scene. None = nothing came out."""
+        """The scene to draw: that of the plan worth drawing, else the newest. None = nothing came out."""
         best = self._best_plan()
         if best is not None:
             return self.state(best.forecast_ns), plan_of(best.response)
         whole = self.occupancy.keys() & self.pedestrians.keys()
         return (self.state(max(whole)), None) if whole else None
 
-    def _people_count(self, stamp_ns: int) -> int:
-        if stamp_ns not in self._people_counts:
-            self._people_counts[stamp_ns] = len(deserialize_message(self.pedestrians[stamp_ns], PedestrianForecastArray).pedestrians)
-        return self._people_counts[stamp_ns]
+    def _movers_count(self, stamp_ns: int) -> int:
+        """People, cyclists and vehicles."""
+        if stamp_ns not in self._movers_counts:
+            if stamp_ns in self.objects:
+                count = len(deserialize_message(self.objects[stamp_ns], ObjectForecastArray).objects)
+            else:
+                count = len(deserialize_message(self.pedestrians[stamp_ns], PedestrianForecastArray).pedestrians)
+            self._movers_counts[stamp_ns] = count
+        return self._movers_counts[stamp_ns]
 
     def state(self, stamp_ns: int) -> SceneState:
         """The scene of one stamp, as far as messages tell it."""

@@ -11,10 +11,18 @@ pytestmark = pytest.mark.ros
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 
-from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecast, PedestrianForecastArray, PlanningStatus  # noqa: E402
+from jepa_ros.msg import (  # noqa: E402
+    LatentState,
+    ObjectForecast,
+    ObjectForecastArray,
+    OccupancyForecast,
+    PedestrianForecast,
+    PedestrianForecastArray,
+    PlanningStatus,
+)
 from jepa_ros.ros.stamps import header_message, time_message  # noqa: E402
 from jepa_ros.ros.tools.demo_report import failure  # noqa: E402
-from jepa_ros.ros.tools.output_log import DIAGNOSTICS, KEPT, LATENT, OCCUPANCY, PEDESTRIANS, OutputLog  # noqa: E402
+from jepa_ros.ros.tools.output_log import DIAGNOSTICS, KEPT, LATENT, OBJECTS, OCCUPANCY, PEDESTRIANS, OutputLog  # noqa: E402
 from jepa_ros.ros.tools.run_report import picture_note, run_report, surprise_note  # noqa: E402
 from jepa_ros.srv import PlanPath  # noqa: E402
 from jepa_ros.types import PlanStatus  # noqa: E402
@@ -108,3 +116,14 @@ def test_a_long_bag_keeps_the_newest_forecasts_and_that_of_the_best_plan():
     assert len(log.occupancy) <= KEPT
     assert START_NS + 3 * STEP_NS in log.occupancy
     assert log.frames_processed == 4 * KEPT
+
+
+def test_the_moment_that_is_drawn_has_its_surprise_and_the_most_around():
+    log = OutputLog("/points")
+    for frame, (surprise, people, vehicles) in enumerate([(float("nan"), 9, 0), (0.5, 2, 0), (0.5, 1, 3), (0.5, 1, 0)]):
+        stamp_ns = START_NS + frame * STEP_NS
+        say(log, stamp_ns, surprise, people)
+        objects = [ObjectForecast(id=number) for number in range(people + vehicles)]
+        log.on_message(OBJECTS, serialize_message(ObjectForecastArray(header=header_message(stamp_ns, "base_link"), objects=objects)))
+        answer(log, PlanStatus.OK, "", stamp_ns)
+    assert log._best_plan().forecast_ns == START_NS + 2 * STEP_NS
