@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,8 +28,10 @@ PARTS = ("faults", "hostile", "soak")
 def run_faults(robot: Robot, only: Iterable[str]) -> list[Result]:
     """Runs the chosen faults one after another; returns what came of each."""
     chosen = {name: fault for name, fault in faults().items() if not only or any(word in name for word in only)}
-    results = []
+    results: list[Result] = []
     for name, fault in tqdm(chosen.items(), desc="faults", unit="fault"):
+        if results and not math.isfinite(results[-1].recovered_s):
+            robot.restart()
         results.append(judge(robot, name, fault))
         tqdm.write(row(results[-1]))
     return results
@@ -60,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             found["hostile_files"] = [vars(one) for one in files]
             failed += [one.name for one in files if not one.held]
         with Robot(Path(folder), arguments.rate) as robot:
+            robot.wait_until_well()
             if "faults" in arguments.parts:
                 print("| fault | verdict | died | plan requests | OK on old data | later than 10 ms | well again after | said |")
                 print("|---|---|---|---|---|---|---|---|")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -25,6 +25,7 @@ from jepa_ros.types import NANOSECONDS, PlanStatus
 DEADLINE_S = 0.2
 ASK_EVERY_S = 0.2
 PATIENCE_S = 3.0  # an answer that is later than this is none
+START_S = 240.0  # a machine that does other things, too
 MAX_AGE_S = 0.6  # inputs.max_age_s of the planner
 UNANSWERED = "UNANSWERED"
 PLANNED = ("OK", "NO_SAFE_PATH", "INVALID_GOAL")  # answers to a planner that knows what is around it
@@ -90,6 +91,20 @@ class Robot:
         """Start a node of the robot, anew where it has ended."""
         remappings = {topic: f"/sim{topic}" for topic in TOPICS} if name == "simulator" else {}
         self.processes[name] = NodeProcess(name, self._parameters[name], self._folder, remappings).__enter__()
+
+    def wait_until_well(self) -> None:
+        """Once started, or started anew. Raises RuntimeError with what was answered last where it does not come to that."""
+        begun_s = time.monotonic()
+        if not self.wait(lambda: self.well(begun_s), START_S):
+            told = {name: status.message for name, status in self.diagnostics.items() if status.level != DiagnosticStatus.OK}
+            raise RuntimeError(f"not well within {START_S:.0f} s; the last answer was {self.since(begun_s)[-1:]}; /diagnostics: {told}")
+
+    def restart(self) -> None:
+        """Everything anew, for what comes next: a fault was not got over."""
+        for name, process in self.processes.items():
+            process.__exit__(None, None, None)
+            self.start(name)
+        self.wait_until_well()
 
     def kill(self, name: str) -> None:
         """As the kernel kills: no handler runs."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from jepa_ros.ros.machine import transport_problems
@@ -18,6 +19,7 @@ from jepa_ros.ros.speaking import Speaker
 
 C = TypeVar("C")
 DIAGNOSTICS_PERIOD_S = 1.0
+CLOCK_WAIT_S = 2.0  # for the first /clock, until that is worth a warning
 SUCCESS, FAILURE, ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.ERROR
 
 
@@ -36,6 +38,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The wall's time: diagnostics go on when simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._begun = self._steady.now()
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady)
         self._starter = self.create_timer(0.01, self._start_once, clock=self._steady) if self.settings.config.autostart else None  # type: ignore[attr-defined]
 
@@ -134,9 +137,19 @@ class ManagedNode(LifecycleNode, Generic[C]):
 
     def _setup_status(self) -> DiagnosticStatus:
         """What was wrong from the start: parameters that nobody declares, a transport that loses messages."""
-        level = DiagnosticStatus.WARN if self._problems else DiagnosticStatus.OK
-        message = "; ".join(self._problems) or "as it should be"
+        problems = [*self._problems, *self._time_problems()]
+        level = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK
+        message = "; ".join(problems) or "as it should be"
         return DiagnosticStatus(name=f"{self.get_name()}: setup", hardware_id="jepa_ros", level=level, message=message)
+
+    def _time_problems(self) -> list[str]:
+        """A simulated time that nobody gives: stamps and ages then mean nothing."""
+        waited = self._steady.now() - self._begun > Duration(seconds=CLOCK_WAIT_S)
+        if not (waited and self.get_parameter("use_sim_time").value and self.get_clock().now().nanoseconds == 0):
+            return []
+        return [
+            "use_sim_time is true, but no /clock has come: play the bag with --clock, start the simulator, or set use_sim_time to false"
+        ]
 
     def _publish_diagnostics(self) -> None:
         statuses = [*self.statuses(), self._setup_status()]

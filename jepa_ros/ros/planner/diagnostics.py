@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from jepa_ros.ros.planner.controller import Controller
-from jepa_ros.ros.planner.inputs import Came, Heard
+from jepa_ros.ros.planner.inputs import Came, PlannerInputs
 from jepa_ros.ros.planner.services import PlannerServices
 from jepa_ros.ros.planner.session import PlannerSession
 from jepa_ros.ros.planner.worker import Lateness, Misses
+from jepa_ros.ros.stamps import stamp_ns_of
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 AT_REST = ("no goal", "arrived", "cancelled", "not active")
 FIX = "the machine is too busy: free a core, or let the planner go first (nice needs CAP_SYS_NICE or RLIMIT_NICE)"
+RECORDED_S = 3600.0
 SILENT_S = 1.0  # what is planned on may be no older than max_age_s; what is worth a warning is longer silent
 
 
@@ -27,7 +29,7 @@ def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[Dia
     statuses = [_status("node", OK if lifecycle == "active" else WARN, lifecycle, {"lifecycle": lifecycle})]
     if session is not None:
         statuses += [
-            _inputs_status(session.inputs.heard(), session.max_age_s, session.inputs.explain),
+            _inputs_status(session.inputs, session.max_age_s),
             _requests_status(session.services, session.lateness, session.misses),
         ]
         if session.controller is not None:
@@ -35,15 +37,28 @@ def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[Dia
     return statuses
 
 
-def _inputs_status(heard: Heard, max_age_s: float, explain: Callable[[], str]) -> DiagnosticStatus:
+def _inputs_status(inputs: PlannerInputs, max_age_s: float) -> DiagnosticStatus:
+    heard, explain = inputs.heard(), inputs.explain
     newest = {"occupancy": heard.occupancy, "pedestrians": heard.pedestrians, "odometry": heard.odometry}
     silent = [name for name in ("occupancy", "pedestrians") if newest[name] is None]
     message = f"nothing yet from: {', '.join(silent)}: {explain()}" if silent else "receiving"
     old = [name for name, came in newest.items() if came is not None and time.monotonic() - came.received_s > max(max_age_s, SILENT_S)]
     if old and not silent:
         message = f"silent: {', '.join(old)}: {explain() if old != ['odometry'] else 'is its driver running?'}"
+    off = "" if silent or old or heard.occupancy is None else _time_off(inputs, heard.occupancy, max_age_s)
     values = {f"{name}.since_s": _since_s(came) for name, came in newest.items()}
-    return _status("inputs", WARN if silent or old else OK, message, {**values, "latents_kept": len(heard.latents)})
+    return _status("inputs", WARN if silent or old or off else OK, off or message, {**values, "latents_kept": len(heard.latents)})
+
+
+def _time_off(inputs: PlannerInputs, forecast: Came, max_age_s: float) -> str:
+    """Where a forecast that came just now is of another time: what its stamp says, and why that may be."""
+    age_s = inputs.age_s(stamp_ns_of(forecast.content.header.stamp), forecast.received_s)
+    if age_s > RECORDED_S:
+        return f"forecasts are stamped {age_s:.0f} s ago: nothing is planned on them; recorded stamps? set use_sim_time, with /clock"
+    if age_s > max(max_age_s, SILENT_S):
+        why = "world_model is too slow (see its latency), or two machines' clocks differ (NTP, PTP)"
+        return f"forecasts are {age_s:.1f} s old when they come: nothing is planned on them; {why}"
+    return ""
 
 
 def _controller_status(controller: Controller) -> DiagnosticStatus:

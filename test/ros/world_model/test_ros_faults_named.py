@@ -14,12 +14,14 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
+import ros_harness  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from nav_msgs.msg import Odometry  # noqa: E402
 from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
-from ros_harness import START_NS, Robot, cloud, odometry, transform  # noqa: E402
+from ros_harness import START_NS, Robot, cloud, transform  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
@@ -38,13 +40,22 @@ ROOM = np.concatenate([np.stack([X, Y, 0 * X - 0.5], 1), np.stack([8 + 0 * X, Y,
 CLOUD, ODOMETRY = "sensor_msgs/msg/PointCloud2", "nav_msgs/msg/Odometry"
 
 
+BEGUN_NS = time.time_ns()
+
+
+def odometry(stamp_ns: int) -> Odometry:
+    message = ros_harness.odometry(stamp_ns)
+    message.pose.pose.position.x = (stamp_ns - BEGUN_NS) / 1e9
+    return message
+
+
 class Operator:
     """Listens to log and diagnostics, and drives a robot with a lidar and odometry."""
 
     def __init__(self, robot: Robot) -> None:
         self.robot = robot
         self.logged: list[Log] = []
-        self.stamp_ns = START_NS
+        self.stamp_ns = BEGUN_NS
         self.reports: dict[str, dict[str, Any]] = {}  # of each node, its newest
         robot.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         # Latched, as nodes publish it: what a node said before it was discovered comes, too.
@@ -55,7 +66,7 @@ class Operator:
     def drive(self, seconds: float, done: Callable[[], bool] = lambda: False, send: Callable[[int], None] | None = None) -> bool:
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s and not done():
-            self.stamp_ns += 100_000_000
+            self.stamp_ns = max(self.stamp_ns + 1, time.time_ns())
             if send is None:
                 self.robot.publishers["/odom"].publish(odometry(self.stamp_ns))
                 self.robot.publishers["/lidar"].publish(cloud(self.stamp_ns, ROOM))
@@ -123,6 +134,32 @@ def test_no_transform_to_the_lidar(operator: Operator) -> None:
         operator.robot.publishers["/lidar"].publish(message)
 
     operator.names("no transform from 'velodyne' to 'base_link'", "static_transforms", send=elsewhere)
+
+
+def test_stamps_of_another_day_are_named_by_whoever_plans(operator: Operator) -> None:
+    """A bag that is played, or a driver that counts from its power-up, without use_sim_time."""
+
+    def recorded(_: int) -> None:
+        stamp_ns = START_NS + time.time_ns() - BEGUN_NS
+        operator.robot.publishers["/odom"].publish(odometry(stamp_ns))
+        operator.robot.publishers["/lidar"].publish(cloud(stamp_ns, ROOM))
+
+    operator.names("forecasts are stamped", "use_sim_time", node="planner", send=recorded)
+    assert operator.drive(20.0, lambda: not any("stamped" in message for message in operator.problems().values())), operator.problems()
+
+
+def test_a_simulated_time_that_nobody_gives() -> None:
+    robot = Robot()
+    try:
+        operator = Operator(robot)
+        robot.start_node("world_model", model="persistence", autostart=True, use_sim_time=True)
+        robot.start_node("planner", model="''", autostart=True, use_sim_time=True)
+        active = operator.drive(90.0, lambda: sum("activate: done" in m.msg for m in operator.logged) == 2)
+        assert active, [m.msg for m in operator.logged]
+        for node in ("world_model", "planner"):
+            operator.names("use_sim_time is true, but no /clock", "--clock", node=node)
+    finally:
+        robot.close()
 
 
 def test_several_topics_of_the_same_type(operator: Operator) -> None:
