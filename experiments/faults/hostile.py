@@ -11,17 +11,20 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sensor_msgs.msg import CompressedImage
 
 from experiments.faults.robot import Robot
 from jepa_ros.backends import load_world_model
 from jepa_ros.msg import LatentState
 from jepa_ros.sensing import bag_info, open_bag
+from jepa_ros.sensing.decode.image import decode_compressed_image
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus
 from jepa_ros.weights import find_weights
@@ -53,7 +56,8 @@ class Bomb:
 def hostile_files(folder: Path) -> list[Refused]:
     """Checkpoints and bags, opened as users do."""
     mark = folder / "executed"
-    return [_file_refused(name, action, mark) for name, action in {**_checkpoints(folder, mark), **_bags(folder, mark)}.items()]
+    everything = {**_checkpoints(folder, mark), **_bags(folder, mark), **_images()}
+    return [_file_refused(name, action, mark) for name, action in everything.items()]
 
 
 def hostile_parameters(folder: Path) -> list[Refused]:
@@ -72,6 +76,7 @@ def _checkpoints(folder: Path, mark: Path) -> dict[str, Callable[[], Any]]:
         "a pickle with code": pickle.dumps({"model": Bomb(mark)}),
         "one flipped byte in its header": good[:40] + bytes([good[40] ^ 255]) + good[41:],
         "no safetensors at all": np.random.default_rng(0).bytes(100_000),
+        "a configuration of 10^9 channels": reconfigured(good, width=HUGE),
     }
     actions = {}
     for index, (name, content) in enumerate(contents.items()):
@@ -97,11 +102,42 @@ def _bags(folder: Path, mark: Path) -> dict[str, Callable[[], Any]]:
         path = folder / name
         path.write_bytes(content)
         actions[f"bag: {name}"] = lambda path=path: list(open_bag(path))
+    os.mkfifo(folder / "a pipe.mcap")  # who opens it waits for good
+    (folder / "itself").mkdir()
+    (folder / "itself" / "itself.mcap").symlink_to("itself.mcap")
+    for name in ("a pipe.mcap", "itself"):
+        actions[f"bag: {name}"] = lambda path=folder / name: list(open_bag(path))
     odd = folder / "odd_folder"
     odd.mkdir()
     (odd / "metadata.yaml").write_text(f"!!python/object/apply:os.system ['touch {mark}']\n")
     actions["bag: metadata.yaml with code"] = lambda: bag_info(odd)
     return actions
+
+
+def reconfigured(weights: bytes, **changes: int) -> bytes:
+    """A safetensors file of ours whose configuration claims other sizes."""
+    length = struct.unpack("<Q", weights[:8])[0]
+    header = json.loads(weights[8 : 8 + length])
+    header["__metadata__"]["config"] = json.dumps(json.loads(header["__metadata__"]["config"]) | changes)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + weights[8 + length :]
+
+
+def large_png(side: int) -> bytes:
+    """A black picture of side x side pixels, in a ten-thousandth of that many bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    rows = [packer.compress(bytes(1 + (side + 7) // 8)) for _ in range(side)]
+    picture = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)) + chunk(b"IDAT", b"".join(rows) + packer.flush())
+    return b"\x89PNG\r\n\x1a\n" + picture + chunk(b"IEND", b"")
+
+
+def _images() -> dict[str, Callable[[], Any]]:
+    bomb = CompressedImage(format="png", data=large_png(15_000))
+    return {"image: 225 megapixels in 27 kB": lambda: decode_compressed_image(bomb)}
 
 
 def _file_refused(name: str, action: Callable[[], Any], mark: Path) -> Refused:
@@ -123,6 +159,7 @@ PARAMETER_FILES = {
     "10^9 threads": f"threads: {HUGE}",
     "a list for a word": "model: [a, b]",
     "a name of a million letters": "model: " + "x" * 1_000_000,
+    "a name that stands for itself, again and again": "model: &a [*a, *a]",
     "code": "model: !!python/object/apply:os.system ['touch {mark}']",
 }
 

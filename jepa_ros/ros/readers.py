@@ -18,6 +18,9 @@ from jepa_ros.ros.stamps import stamp_ns_of
 from jepa_ros.sensing.frames.poses import message_pose
 from jepa_ros.types import FloatArray, OccupancyForecast, PedestrianForecast, TrackedPeople, Tracks
 
+SMALLEST_CELL_M, LARGEST_CELL_M = 1e-3, 100.0  # of a grid that comes from anybody
+FARTHEST_M = 1e5  # of its corner from the robot
+
 
 @dataclass(frozen=True)
 class Received:
@@ -49,15 +52,20 @@ def latents_of(message: interfaces.LatentState | interfaces.LatentForecast) -> n
 
 
 def occupancy_of(message: interfaces.OccupancyForecast) -> OccupancyForecast:
-    """The forecast of a message. Raises ValueError where its size and its bytes disagree."""
+    """The forecast of a message. Raises ValueError where its size and its bytes disagree, and for a grid or times that cannot be."""
     shape = (len(message.times_s), message.rows, message.columns)
     if int(np.prod(shape)) != len(message.probability):
         raise ValueError(f"occupancy of {shape} (steps, rows, columns) with {len(message.probability)} bytes: want one byte a cell")
     if shape[1] * shape[2] != len(message.seen):
         raise ValueError(f"occupancy of {shape} (steps, rows, columns) with {len(message.seen)} bytes of `seen`: want rows x columns")
+    times_s, corner_m = np.array(message.times_s), np.array([message.origin.x, message.origin.y])
+    if not (SMALLEST_CELL_M <= message.resolution_m <= LARGEST_CELL_M and np.abs(corner_m).max() < FARTHEST_M):
+        raise ValueError(f"occupancy of cells of {message.resolution_m} m from {corner_m.tolist()}: no grid")
+    if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0.0).all()):
+        raise ValueError(f"occupancy at {times_s.tolist()} s: want finite times that grow")
     probability = np.frombuffer(message.probability, np.uint8).reshape(shape).astype(np.float32) / 255
     seen = np.frombuffer(message.seen, np.uint8).reshape(shape[1:]) > 0
-    return OccupancyForecast(probability, np.array(message.times_s), message.resolution_m, (message.origin.x, message.origin.y), seen)
+    return OccupancyForecast(probability, times_s, message.resolution_m, (message.origin.x, message.origin.y), seen)
 
 
 def moving_of(message: interfaces.PedestrianForecastArray) -> Moving:

@@ -230,8 +230,10 @@ def load(device: str, weights: str | Path | None = None) -> SceneJepa:
     if "config" not in metadata:
         raise ValueError(f"{path} holds no scene_jepa configuration; write it with jepa_ros.backends.scene_jepa.model.save")
     config = from_dict(SceneJepaConfig, json.loads(metadata["config"]), where=f"{path}: config")
-    model = SceneJepa(config, metadata.get("version", "unknown"))
     try:
+        with torch.device("meta"):  # costs no memory, whatever sizes the file claims
+            SceneJepa(config).load_state_dict(tensors, strict=True, assign=True)
+        model = SceneJepa(config, metadata.get("version", "unknown"))
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit this version of scene_jepa: {error}. Train again, or use the matching release") from error

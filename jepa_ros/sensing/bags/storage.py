@@ -57,16 +57,25 @@ class opened:
             import rosbags.rosbag2  # noqa: F401
         except ImportError:
             raise BagError(f"{self._path}: reading bags needs rosbags: pip install rosbags") from None
-        stores = _folder(self._path) if self._path.is_dir() else [_file(self._path)]
+        try:
+            stores = _folder(self._path) if self._path.is_dir() else [_file(self._path)]
+        except BagError:
+            raise
+        except Exception as error:
+            raise self._told(error) from error
         for store in stores:
             self._stack.callback(store.close)
         return stores
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._stack.close()
-        # GeneratorExit and the like are not the bag's fault; storage back-ends raise errors of many libraries.
+        # GeneratorExit and the like are not the bag's fault.
         if isinstance(error, Exception) and not isinstance(error, BagError):
-            raise BagError(f"{self._path}: truncated or corrupt: {_said(error)}; {_advice(self._path)}") from error
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> BagError:
+        """Storage back-ends raise errors of many libraries."""
+        return BagError(f"{self._path}: truncated or corrupt: {_said(error)}; {_advice(self._path)}")
 
 
 class _Indexed:
@@ -141,6 +150,8 @@ def _each(files: list[Path], note: str) -> list[Store]:
 
 
 def _file(path: Path) -> Store:
+    if not path.is_file():  # a pipe would be waited for, for good
+        raise BagError(f"{path}: no file, but a pipe, a device, or a link that leads nowhere")
     with path.open("rb") as stream:
         magic = stream.read(16)
     if magic.startswith(ROS1_MAGIC):

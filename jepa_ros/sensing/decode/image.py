@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
-from jepa_ros.sensing.decode.lens import opencv
+from jepa_ros.sensing.decode.lens import MOST_PIXELS, opencv
 
 Rgb = NDArray[np.uint8]
 
@@ -220,6 +220,8 @@ def _decompress_with_pillow(data: NDArray[np.uint8]) -> Rgb:
         raise _no_decoder("a compressed image") from None
     try:
         with Image.open(io.BytesIO(data.tobytes())) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels")
             return np.asarray(image.convert("RGB"))
     # Pillow's decoders raise any of these for damaged files.
     except (OSError, ValueError, SyntaxError, IndexError, TypeError, struct.error, Image.DecompressionBombError) as error:

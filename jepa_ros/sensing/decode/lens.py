@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ WIDEST = {"plumb_bob": 5.0, "rational_polynomial": 5.0, "equidistant": 57.0}
 SAMPLES = 2000
 BEYOND_CORNER = 1.5  # of the distance of the corners: what tangential distortion and a tilted sensor may add stays below
 TANGENTIAL = (2, 3, *range(8, 14))  # coefficients of OpenCV's model that depend on the direction: p1, p2, thin prism, tilt
+
+
+MOST_PIXELS = 2**26  # of a compressed image, twice 8K: a few kilobytes can claim, and take, gigabytes
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))  # OpenCV reads it once, when it is imported
 
 
 @functools.cache

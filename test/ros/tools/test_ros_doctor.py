@@ -263,6 +263,14 @@ def test_parameters_that_nobody_declares_and_values_that_cannot_be(tmp_path: Pat
     rclpy.shutdown(context=context)
 
 
+@pytest.mark.parametrize("line", ["a: " + 20_000 * "[", "a: &a [*a]", "a: [[1], [2]]", "a: {b: [1, x]}", "\t:"])
+def test_a_file_that_no_node_would_take_is_refused_with_a_reason(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(f"world_model:\n  ros__parameters:\n    {line}\n")
+    with pytest.raises(ValueError, match=r"YAML|one type"):
+        list(overrides_of(file, "world_model"))
+
+
 def configured(weights: Path) -> Any:
     from jepa_ros.pipeline import PipelineConfig
     from jepa_ros.ros.world_model.config import WorldModelConfig

@@ -161,6 +161,20 @@ def test_people_whose_place_is_no_number_are_refused_not_lost():
         readers.moving_of(over_the_wire(message))
 
 
+@pytest.mark.parametrize(
+    "wild", [{"resolution_m": 0.0}, {"resolution_m": float("nan")}, {"times_s": [0.4, 0.0]}, {"x": 1e300}, {"times_s": [0.0, 1e999]}]
+)
+def test_a_grid_that_cannot_be_is_refused(wild) -> None:
+    """Whoever publishes it: a planner that divides by its cells' size is none the wiser."""
+    message = conversions.occupancy_message(scene(), FRAMES)
+    if "times_s" in wild:
+        wild["times_s"] += message.times_s[2:]
+    for name, value in wild.items():
+        setattr(message.origin if name == "x" else message, name, value)
+    with pytest.raises(ValueError, match=r"no grid|times that grow"):
+        readers.occupancy_of(message)
+
+
 def test_occupancy_and_the_grid_for_viewing():
     state = scene()
     message = over_the_wire(conversions.occupancy_message(state, FRAMES))

@@ -25,6 +25,7 @@ from jepa_ros.ros.tools.doctor.machine import MachineFacts, configuration_refuse
 from jepa_ros.ros.tools.doctor.session import Examination
 from jepa_ros.ros.world_model.config import WorldModelConfig
 
+MOST_SAID = 300  # letters of what a reader says of a file
 SETTLING_S = 2.0  # discovery, and the first messages of each input
 
 
@@ -96,13 +97,23 @@ def spin(node: Node, seconds: float) -> None:
 
 def overrides_of(path: Path, name: str) -> Iterator[Parameter]:
     """The parameters that a ROS 2 parameter file gives to the node `name`, whatever its namespace. Raises ValueError for another file."""
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"no YAML that a node would take: {str(error)[:MOST_SAID]}") from None
     if not isinstance(content, dict):
         raise ValueError("no parameter file: it begins with a node's name")
     for section, told in content.items():
         if str(section).rsplit("/", 1)[-1] in (name, "**", "*") and isinstance(told, dict):
             for key, value in _leaves(told.get("ros__parameters") or {}):
-                yield Parameter(key, value=value)
+                yield _parameter(key, value)
+
+
+def _parameter(name: str, value: Any) -> Parameter:
+    try:
+        return Parameter(name, value=value)
+    except TypeError:
+        raise ValueError(f"{name}: neither a value nor a list of values of one type") from None
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
