@@ -16,6 +16,7 @@ from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
+from jepa_ros.viz.boxes import boxed, colour_of, is_moving, label_of
 from jepa_ros.viz.camera import PERSON_HEIGHT_M
 from jepa_ros.viz.report.moments import HEIGHTS_M, Moment
 
@@ -70,6 +71,7 @@ class Recording:
         self._log("odom/robot", rerun.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
         self._points(points_m, ground)
         self._people(state, ground)
+        self._vehicles(state, ground)
         self._plan(state, plan, ground)
         self._camera(moment)
         self._occupancy(state, float(ground.at(np.zeros((1, 2)))[0]))
@@ -122,6 +124,24 @@ class Recording:
                 colours.append(_rgba(theme.colour_of(int(people.ids[i])), round(40 + 215 * float(share[mode]))))
                 radii.append(WAY_RADIUS_M * (0.3 + 0.7 * float(share[mode])))
         self._log("odom/people/forecasts", rerun.LineStrips3D(strips, colors=colours, radii=radii))
+
+    def _vehicles(self, state: SceneState, ground: Terrain) -> None:
+        """As oriented boxes, with their likeliest ways."""
+        found = [told for told in boxed(state) if told.kind == "vehicle"]
+        colours = [_rgba(colour_of(told), 255 if is_moving(told) else 120) for told in found]
+        middles = [_lifted(told.box[:2], state, ground, 0.5 * told.height_m)[0] for told in found]
+        boxes = rerun.Boxes3D(
+            centers=np.array(middles).reshape(-1, 3),
+            half_sizes=np.array([(0.5 * told.box[3], 0.5 * told.box[4], 0.5 * told.height_m) for told in found]).reshape(-1, 3),
+            rotation_axis_angles=[rerun.RotationAxisAngle(axis=(0, 0, 1), radians=float(told.box[2])) for told in found],
+            colors=colours,
+            labels=[label_of(told) for told in found],
+        )
+        self._log("odom/vehicles/boxes", boxes)
+        moving = [told for told in found if is_moving(told)]
+        ways = [_lifted(told.poses[told.probabilities.argmax(), :, :2], state, ground, 0.1) for told in moving]
+        strips = rerun.LineStrips3D(ways, colors=[_rgba(colour_of(told)) for told in moving], radii=[WAY_RADIUS_M])
+        self._log("odom/vehicles/forecasts", strips)
 
     def _plan(self, state: SceneState, plan: Plan | None, ground: Terrain) -> None:
         if plan is None or len(plan.path) < 2:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from test_viz_scene import STAMP_NS, observation, plan, state
 
+from jepa_ros.forecast.turning import Turning
+from jepa_ros.types import TrackedVehicles
 from jepa_ros.viz import rrd
 from jepa_ros.viz.report.moments import moment
 
@@ -25,7 +27,14 @@ def recorded(tmp_path_factory) -> tuple[Path, dict]:
     from rerun.chunk import RrdReader
 
     path = tmp_path_factory.mktemp("rrd") / "output.rrd"
-    first, second = state(2), replace(state(3), stamp_ns=STAMP_NS + 500_000_000)
+    states = np.array([[10.0, 3.0, 0.5, 6.0, 0.0, 0.0]])
+    boxes = np.array([[10.0, 3.0, 0.5, 4.2, 1.8]])
+    one = np.ones(1)
+    vehicles = TrackedVehicles(
+        np.array([7]), boxes, np.array([[5.0, 2.7]]), 0 * one, 0.9 * one, 1.5 * one, states, np.tile(0.1 * np.eye(6), (1, 1, 1))
+    )
+    first = replace(state(2), vehicles=vehicles, vehicle_forecast=Turning().predict(vehicles))
+    second = replace(state(3), stamp_ns=STAMP_NS + 500_000_000)
     seen = observation()
     recording = rrd.Recording(path, STAMP_NS, (400, 120))
     recording.add(seen, first, plan(), moment(seen, first, plan(), STAMP_NS))
@@ -56,6 +65,12 @@ def test_people_are_boxes_and_their_forecasts_strips(recorded) -> None:
     assert len(strips[0]) >= 2, "at least one way for each of the two who walk"
     assert all(len(strip) == 1 + len(state().pedestrians.times_s) for strip in strips[0])
     assert column(entities, "odom/people/boxes", "labels")[1][2] == "", "who stands has no words"
+
+
+def test_vehicles_are_turned_boxes_with_a_way(recorded) -> None:
+    _, entities = recorded
+    assert np.allclose(np.array(column(entities, "odom/vehicles/boxes", "half_sizes")[0][0])[:2], [2.1, 0.9], atol=1e-3)
+    assert len(column(entities, "odom/vehicles/forecasts", "strips")[0]) == 1
 
 
 def test_each_horizon_is_on_the_timeline_when_it_is_due(recorded) -> None:
