@@ -9,7 +9,7 @@ Axes: P person (or cyclist, or vehicle), K mode, T time, Y/X grid rows and colum
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_ros.planning.scene import Moving, PlanningScene
-from jepa_ros.types import GridSpec
+from jepa_ros.types import FloatArray, GridSpec
 
 MAX_MODES = 6  # most likely modes used for planning; the rest of the mixture is given to them in proportion
 TRACK_SIGMA_M = 0.1  # how well a person's present position is known
 FORECAST_SIGMA_M = 0.05  # forecasters take tracks for exact; with this, what a 90 % region should hold at 0.4 s it holds
 UNLIKELY = 0.01  # modes of boxes below this cost nothing: each is laid over the whole grid
+FOLLOWS_WITHIN_RAD = math.pi / 4  # of the robot's heading; whoever crosses behind it does not follow
+HALF_LANE_M = 1.75  # lanes of urban roads are 3 to 3.75 m wide (RASt 06, AASHTO Green Book)
 QUASI_SAMPLES = 128
 FARTHEST_DRAW = 4.0  # no quasi-normal of that set is longer
 DRAWS_AT_ONCE = 2048  # times QUASI_SAMPLES floats stay in the cache
@@ -41,6 +43,7 @@ class PeopleFuture:
     halves_P2: Tensor | None = None  # m, half the length and width of boxes, 0 for discs; None = all are discs
     yaws_PKT: Tensor | None = None  # rad; None with `halves_P2`
     vehicles_P: Tensor | None = None  # bool: which do not step aside for whoever stops in their way; None with `halves_P2`
+    follows_P: Tensor | None = None  # bool: which drive behind the robot in its lane, and keep their distance; None with `halves_P2`
 
     @property
     def boxed_P(self) -> Tensor:
@@ -63,11 +66,13 @@ class PeopleFuture:
         if yaws is not None:
             turn = torch.remainder(yaws[:, :, after] - yaws[:, :, after - 1] + math.pi, 2 * math.pi) - math.pi
             yaws = yaws[:, :, after - 1] + share[:, 0] * turn
-        return PeopleFuture(means, covariances, self.weights_PK, self.radii_P, times_s, self.halves_P2, yaws, self.vehicles_P)
+        return PeopleFuture(
+            means, covariances, self.weights_PK, self.radii_P, times_s, self.halves_P2, yaws, self.vehicles_P, self.follows_P
+        )
 
     def select(self, keep_P: Tensor) -> PeopleFuture:
         """Only some of them."""
-        shapes = (None if part is None else part[keep_P] for part in (self.halves_P2, self.yaws_PKT, self.vehicles_P))
+        shapes = (None if part is None else part[keep_P] for part in (self.halves_P2, self.yaws_PKT, self.vehicles_P, self.follows_P))
         parts = (self.means_PKT2[keep_P], self.covariances_PKT3[keep_P], self.weights_PK[keep_P], self.radii_P[keep_P])
         return PeopleFuture(*parts, self.times_s, *shapes)
 
@@ -99,7 +104,10 @@ def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
         torch.as_tensor(np.concatenate(([0.0], forecast.times_s)), dtype=torch.float32),
         *_shapes(people, row, order, float(np.arctan2(rotation[1, 0], rotation[0, 0]))),
     )
-    ego_2 = (anchor_from_odom @ scene.ego.odom_from_base)[:2, 3]
+    anchor_from_base = anchor_from_odom @ scene.ego.odom_from_base
+    if future.halves_P2 is not None:
+        future = replace(future, follows_P=_following(future, anchor_from_base, robot_radius_m))
+    ego_2 = anchor_from_base[:2, 3]
     outside = np.linalg.norm(now_P2 - ego_2, axis=1) > np.where(future.boxed_P.numpy(), 0.0, robot_radius_m)
     return future if outside.all() else future.select(torch.as_tensor(outside))
 
@@ -113,6 +121,27 @@ def _shapes(moving: Moving, row: NDArray[np.intp], order: NDArray[np.intp], turn
     yaws_PKT = np.concatenate((now_PK1, ahead_PKH), axis=2) + turn_rad
     halves_P2 = torch.as_tensor(moving.boxes.halves_m, dtype=torch.float32)
     return halves_P2, torch.as_tensor(yaws_PKT, dtype=torch.float32), torch.as_tensor(moving.boxes.vehicles)
+
+
+def _following(future: PeopleFuture, anchor_from_base: FloatArray, robot_radius_m: float) -> Tensor:
+    """(P,) which vehicles drive behind the robot, in its lane and in its direction.
+
+    Whoever drives behind keeps the distance (Shalev-Shwartz, Shammah and Shashua, On a formal model of safe and scalable self-driving cars,
+    2017, rule 1). Forecasts do not react to the robot: under them every follower would run into a robot that slows down, and no plan of
+    a car in traffic would be safe.
+    """
+    assert future.halves_P2 is not None
+    assert future.yaws_PKT is not None
+    assert future.vehicles_P is not None
+    ahead_2 = torch.as_tensor(anchor_from_base[:2, 0], dtype=torch.float32)
+    ahead_2 = ahead_2 / ahead_2.norm()
+    offset_P2 = future.means_PKT2[:, 0, 0] - torch.as_tensor(anchor_from_base[:2, 3], dtype=torch.float32)
+    along_P, across_P = offset_P2 @ ahead_2, offset_P2 @ torch.stack((-ahead_2[1], ahead_2[0]))
+    yaw_P = future.yaws_PKT[:, 0, 0]
+    same_way_P = torch.stack((yaw_P.cos(), yaw_P.sin()), -1) @ ahead_2 > math.cos(FOLLOWS_WITHIN_RAD)
+    behind_P = along_P < -(robot_radius_m + future.halves_P2[:, 0])
+    same_lane_P = across_P.abs() < (robot_radius_m + future.halves_P2[:, 1]).clamp(min=HALF_LANE_M)
+    return future.vehicles_P & behind_P & same_way_P & same_lane_P
 
 
 def expected_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, personal_space_m: float, personal_weight: float) -> Tensor:

@@ -157,4 +157,6 @@ class Surroundings:
         if len(self.people.radii_P) == 0:
             return total
         future = self.people.at(torch.as_tensor(times_L, dtype=torch.float32))
+        if future.follows_P is not None:
+            future = future.select(~future.follows_P)
         return total + people_cost(future, self.people_grid, dt_s, self.robot_radius_m, personal_space_m, weights).split()

@@ -29,7 +29,8 @@ class Verifier:
     Occupancy is read under the robot's disc at every fine time and the highest value along the path counts: neighbouring cells and steps
     see the same obstacle, so their probabilities must not be multiplied. People are counted by `contact_probability`. The two are
     combined as independent. Contact with people counts while the robot moves: they walk around what stands, and to stop for them is always
-    right. To stop in the way of a vehicle is not: contact with one counts but for a robot that stays where it is.
+    right. To stop in the way of a vehicle is not: contact with one counts but for a robot that stays where it is. A vehicle that follows
+    the robot in its lane keeps its distance: contact with it counts where the robot comes back towards it.
     """
 
     def __init__(
@@ -64,16 +65,23 @@ class Verifier:
         occupied_S = occupied_FS.amax(0)
         stride_SF = fine_SFX.diff(dim=1).norm(dim=-1)
         stands_SF = torch.cat((stride_SF, stride_SF[:, -1:]), dim=1) < STANDSTILL_M
-        touched_S = self._contacts(self._future.at(times_F), fine_SFX, stands_SF)
+        touched_S = self._contacts(self._future.at(times_F), fine_SFX, stands_SF, float(states_SLX[0, 0, 2]))
         return 1.0 - (1.0 - occupied_S) * (1.0 - touched_S), touched_S
 
-    def _contacts(self, future: PeopleFuture, fine_SF2: Tensor, stands_SF: Tensor) -> Tensor:
-        """(S,) probability of contact with anybody, or with a vehicle."""
-        if future.vehicles_P is None:
+    def _contacts(self, future: PeopleFuture, fine_SF2: Tensor, stands_SF: Tensor, heading_rad: float) -> Tensor:
+        """(S,) probability of contact with anybody, or with a vehicle. `heading_rad`: of the robot at the start."""
+        if future.vehicles_P is None or future.follows_P is None:
             return contact_probability(future, fine_SF2.masked_fill(stands_SF[..., None], AWAY_M), self._robot_radius_m)
-        stays_SF = stands_SF & ((fine_SF2 - fine_SF2[:, :1]).norm(dim=-1) < STAYS_M)
+        moved_SF2 = fine_SF2 - fine_SF2[:, :1]
+        stays_SF = stands_SF & (moved_SF2.norm(dim=-1) < STAYS_M)
+        onward_SF = moved_SF2[..., 0] * math.cos(heading_rad) + moved_SF2[..., 1] * math.sin(heading_rad) > -STAYS_M
         free_S = torch.ones(len(fine_SF2))
-        for own_P, spared_SF in ((~future.vehicles_P, stands_SF), (future.vehicles_P, stays_SF)):
+        groups = (
+            (~future.vehicles_P, stands_SF),
+            (future.vehicles_P & ~future.follows_P, stays_SF),
+            (future.follows_P, onward_SF),
+        )
+        for own_P, spared_SF in groups:
             path_SF2 = fine_SF2.masked_fill(spared_SF[..., None], AWAY_M)
             free_S = free_S * (1.0 - contact_probability(future.select(own_P), path_SF2, self._robot_radius_m))
         return 1.0 - free_S

@@ -12,9 +12,11 @@ from jepa_ros.planning.grids import clear_boxes, clear_discs
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts, outside_box, people_future
 from jepa_ros.planning.planner import Planner, PlannerConfig
 from jepa_ros.planning.scene import PlanningScene
-from jepa_ros.types import GridSpec, SceneState
+from jepa_ros.planning.verify import Verifier
+from jepa_ros.types import GridSpec, PlanStatus, SceneState
 
 TIMES_S = 0.4 * np.arange(1, 13)
+FROM_THE_RIGHT = (4.0, -6.0, np.pi / 2)
 
 
 def box_at(x: float, y: float, yaw: float, sigma_m: float = 1e-3, times: int = 13) -> PeopleFuture:
@@ -89,25 +91,26 @@ def test_a_box_is_cleared_and_a_point_is_cleared_as_a_disc() -> None:
     assert (car == 0).sum() == pytest.approx((2 * 2.3) * (2 * 1.0) / 0.25**2, rel=0.12)
 
 
-def crossing_car(scene: SceneState, speed_mps: float) -> SceneState:
-    """The scene with a car that comes from the right, 4 m ahead, told in odom as the pipeline does."""
-    start = np.array([4.0, -6.0, np.pi / 2])
-    ahead = np.column_stack((np.full(12, 4.0), start[1] + speed_mps * TIMES_S, np.full(12, start[2])))
+def with_car(scene: SceneState, start: tuple[float, float, float], speed_mps: float) -> SceneState:
+    """The scene with a car that drives straight on from x, y, yaw in the anchor frame, told in odom as the pipeline does."""
+    now = np.array(start)
+    way = speed_mps * TIMES_S
+    ahead = now + np.column_stack((way * np.cos(now[2]), way * np.sin(now[2]), np.zeros(12)))
     turn = float(np.arctan2(scene.anchor_pose[1, 0], scene.anchor_pose[0, 0]))
     rotation, shift = scene.anchor_pose[:2, :2], scene.anchor_pose[:2, 3]
 
     def placed(poses: np.ndarray) -> np.ndarray:
         return np.column_stack((poses[:, :2] @ rotation.T + shift, poses[:, 2] + turn))
 
-    box = np.array([*placed(start[None])[0], 4.4, 1.8])
-    velocity = rotation @ np.array([0.0, speed_mps])
+    box = np.array([*placed(now[None])[0], 4.4, 1.8])
+    velocity = rotation @ (speed_mps * np.array([np.cos(now[2]), np.sin(now[2])]))
     vehicles = TrackedVehicles(np.array([1_000_001]), box[None], velocity[None], np.zeros(1), np.ones(1), np.full(1, 1.5))
     spread = np.tile(0.01 * np.eye(2), (1, 1, 12, 1, 1))
     return replace(scene, vehicles=vehicles, vehicle_forecast=BoxForecast(placed(ahead)[None, None], np.ones((1, 1)), spread, TIMES_S))
 
 
 def test_a_vehicle_that_drives_is_in_the_scene_as_a_box_and_one_that_stands_is_left_to_the_occupancy() -> None:
-    scene = crossing_car(make_scene(people=((3.0, 5.0, 0.0, 0.2),)), 3.0)
+    scene = with_car(make_scene(people=((3.0, 5.0, 0.0, 0.2),)), FROM_THE_RIGHT, 3.0)
     future = people_future(PlanningScene.of(scene), 0.4)
     assert future.boxed_P.tolist() == [False, True]
     assert future.halves_P2 is not None
@@ -115,13 +118,13 @@ def test_a_vehicle_that_drives_is_in_the_scene_as_a_box_and_one_that_stands_is_l
     assert future.yaws_PKT is not None
     assert float(future.yaws_PKT[1, 0, 0]) == pytest.approx(np.pi / 2, abs=1e-5)
     np.testing.assert_allclose(future.means_PKT2[1, 0, -1].numpy(), [4.0, -6.0 + 3.0 * 4.8], atol=1e-4)
-    stands = crossing_car(make_scene(), 0.0)
+    stands = with_car(make_scene(), FROM_THE_RIGHT, 0.0)
     assert len(people_future(PlanningScene.of(stands), 0.4).radii_P) == 0
 
 
 def test_the_planner_lets_a_car_pass_that_its_middle_alone_would_not_have_touched() -> None:
     """At the time when the robot would cross, the middle of the car is past, and its rear is not."""
-    scene = crossing_car(make_scene(speed_mps=1.0, anchor=pose(10.0, -5.0, 0.7)), 1.7)
+    scene = with_car(make_scene(speed_mps=1.0, anchor=pose(10.0, -5.0, 0.7)), FROM_THE_RIGHT, 1.7)
     plan = Planner(PlannerConfig()).plan(PlanningScene.of(scene), goal_at(scene, 9.0, 0.0), deadline_s=30.0)
     path = in_anchor(scene, plan.path)
     times = plan.dt_s * np.arange(len(path))
@@ -131,3 +134,37 @@ def test_the_planner_lets_a_car_pass_that_its_middle_alone_would_not_have_touche
     moved = np.linalg.norm(path - path[0], axis=1) > 0.3
     assert gap[moved].min() > 0.35
     assert plan.collision_probability < 0.25
+
+
+@pytest.mark.parametrize(
+    ("start", "follows"),
+    [
+        ((-8.0, 0.8, -0.2), True),
+        ((-8.0, 3.0, 0.0), False),  # in the next lane
+        ((-8.0, 0.0, np.pi / 2), False),  # crosses behind
+        ((-8.0, 0.0, np.pi), False),  # drives away
+        ((8.0, 0.0, 0.0), False),  # ahead
+        ((-2.0, 0.0, 0.0), False),  # touches the robot already
+    ],
+)
+def test_who_drives_behind_in_the_same_lane_and_direction_follows(start: tuple[float, float, float], follows: bool) -> None:
+    scene = with_car(make_scene(speed_mps=1.0, anchor=pose(10.0, -5.0, 0.7)), start, 5.0)
+    future = people_future(PlanningScene.of(scene), 0.4)
+    assert future.follows_P is not None
+    assert future.follows_P.tolist() == [follows]
+
+
+def test_a_car_that_follows_does_not_stop_the_robot_but_nobody_drives_back_into_it() -> None:
+    """Its forecast does not react: it goes on at 5 m/s through a robot of at most 1.5 m/s."""
+    scene = with_car(make_scene(speed_mps=1.0, anchor=pose(10.0, -5.0, 0.7)), (-6.0, 0.3, 0.0), 5.0)
+    plan = Planner(PlannerConfig()).plan(PlanningScene.of(scene), goal_at(scene, 9.0, 0.0), deadline_s=30.0)
+    assert plan.status == PlanStatus.OK
+    assert in_anchor(scene, plan.path)[-1, 0] > 4.0
+    behind = with_car(make_scene(speed_mps=1.0), (-6.0, 0.3, 0.0), 1.0)
+    future = people_future(PlanningScene.of(behind), 0.4)
+    grid = GridSpec(60, 60, 0.2, (-6.0, -6.0))
+    verifier = Verifier(np.zeros((1, 60, 60), np.float32), grid, np.zeros(1), future, 0.4, 0.0)
+    times = torch.arange(13.0)[:, None]
+    back, on = (torch.cat((speed * 0.2 * times, torch.zeros(13, 2)), dim=1)[None] for speed in (-1.0, 0.2))
+    assert float(verifier.collision_probability(back, 0.2)[0]) > 0.9
+    assert float(verifier.collision_probability(on, 0.2)[0]) < 0.01
