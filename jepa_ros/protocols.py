@@ -261,27 +261,6 @@ class Solution:
     finalists_SLU: Tensor | None = None  # other good commands, unlike each other where there are such
 
 
-@dataclass(frozen=True)
-class ActionPlan:
-    """Actions in a model's own space."""
-
-    actions_LA: FloatArray
-    energy: float  # distance between the predicted last latent and the goal; lower is better
-    message: str  # what was searched, for people
-
-
-@runtime_checkable
-class ActionPlanner(Protocol):
-    """What a world model offers besides `WorldModel` where it plans in its own action space from a robot state that no latent holds."""
-
-    def plan_actions(self, history_TND: Tensor, states_TX: FloatArray, goal_ND: Tensor, steps: int, deadline_s: float) -> ActionPlan:
-        """The best found within `deadline_s` seconds of the call; states_TX: of the robot at each step of the history; steps: 0 = its own.
-
-        Raises ValueError for states that do not fit, TimeoutError where the time is not enough for a search.
-        """
-        ...
-
-
 class Solver(Protocol):
     """Anytime search: returns the best found when the deadline comes."""
 

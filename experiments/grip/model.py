@@ -10,17 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from jepa_ros.backends.arm.network import GRID, Encoder
 from jepa_ros.backends.checkpoints import load_strictly
 from jepa_ros.backends.vjepa2_ac.poses import advance
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 from jepa_ros.backends.vjepa2_ac.rollout import normalised
 from jepa_ros.config import param, validate
 
-GRID = 4
 ACTION_SCALE = 20.0  # 5 cm -> 1: the first guess of the predictor's weights is made for inputs of that size
 
 
@@ -38,41 +37,13 @@ class GripModelConfig:
         validate(self)
 
 
-class Residual(nn.Module):
-    """Two convolutions with a skip."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(_conv(channels, channels), nn.GELU(), _conv(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x + self.layers(x))
-
-
-class Encoder(nn.Module):
-    """64 x 64 -> 4 x 4 tokens; each of them sees the whole image."""
-
-    def __init__(self, config: GripModelConfig) -> None:
-        super().__init__()
-        c = config.channels
-        self.layers = nn.Sequential(
-            _conv(3, c, 2), nn.GELU(), _conv(c, 2 * c, 2), nn.GELU(), _conv(2 * c, 4 * c, 2), nn.GELU(), Residual(4 * c),
-            _conv(4 * c, 4 * c, 2), nn.GELU(), Residual(4 * c), Residual(4 * c), nn.Conv2d(4 * c, config.width, 1),
-        )  # fmt: skip
-
-    def forward(self, images_BYX3: Tensor) -> Tensor:
-        """(B, P, D) normalised latents of uint8 images."""
-        x = (images_BYX3.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        return normalised(self.layers(x).flatten(2).transpose(1, 2).float())
-
-
 class GripModel(nn.Module):
     """Encoder, predictor and the inverse-dynamics head that only training needs."""
 
     def __init__(self, config: GripModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config.channels, config.width)
         sizes = PredictorConfig(
             encoder_width=config.width, width=config.predictor_width, depth=config.predictor_depth, heads=config.predictor_heads,
             grid=GRID, max_steps=8,
@@ -120,10 +91,6 @@ def states_from(actions_BTA: Tensor) -> Tensor:
 def scaled_action(actions_A: Tensor) -> Tensor:
     """(..., A) -> (..., 4): what can be told from two images, in numbers around 1."""
     return torch.cat([ACTION_SCALE * actions_A[..., :3], actions_A[..., 6:]], dim=-1)
-
-
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(8, outputs))
 
 
 def save(model: GripModel, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
 from collections.abc import Iterable
@@ -61,6 +62,14 @@ def load_strictly(module: nn.Module, weights: Weights, where: str, unused: Itera
         more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(f"{where}: the weights do not fit {type(module).__name__}: {'; '.join(faults[:5])}{more}")
     module.load_state_dict(given, strict=True, assign=True)
+
+
+def fingerprint(weights: Weights) -> str:
+    """A short name for these very weights: latents of others must not be mixed with theirs."""
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(key.encode() + weights[key].flatten()[:64].float().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _is_weights(part: object) -> bool:

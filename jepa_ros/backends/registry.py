@@ -35,6 +35,7 @@ BACKENDS = Registry(
         "vjepa2": _lazy("jepa_ros.backends.vjepa2", extra="hub"),
         "vjepa2_ac": _lazy("jepa_ros.backends.vjepa2_ac.model", extra="hub"),
         "ijepa": _lazy("jepa_ros.backends.ijepa", extra="hub"),
+        "arm": _lazy("jepa_ros.backends.arm.model"),
         "frozen": _lazy("jepa_ros.backends.frozen.model"),
     },
 )

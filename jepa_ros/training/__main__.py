@@ -22,6 +22,10 @@ COMMANDS = {  # name -> (module, one line of help); a new command is a line here
         "fit the critic that tells unusual from usual changes to frozen scene_jepa weights",
     ),
     "frozen": ("jepa_ros.training.frozen.train", "train a predictor and probes on a frozen back-end's latents, from bags"),
+    "arm": (
+        "jepa_ros.training.arm.command",
+        "train the world model of an arm and its gripper, which tells whether a grip holds, from bags",
+    ),
     "evaluate": ("jepa_ros.training.world_model.evaluate", "compare a world model with its baselines on prepared data"),
     "objects": ("jepa_ros.training.objects.train", "train the verifier that tells people and riders from clutter in a lidar sweep"),
     "vehicles": ("jepa_ros.training.objects.train_vehicles", "train the verifier that tells vehicles from clutter in a lidar sweep"),

@@ -19,12 +19,12 @@ pytest.importorskip("transformers", reason="transformers is not installed: pip i
 from paths import RESOURCES
 
 from jepa_ros.backends import load_world_model
+from jepa_ros.backends.actions import ActionPlanner
 from jepa_ros.backends.convert import convert_vjepa2_ac
 from jepa_ros.backends.vjepa2_ac.poses import advance, difference, euler_of, matrix_of
 from jepa_ros.backends.vjepa2_ac.rollout import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.screening import Screen
 from jepa_ros.backends.vjepa2_ac.search import ScoreAll, Scorer, SearchConfig, search
-from jepa_ros.protocols import ActionPlanner
 
 GOLDEN = json.loads((RESOURCES / "golden_jepa.json").read_text())
 PATCHES = (maker.IMAGE // maker.PATCH) ** 2

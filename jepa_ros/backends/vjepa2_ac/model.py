@@ -5,7 +5,6 @@ Each image is encoded alone, doubled to fill a tubelet. Axes: B batch, T history
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -18,14 +17,15 @@ from torch import Tensor
 from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
-from jepa_ros.backends.checkpoints import Weights, load_strictly
+from jepa_ros.backends.actions import ActionPlan
+from jepa_ros.backends.checkpoints import Weights, fingerprint, load_strictly
 from jepa_ros.backends.frames import square_image
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 from jepa_ros.backends.vjepa2_ac.rollout import Imagination, normalised
 from jepa_ros.backends.vjepa2_ac.screening import Screen
 from jepa_ros.backends.vjepa2_ac.search import Scorer, SearchConfig, search
 from jepa_ros.config import from_dict
-from jepa_ros.protocols import ActionMeaning, ActionPlan, ModelSpec
+from jepa_ros.protocols import ActionMeaning, ModelSpec
 from jepa_ros.types import FloatArray, Observation
 
 ENCODER_FILE, PREDICTOR_FILE = "encoder.safetensors", "predictor.safetensors"
@@ -40,6 +40,8 @@ WORKING_SET_BYTES = {
 
 class VJepa2Ac:
     """The seam around a V-JEPA 2 encoder and the action-conditioned predictor. Actions: see `poses`."""
+
+    state_width = STATE_WIDTH
 
     def __init__(self, encoder: VJEPA2Encoder, predictor: ActionConditionedPredictor, device: str, version: str = "local") -> None:
         self._encoder = encoder.to(device).eval()
@@ -140,11 +142,3 @@ def read_safetensors(path: Path) -> tuple[Weights, dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (it is no dict)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def fingerprint(weights: Weights) -> str:
-    """A short name for these very weights: latents of others must not be mixed with theirs."""
-    digest = hashlib.sha256()
-    for key in sorted(weights):
-        digest.update(key.encode() + weights[key].flatten()[:64].float().numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -24,8 +24,11 @@ class Imagination:
     The steps before now are the same for all candidates: their keys and values are computed once, here, and shared.
     """
 
-    def __init__(self, predictor: ActionConditionedPredictor, latents_TPD: Tensor, states_T7: Tensor) -> None:
-        """latents_TPD: normalised; states_T7: of the robot when each was seen."""
+    def __init__(
+        self, predictor: ActionConditionedPredictor, latents_TPD: Tensor, states_T7: Tensor, past_actions_T7: Tensor | None = None
+    ) -> None:
+        """latents_TPD: normalised; states_T7: of the robot when each was seen; past_actions_T7: one fewer, what was intended between them,
+        where that is known to differ from what came of it."""
         if len(latents_TPD) != len(states_T7):
             raise ValueError(f"{len(latents_TPD)} latents and {len(states_T7)} states: one state is needed for each latent")
         self._predictor = predictor
@@ -33,7 +36,7 @@ class Imagination:
         self._state_7 = states_T7[-1]
         self._past = None
         if len(latents_TPD) > 1:
-            actions_T7 = difference(states_T7[:-1], states_T7[1:])
+            actions_T7 = difference(states_T7[:-1], states_T7[1:]) if past_actions_T7 is None else past_actions_T7
             _, self._past = predictor.extend(None, latents_TPD[None, :-1], actions_T7[None], states_T7[None, :-1])
 
     def rollout(self, actions_BL7: Tensor) -> Tensor:

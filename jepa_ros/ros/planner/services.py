@@ -14,13 +14,15 @@ import torch
 from geometry_msgs.msg import Twist, Vector3
 from nav_msgs.msg import Path
 
+from jepa_ros.backends.actions import ActionImaginer, ActionPlan, ActionPlanner
 from jepa_ros.msg import PlanningStatus
 from jepa_ros.planning import Planner
 from jepa_ros.planning.imagined.motions import imagine, plan_actions
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.people import people_future
-from jepa_ros.protocols import ActionMeaning, ActionPlan, ActionPlanner, WorldModel
+from jepa_ros.protocols import ActionMeaning, WorldModel
 from jepa_ros.ros import conversions, readers
+from jepa_ros.ros.arm.answers import NothingHolds, imagined, planned
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.model import ModelOnDemand, NotLoaded
 from jepa_ros.ros.planner.scene import InvalidGoal, Mismatch, SceneReader, StaleSensors, UnknownGoal, latent_for
@@ -88,6 +90,8 @@ class PlannerServices:
             response = refused(kind, PlanStatus.UNSUPPORTED, str(error))
         except NotLoaded as error:
             response = refused(kind, PlanStatus.UNSUPPORTED, str(error))
+        except NothingHolds as error:
+            response = refused(kind, PlanStatus.NO_SAFE_PATH, str(error))
         except TimeoutError as error:
             response = refused(kind, PlanStatus.TIMEOUT, str(error))
         except Exception as error:  # a fault of ours must not take the node down
@@ -128,7 +132,11 @@ class PlannerServices:
         )
 
     def _imagine(self, request: Imagine.Request, left_s: float) -> Imagine.Response:
-        started_s, config, model = time.perf_counter(), self._config(), self._pose_model("imagine")
+        started_s, config = time.perf_counter(), self._config()
+        model = self._model.get("imagine")
+        if isinstance(model, ActionImaginer):
+            return self._imagine_actions(model, request)
+        model = self._pose_model("imagine")
         poses_SL3 = checked_candidates(request, model.spec.horizon)
         history_TND, newest = self._reader.history(model, config.inputs.max_age_s)
         scene, frames = self._reader.scene(config.inputs.max_age_s)
@@ -156,6 +164,15 @@ class PlannerServices:
             response.latents = conversions.byte_array(result.latents_SLND.numpy().astype(conversions.LATENT_DTYPE))
         return response
 
+    def _imagine_actions(self, model: ActionImaginer, request: Imagine.Request) -> Imagine.Response:
+        history_TND, newest = self._reader.history(self._model.get("imagine"), self._config().inputs.max_age_s)
+        try:
+            response = imagined(model, request, history_TND)
+        except ValueError as error:
+            raise Refused(PlanStatus.INVALID_REQUEST, str(error)) from None
+        response.forecast_stamp = conversions.time_message(newest.stamp_ns)
+        return response
+
     def _plan_actions(self, request: PlanActions.Request, left_s: float) -> PlanActions.Response:
         started_s = time.perf_counter()
         config = self._config()
@@ -178,6 +195,8 @@ class PlannerServices:
             status=PlanningStatus(code=PlanningStatus.OK, message=plan.message),
             shape=list(plan.actions_LA.shape),
             actions=plan.actions_LA.flatten().tolist(),
+            hold_probability=[] if plan.hold_L is None else plan.hold_L.tolist(),
+            hold_spread=[] if plan.hold_spread_L is None else plan.hold_spread_L.tolist(),
             energy=plan.energy,
             planning_time=time.perf_counter() - started_s,
         )
@@ -207,9 +226,8 @@ def own_search(
     model: ActionPlanner, request: PlanActions.Request, history_TND: torch.Tensor, goal_ND: torch.Tensor, due_s: float
 ) -> ActionPlan:
     """By a model that plans itself, from the robot's state in the request."""
-    states_TX = np.array(request.state, dtype=np.float32)[None]
     try:
-        return model.plan_actions(history_TND, states_TX, goal_ND, request.horizon, due_s - time.perf_counter())
+        return planned(model, request, history_TND, goal_ND, due_s)
     except ValueError as error:
         raise Refused(PlanStatus.INVALID_REQUEST, f"state: {error}") from None
 

@@ -1,0 +1,54 @@
+"""An arm's model in one safetensors file: weights, sizes, and what its training knew of the robot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig
+from jepa_ros.backends.checkpoints import load_strictly
+from jepa_ros.config import from_dict, param, validate
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """What was measured in the recordings. A motion beyond these is a guess."""
+
+    dt_s: float = param(0.25, "between two images, and length of an action, s", at_least=0.01, at_most=10.0)
+    max_move_m: float = param(0.05, "largest move along an axis in one action, m", at_least=1e-4, at_most=2.0)
+    max_turn_rad: float = param(0.0, "largest turn about an axis in one action, rad", at_least=0.0, at_most=3.2)
+    horizon: int = param(6, "actions that can be imagined", at_least=1, at_most=10)
+    holds: bool = param(False, "there were grips with a known outcome: it can tell whether a grip holds")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def save(model: ArmModel, facts: ArmFacts, path: Path) -> None:
+    """Written by rename, so that it is never half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    weights = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
+    save_file(weights, partial, {"config": json.dumps(asdict(model.config)), "facts": json.dumps(asdict(facts))})
+    partial.replace(path)
+
+
+def load(path: Path) -> tuple[ArmModel, ArmFacts]:
+    """Ready for inference. Raises ValueError where the file is missing, damaged or does not fit."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; python -m jepa_ros.training arm BAG... --out DIRECTORY leaves DIRECTORY/arm.safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
+            about = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    config = from_dict(ArmModelConfig, json.loads(about.get("config", "{}")), where=f"{path}: config")
+    facts = from_dict(ArmFacts, json.loads(about.get("facts", "{}")), where=f"{path}: facts")
+    model = ArmModel(config)
+    load_strictly(model, weights, str(path))
+    return model.eval().requires_grad_(False), facts

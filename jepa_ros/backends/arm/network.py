@@ -1,0 +1,185 @@
+"""A small action-conditioned world model: a convolutional encoder of 64 x 64 images and predictors like V-JEPA 2-AC's at a small width.
+
+It sees images, how far the gripper is closed, and intended actions; no other state: poses are counted from zero at the first image.
+Axes: B batch, T frame, L rolled step, P token (GRID x GRID), D latent width, A = 7 action, M member of the ensemble.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jepa_ros.backends.vjepa2_ac.poses import advance
+from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
+from jepa_ros.backends.vjepa2_ac.rollout import normalised
+from jepa_ros.config import param, validate
+
+SIDE_PX = 64
+GRID = 4
+MOVE_SCALE, TURN_SCALE = 20.0, 5.0  # 5 cm and 0.2 rad -> 1: the first guess of the predictor's weights is made for inputs of that size
+MAX_STEPS = 12  # of a sequence: context and rolled ones
+MOTION_FEATURES = 14  # of `motion_features`
+SQUEEZE_SCALE = 5.0  # commanded less measured closing: a fifth is a firm squeeze
+SEEN_ACTION = 7  # numbers of a motion that two images tell: moves, turns, change of closing
+
+
+@dataclass(frozen=True)
+class ArmModelConfig:
+    """Sizes."""
+
+    width: int = param(64, "width D of the latents", at_least=8)
+    channels: int = param(32, "channels of the first convolution; doubled twice", at_least=4)
+    predictor_width: int = param(144, "width of a predictor", at_least=24)
+    predictor_depth: int = param(3, "blocks of a predictor", at_least=1)
+    predictor_heads: int = param(3, "attention heads of a predictor", at_least=1)
+    members: int = param(3, "predictors: their spread tells how sure the imagination is", at_least=1)
+    hold_width: int = param(64, "width of the head that tells whether a grip holds", at_least=1)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class Residual(nn.Module):
+    """Two convolutions with a skip."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(_conv(channels, channels), nn.GELU(), _conv(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x + self.layers(x))
+
+
+class Encoder(nn.Module):
+    """64 x 64 -> 4 x 4 tokens; each of them sees the whole image."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        """channels: of the first convolution; doubled twice."""
+        super().__init__()
+        c = channels
+        self.layers = nn.Sequential(
+            _conv(3, c, 2), nn.GELU(), _conv(c, 2 * c, 2), nn.GELU(), _conv(2 * c, 4 * c, 2), nn.GELU(), Residual(4 * c),
+            _conv(4 * c, 4 * c, 2), nn.GELU(), Residual(4 * c), Residual(4 * c), nn.Conv2d(4 * c, width, 1),
+        )  # fmt: skip
+
+    def forward(self, images_BYX3: Tensor) -> Tensor:
+        """(B, P, D) normalised latents of uint8 images."""
+        x = (images_BYX3.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        return normalised(self.layers(x).flatten(2).transpose(1, 2).float())
+
+
+class HoldHead(nn.Module):
+    """Whether a grip holds up to a step of a motion: read off the latent of that step and the one of the closed grip, and it is told how
+    the fingers squeeze and how hard the motion is. It never shapes the latents."""
+
+    def __init__(self, config: ArmModelConfig) -> None:
+        super().__init__()
+        inputs = 2 * GRID * GRID * config.width + MOTION_FEATURES
+        self.layers = nn.Sequential(nn.Linear(inputs, config.hold_width), nn.GELU(), nn.Dropout(0.2), nn.Linear(config.hold_width, 1))
+        self.register_buffer("scale", torch.ones(()))  # of the logit, fitted on validation data: what it says is a probability
+        self.register_buffer("shift", torch.zeros(()))
+        self.scale: Tensor
+        self.shift: Tensor
+
+    def forward(self, latents_BPD: Tensor, gripped_BPD: Tensor, motion_BF: Tensor) -> Tensor:
+        """(B,) logits; motion_BF: `motion_features`."""
+        seen = torch.cat([latents_BPD, gripped_BPD], dim=1).flatten(1)
+        return self.scale * self.layers(torch.cat([seen, motion_BF], dim=1))[:, 0] + self.shift
+
+
+def motion_features(actions_SLA: Tensor, squeeze_S2: Tensor) -> Tensor:
+    """(S, L, MOTION_FEATURES) of the motion up to each step: the hardest step so far along each axis, the last step, and the squeeze.
+
+    squeeze_S2: the closing as measured and as commanded, 0-1.
+    """
+    steps = scaled(actions_SLA)[..., [0, 1, 2, 4]]
+    length = steps.square().sum(-1, keepdim=True).sqrt()
+    hardest = torch.cat([steps.abs(), length], dim=-1).cummax(dim=1).values
+    risen = steps[..., 2:3].clamp(min=0).cummax(dim=1).values
+    squeeze = torch.cat([squeeze_S2, SQUEEZE_SCALE * (squeeze_S2[:, 1:] - squeeze_S2[:, :1])], dim=1)
+    return torch.cat([hardest, risen, length, steps, squeeze[:, None].expand(-1, steps.shape[1], -1)], dim=-1)
+
+
+class ArmModel(nn.Module):
+    """Encoder, predictors, the head of holding, and the inverse dynamics, which shape the latents in training and propose motions."""
+
+    def __init__(self, config: ArmModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.channels, config.width)
+        sizes = PredictorConfig(
+            encoder_width=config.width, width=config.predictor_width, depth=config.predictor_depth, heads=config.predictor_heads,
+            grid=GRID, max_steps=MAX_STEPS,
+        )  # fmt: skip
+        self.predictors = nn.ModuleList(_predictor(sizes) for _ in range(config.members))
+        self.inverse = nn.Sequential(nn.Linear(2 * GRID * GRID * config.width, 256), nn.GELU(), nn.Linear(256, SEEN_ACTION))
+        self.hold = HoldHead(config)
+
+    def predictor(self, member: int) -> ActionConditionedPredictor:
+        """One of the ensemble."""
+        return cast(ActionConditionedPredictor, self.predictors[member])
+
+    def encode(self, images_BYX3: Tensor) -> Tensor:
+        """(B, P, D)."""
+        return self.encoder(images_BYX3)
+
+    def teach(self, latents_BTPD: Tensor, actions_BTA: Tensor, closing_BT: Tensor, member: int = 0) -> Tensor:
+        """(B, T - 1, P, D) predicted latents of frames 1 to T - 1, each from the true ones before it."""
+        states = states_from(actions_BTA, closing_BT[:, :-1])
+        return normalised(self.predictor(member)(latents_BTPD[:, :-1], actions_BTA, states).float())
+
+    def roll(self, latents_BTPD: Tensor, actions_BTA: Tensor, closing_BT: Tensor, member: int = 0) -> Tensor:
+        """(B, L, P, D) predicted latents after the T frames given, each from the predicted ones before it.
+
+        actions: all T - 1 + L; closing: of the T frames.
+        """
+        predictor, context_steps = self.predictor(member), latents_BTPD.shape[1]
+        states = states_from(actions_BTA, closing_BT)
+        predicted, context = predictor.extend(None, latents_BTPD, actions_BTA[:, :context_steps], states[:, :context_steps])
+        rolled = [normalised(predicted[:, -1:].float())]
+        for t in range(context_steps, actions_BTA.shape[1]):
+            predicted, context = predictor.extend(context, rolled[-1], actions_BTA[:, t : t + 1], states[:, t : t + 1])
+            rolled.append(normalised(predicted.float()))
+        return torch.cat(rolled, dim=1)
+
+    def infer_motion(self, before_BPD: Tensor, after_BPD: Tensor) -> Tensor:
+        """(B, A) the sum of the actions that lead from one latent to another, whatever their number; scaled as in `scaled`."""
+        return self.inverse(torch.cat([before_BPD, after_BPD], dim=1).flatten(1))
+
+
+def states_from(actions_BTA: Tensor, closing_BT: Tensor) -> Tensor:
+    """(B, T, A) the state before each action: the pose counted from zero at the first frame, the closing as measured, then as intended."""
+    state = torch.zeros_like(actions_BTA[:, 0])
+    states = []
+    for t, action in enumerate(actions_BTA.unbind(1)):
+        if t < closing_BT.shape[1]:
+            state = torch.cat([state[:, :6], closing_BT[:, t : t + 1].to(state)], dim=1)
+        states.append(state)
+        state = advance(state, action)
+    return torch.stack(states, dim=1)
+
+
+def scaled(actions_A: Tensor) -> Tensor:
+    """(..., A) in numbers around 1."""
+    return actions_A * actions_A.new_tensor([MOVE_SCALE] * 3 + [TURN_SCALE] * 3 + [1.0])
+
+
+def unscaled(numbers_A: Tensor) -> Tensor:
+    """(..., A) the opposite of `scaled`."""
+    return numbers_A / scaled(torch.ones_like(numbers_A))
+
+
+def _predictor(sizes: PredictorConfig) -> ActionConditionedPredictor:
+    predictor = ActionConditionedPredictor(sizes)
+    with torch.no_grad():
+        for layer in (predictor.action_encoder, predictor.state_encoder):
+            layer.weight *= scaled(torch.ones(7))
+    return predictor
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(8, outputs))

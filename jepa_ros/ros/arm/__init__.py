@@ -1,0 +1,1 @@
+"""Robot arms over ROS: answers about their motions, and a simulated one."""

@@ -1,0 +1,72 @@
+"""What an arm's world model learns from: short stretches of images, actions and gripper, some of them with a grip whose outcome is known.
+
+Axes: E stretch, T frame, A = 7 action; frame t, action t, frame t + 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+UNKNOWN, LOST, HELD = -1, 0, 1
+
+
+@dataclass(frozen=True)
+class ArmEpisodes:
+    """Stretches of equal length."""
+
+    images: NDArray[np.uint8]  # (E, T, 64, 64, 3)
+    actions: NDArray[np.float32]  # (E, T - 1, A) intended: dx, dy, dz m, Euler angles rad, change of closing
+    closing: NDArray[np.float32]  # (E, T) as measured: 0 the fingers are wide open, 1 they touch
+    grip: NDArray[np.int64]  # (E,) the frame at which the fingers have closed; -1: nothing is gripped
+    outcome: NDArray[np.int8]  # (E, T) from that frame on HELD or LOST; UNKNOWN where nobody can tell
+
+    def __post_init__(self) -> None:
+        count, frames = self.closing.shape
+        shapes = {"images": (count, frames), "actions": (count, frames - 1), "grip": (count,), "outcome": (count, frames)}
+        for name, expected in shapes.items():
+            if getattr(self, name).shape[: len(expected)] != expected:
+                raise ValueError(f"ArmEpisodes.{name} begins with {getattr(self, name).shape}, closing says {expected}")
+
+    def __len__(self) -> int:
+        return len(self.closing)
+
+    @property
+    def frames(self) -> int:
+        return self.closing.shape[1]
+
+    def part(self, chosen: NDArray[Any]) -> ArmEpisodes:
+        """Some of them."""
+        return ArmEpisodes(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+    def windows(self, generator: torch.Generator, batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, Y, X, 3) uint8 images, (B, T - 1, A) actions and (B, T) closing, drawn at random."""
+        which = torch.randint(len(self), (batch, 1), generator=generator).numpy()
+        first = torch.randint(self.frames - frames + 1, (batch, 1), generator=generator).numpy()
+        at = first + np.arange(frames)
+        chosen = (self.images[which, at], self.actions[which, at[:, :-1]], self.closing[which, at])
+        return tuple(torch.from_numpy(part) for part in chosen)  # type: ignore[return-value]
+
+
+def save_episodes(episodes: ArmEpisodes, path: Path) -> None:
+    """One npz file; written by rename, so that it is never half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **{field.name: getattr(episodes, field.name) for field in fields(ArmEpisodes)})
+    partial.rename(path)
+
+
+def load_episodes(path: Path) -> ArmEpisodes:
+    """What `save_episodes` wrote. Raises ValueError for a file that is none."""
+    try:
+        with np.load(path) as file:
+            return ArmEpisodes(**{field.name: file[field.name] for field in fields(ArmEpisodes)})
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: no arm episodes ({error})") from error

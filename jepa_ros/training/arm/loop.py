@@ -1,0 +1,171 @@
+"""Trains encoder and predictors of an arm's world model: predict latents, one step and many; do not collapse; keep what motions do.
+
+First encoder and first predictor together; then the other members of the ensemble, each from its own start, on latents that no longer
+change. Axes: B batch, T frame, P token, D latent width, A action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from jepa_ros.backends.arm.network import GRID, ArmModel, ArmModelConfig, scaled
+from jepa_ros.config import param, validate
+from jepa_ros.training import short_loop
+from jepa_ros.training.arm.episodes import ArmEpisodes
+from jepa_ros.training.losses import prediction_loss
+from jepa_ros.training.metrics import spread
+from jepa_ros.training.world_model.pretraining_loss import ObjectiveConfig, anti_collapse_loss
+
+ENCODE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class ArmTraining:
+    """A training run."""
+
+    steps: int = param(1200, "optimiser steps of encoder and first predictor", at_least=1)
+    member_steps: int = param(600, "optimiser steps of each further predictor", at_least=1)
+    batch: int = param(24, "windows per step", at_least=2)
+    member_batch: int = param(32, "windows per step of a further predictor", at_least=2)
+    frames: int = param(8, "frames per window", at_least=3, at_most=12)
+    learning_rate: float = param(1e-3, "peak learning rate", at_least=0.0)
+    weight_decay: float = param(0.02, "AdamW weight decay", at_least=0.0)
+    inverse_weight: float = param(1.0, "weight of the inverse dynamics: without it nothing keeps the arm in the latents", at_least=0.0)
+    seed: int = param(0, "of everything random", at_least=0)
+    model: ArmModelConfig = field(default_factory=ArmModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class LatentTrainer(short_loop.Trainer):
+    """Encoder, first predictor, inverse dynamics."""
+
+    def __init__(self, model: ArmModel, episodes: ArmEpisodes, config: ArmTraining) -> None:
+        self._parameters = [*model.encoder.parameters(), *model.predictors[0].parameters(), *model.inverse.parameters()]
+        optimizer = _adamw(self._parameters, config)
+        super().__init__(config, {"model": model}, optimizer, torch.Generator().manual_seed(config.seed))
+        self._model, self._episodes = model, episodes
+
+    def train_step(self) -> dict[str, float]:
+        config, model = self.config, self._model
+        images, actions, closing = self._episodes.windows(self.generator, config.batch, config.frames)
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            latents = model.encode(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            prediction = prediction_error(model, latents, latents.detach(), actions, closing, self.generator, member=0)
+            begin, end = _pair(config.frames, self.generator)
+            inferred = model.infer_motion(latents[:, begin], latents[:, end])
+        # Each place by its own mean: else a code of the place alone, perfectly predictable, would count as variance.
+        tokens = (latents - latents.mean(dim=(0, 1))).flatten(0, 2)
+        anti_collapse = anti_collapse_loss(tokens, config.objective, self.generator)
+        inverse = F.mse_loss(inferred.float(), scaled(actions[:, begin:end].sum(1)))
+        loss = prediction + config.objective.regulariser_weight * anti_collapse + config.inverse_weight * inverse
+        if not torch.isfinite(loss):
+            raise ValueError(f"the loss is {loss.item()} at step {self.step}; lower learning_rate (now {config.learning_rate})")
+        self.descend(loss, self._parameters)
+        return {"prediction": prediction.item(), "anti_collapse": anti_collapse.item(), "inverse": inverse.item()}
+
+
+class MemberTrainer(short_loop.Trainer):
+    """One further predictor, on frozen latents (E, T, P, D)."""
+
+    def __init__(self, model: ArmModel, member: int, episodes: ArmEpisodes, latents_ETPD: Tensor, config: ArmTraining) -> None:
+        self._parameters = list(model.predictors[member].parameters())
+        super().__init__(
+            _as_member(config), {"predictor": model.predictors[member]}, _adamw(self._parameters, config),
+            torch.Generator().manual_seed(config.seed * 101 + member),
+        )  # fmt: skip
+        self._model, self._member, self._episodes, self._latents = model, member, episodes, latents_ETPD
+
+    def train_step(self) -> dict[str, float]:
+        which = torch.randint(len(self._episodes), (self.config.batch,), generator=self.generator)
+        frames = self.config.frames
+        first = int(torch.randint(self._episodes.frames - frames + 1, (), generator=self.generator))
+        latents = self._latents[which, first : first + frames].float()
+        actions = torch.from_numpy(self._episodes.actions[which.numpy(), first : first + frames - 1])
+        closing = torch.from_numpy(self._episodes.closing[which.numpy(), first : first + frames])
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            loss = prediction_error(self._model, latents, latents, actions, closing, self.generator, self._member)
+        self.descend(loss, self._parameters)
+        return {"prediction": loss.item()}
+
+
+def train(episodes: ArmEpisodes, out: Path, config: ArmTraining) -> ArmModel:
+    """The model, its hold head still untrained; every stage goes on from its checkpoint in `out` where there is one.
+
+    Raises ValueError where a checkpoint is of another configuration, or the stretches are shorter than a window.
+    """
+    if episodes.frames < config.frames:
+        raise ValueError(f"frames = {config.frames}: the episodes have {episodes.frames}")
+    torch.manual_seed(config.seed)
+    model = ArmModel(config.model)
+    _finish(LatentTrainer(model, episodes, config), out / "latents.pt", "latents")
+    latents = encode_all(model, episodes)
+    for member in range(1, config.model.members):
+        _finish(MemberTrainer(model, member, episodes, latents, config), out / f"member{member}.pt", f"member {member}")
+    return model.eval().requires_grad_(False)
+
+
+def prediction_error(
+    model: ArmModel, latents: Tensor, target: Tensor, actions: Tensor, closing: Tensor, generator: torch.Generator, member: int
+) -> Tensor:
+    """Of one step from true latents, and of many from predicted ones after one or two frames of context."""
+    context = int(torch.randint(1, 3, (), generator=generator))
+    taught = model.teach(latents, actions, closing, member)
+    rolled = model.roll(latents[:, :context], actions, closing[:, :context], member)
+    return latent_error(taught, target[:, 1:]) + latent_error(rolled, target[:, context:])
+
+
+def latent_error(predicted_BTPD: Tensor, target_BTPD: Tensor) -> Tensor:
+    """Mean squared error of latents."""
+    predicted, target = (z.unflatten(2, (GRID, GRID)).permute(0, 1, 4, 2, 3) for z in (predicted_BTPD, target_BTPD))
+    return prediction_loss(predicted, target, torch.ones_like(target[:, :, 0]))
+
+
+@torch.no_grad()
+def encode_all(model: ArmModel, episodes: ArmEpisodes) -> Tensor:
+    """(E, T, P, D) float16."""
+    flat = episodes.images.reshape(-1, *episodes.images.shape[2:])
+    parts = [model.encode(torch.from_numpy(flat[k : k + ENCODE_BATCH])).half() for k in range(0, len(flat), ENCODE_BATCH)]
+    return torch.cat(parts).unflatten(0, episodes.closing.shape)
+
+
+@torch.no_grad()
+def health(model: ArmModel, episodes: ArmEpisodes) -> dict[str, float]:
+    """How far latents are predicted (error over that of no change), and whether they use their dimensions, on held-out stretches."""
+    latents = encode_all(model, episodes).float()
+    actions, closing = torch.from_numpy(episodes.actions), torch.from_numpy(episodes.closing)
+    rolled = model.roll(latents[:, 1:3], actions[:, 1:], closing[:, 1:3])
+    told = {"rank": spread(latents.flatten(2)[:, ::4].flatten(0, 1)).effective_rank}
+    for step in (1, rolled.shape[1]):
+        target = latents[:, 2 + step : 3 + step]
+        unchanged = latent_error(latents[:, 2:3], target)
+        told[f"step{step}_over_persistence"] = float(latent_error(rolled[:, step - 1 : step], target) / unchanged)
+    return told
+
+
+def _finish(trainer: short_loop.Trainer, checkpoint: Path, title: str) -> None:
+    short_loop.prepare_out(trainer, checkpoint, resume=checkpoint.is_file())
+    short_loop.train(trainer, trainer.config.steps, checkpoint, title)
+
+
+def _adamw(parameters: list[torch.nn.Parameter], config: ArmTraining) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+
+
+def _as_member(config: ArmTraining) -> ArmTraining:
+    return replace(config, steps=config.member_steps, batch=config.member_batch)
+
+
+def _pair(frames: int, generator: torch.Generator) -> tuple[int, int]:
+    """Two frames, near ones more often: what one action does is the finer lesson."""
+    begin = int(torch.randint(frames - 1, (), generator=generator))
+    far = int(torch.randint(1, frames - begin, (), generator=generator)) if float(torch.rand((), generator=generator)) < 0.5 else 1
+    return begin, begin + far
