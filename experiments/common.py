@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy.stats import binomtest, rankdata
 from torch import Tensor
 
@@ -82,6 +84,35 @@ def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+class LinearProbe:
+    """Logistic regression on standardised features."""
+
+    def __init__(self, features_KC: Tensor, positive: NDArray[np.bool_], weight_decay: float) -> None:
+        self._mean, self._scale = features_KC.mean(0), features_KC.std(0) + 1e-3
+        x = self._standard(features_KC)
+        y = torch.from_numpy(positive.astype(np.float32))
+        self._weight = torch.zeros(x.shape[1], requires_grad=True)
+        self._bias = torch.zeros((), requires_grad=True)
+        optimizer = torch.optim.LBFGS([self._weight, self._bias], max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            logits = x @ self._weight + self._bias
+            loss = F.binary_cross_entropy_with_logits(logits, y) + 0.5 * weight_decay * self._weight.square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+    @torch.no_grad()
+    def probability(self, features_KC: Tensor) -> FloatArray:
+        """(K,)."""
+        return (self._standard(features_KC) @ self._weight + self._bias).sigmoid().double().numpy()
+
+    def _standard(self, features_KC: Tensor) -> Tensor:
+        return (features_KC - self._mean) / self._scale
 
 
 @contextmanager

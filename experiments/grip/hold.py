@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.common import LinearProbe
 from experiments.grip.model import GripModel
 from experiments.grip.scores import auroc
 from jepa_ros.sim.arm.episodes import LIFT_STEPS, Episodes
@@ -49,35 +49,6 @@ def grips_of(model: GripModel, episodes: Episodes) -> Grips:
         "pixels of now": torch.from_numpy(episodes.images[chosen, frame].reshape(len(chosen), -1)).float() / 255,
     }
     return Grips(features, episodes.held[chosen])
-
-
-class LinearProbe:
-    """Logistic regression on standardised features."""
-
-    def __init__(self, features_KC: Tensor, positive: NDArray[np.bool_], weight_decay: float) -> None:
-        self._mean, self._scale = features_KC.mean(0), features_KC.std(0) + 1e-3
-        x = self._standard(features_KC)
-        y = torch.from_numpy(positive.astype(np.float32))
-        self._weight = torch.zeros(x.shape[1], requires_grad=True)
-        self._bias = torch.zeros((), requires_grad=True)
-        optimizer = torch.optim.LBFGS([self._weight, self._bias], max_iter=100, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            logits = x @ self._weight + self._bias
-            loss = F.binary_cross_entropy_with_logits(logits, y) + 0.5 * weight_decay * self._weight.square().sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-
-    @torch.no_grad()
-    def probability(self, features_KC: Tensor) -> FloatArray:
-        """(K,)."""
-        return (self._standard(features_KC) @ self._weight + self._bias).sigmoid().double().numpy()
-
-    def _standard(self, features_KC: Tensor) -> Tensor:
-        return (features_KC - self._mean) / self._scale
 
 
 def best_probe(train: tuple[Tensor, NDArray[np.bool_]], validation: tuple[Tensor, NDArray[np.bool_]]) -> LinearProbe:

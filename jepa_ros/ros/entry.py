@@ -16,6 +16,7 @@ NODES = {  # executable -> module; CMakeLists.txt installs the same
     "world_model": "jepa_ros.ros.world_model.node",
     "planner": "jepa_ros.ros.planner.node",
     "simulator": "jepa_ros.ros.tools.simulator",
+    "arm_simulator": "jepa_ros.ros.arm.simulator",
     "bag_player": "jepa_ros.ros.tools.bag_player",
     "velocity_timeout": "jepa_ros.ros.tools.velocity_timeout",
     "doctor": "jepa_ros.ros.tools.doctor.cli",

@@ -11,7 +11,7 @@ from paths import ROOT
 
 generated = pytest.importorskip("jepa_ros.msg", reason="needs the built workspace: run in scripts/env.sh")
 
-NODES = {"world_model", "planner", "simulator", "bag_player", "velocity_timeout", "doctor"}
+NODES = {"world_model", "arm_simulator", "planner", "simulator", "bag_player", "velocity_timeout", "doctor"}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CONSUMER_CMAKE = """

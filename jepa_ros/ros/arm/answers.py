@@ -74,10 +74,9 @@ def planned(
 
 
 def states_of(values: Any, width: int) -> FloatArray:
-    """(T, X) rows of a request's state. Raises ValueError where they do not come out even."""
-    if not len(values) or len(values) % width:
-        raise ValueError(f"state has {len(values)} values: give {width}, or as many for each of several instants, oldest first")
-    return np.array(values, dtype=np.float32).reshape(-1, width)
+    """(T, X) rows of a request's state; (1, whatever came) where it does not come out even: the model says what it wants."""
+    rows = len(values) // width if len(values) and not len(values) % width else 1
+    return np.array(values, dtype=np.float32).reshape(rows, -1)
 
 
 def _values(numbers: FloatArray | None) -> list[float]:

@@ -229,7 +229,7 @@ def own_search(
     try:
         return planned(model, request, history_TND, goal_ND, due_s)
     except ValueError as error:
-        raise Refused(PlanStatus.INVALID_REQUEST, f"state: {error}") from None
+        raise Refused(PlanStatus.INVALID_REQUEST, str(error)) from None
 
 
 def goal_latent(model: WorldModel, request: PlanActions.Request, newest: readers.Received, device: torch.device) -> torch.Tensor:

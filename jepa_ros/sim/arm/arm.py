@@ -54,7 +54,7 @@ class Arm:
     def __init__(self, box: Box, hand_m: FloatArray, closing: float = 0.0) -> None:
         """hand_m: (3,) the point between the pads, kept inside REACH_M. closing: 0 open to 1."""
         self.box = box
-        self.model = mujoco.MjModel.from_xml_string(_xml(box))
+        self.model = mujoco.MjModel.from_xml_string(scene_xml(box))
         self.data = mujoco.MjData(self.model)
         self.target = np.append(np.clip(hand_m, *REACH_M), np.clip(closing, 0, 1))
         self.data.qpos[7:10] = self.target[:3]
@@ -78,8 +78,11 @@ class Arm:
         """How far the box's centre is above where it would lie flat."""
         return float(self.data.qpos[2] - self.box.half_m[2])
 
-    def step(self, action_A: FloatArray) -> None:
-        """Move for STEP_S towards the target changed by an action (ACTION_WIDTH,). Raises ValueError for another shape."""
+    def step(self, action_A: FloatArray) -> FloatArray:
+        """Move for STEP_S towards the target changed by an action (ACTION_WIDTH,); returns the action within the arm's limits.
+
+        Raises ValueError for another shape.
+        """
         if np.shape(action_A) != (ACTION_WIDTH,):
             raise ValueError(f"an action has shape ({ACTION_WIDTH},), got {np.shape(action_A)}")
         begin = self.target
@@ -90,6 +93,8 @@ class Arm:
             share = min(1.0, (k + 1) / (0.7 * steps))  # then it rests: the image shows where the action led
             self.data.ctrl[:] = self._controls(begin + share * (self.target - begin))
             mujoco.mj_step(self.model, self.data)
+        x, y, z, closing = self.target - begin
+        return np.array([x, y, z, 0.0, 0.0, 0.0, closing])
 
     @staticmethod
     def _motors(target: FloatArray) -> float:
@@ -99,18 +104,19 @@ class Arm:
         return np.array([*target[:3], self._motors(target), self._motors(target)])
 
 
-def _xml(box: Box) -> str:
+def scene_xml(box: Box, shape: str = "box", gains: tuple[int, int] = (3000, 120), wrist_joint: str = "", wrist_motor: str = "") -> str:
+    """The scene. shape: of the thing, box or cylinder. gains: of the slides' motors. wrist: a further joint of the hand and its motor."""
     contact = f'condim="4" friction="{box.friction:.4f} 0.003 0.0001" solref="0.006 1"'
-    sides = "\n".join(_finger(name, side, contact) for name, side in (("left", -1), ("right", 1)))
+    sides = "\n".join(finger(name, side, contact) for name, side in (("left", -1), ("right", 1)))
     red, green, blue = box.rgb
     half_yaw = box.yaw_rad / 2
     slides = "".join(
         f'<joint name="hand_{axis}" type="slide" axis="{unit}" damping="40"/>'
         for axis, unit in zip("xyz", ("1 0 0", "0 1 0", "0 0 1"), strict=True)
     )
-    motors = "".join(f'<position joint="hand_{axis}" kp="3000" kv="120"/>' for axis in "xyz") + "".join(
-        f'<position joint="{name}_motor" kp="2000" kv="40" forcerange="-60 60"/>' for name in ("left", "right")
-    )
+    sizes = box.half_m[[0, 2]] if shape == "cylinder" else box.half_m
+    slide_motors = "".join(f'<position joint="hand_{axis}" kp="{gains[0]}" kv="{gains[1]}"/>' for axis in "xyz")
+    finger_motors = "".join(f'<position joint="{name}_motor" kp="2000" kv="40" forcerange="-60 60"/>' for name in ("left", "right"))
     return f"""
 <mujoco>
   <option timestep="{PHYSICS_S}" integrator="implicitfast" cone="elliptic" impratio="20"/>
@@ -118,20 +124,20 @@ def _xml(box: Box) -> str:
     <geom name="table" type="box" size="0.3 0.3 0.02" pos="0 0 -0.02" rgba="0.80 0.78 0.72 1" condim="4" friction="0.6 0.003 0.0001"/>
     <body name="box" pos="{box.place_m[0]} {box.place_m[1]} {box.half_m[2]}" quat="{np.cos(half_yaw)} 0 0 {np.sin(half_yaw)}">
       <freejoint/>
-      <geom name="box" type="box" size="{" ".join(map(str, box.half_m))}" density="{box.density_kg_m3}"
+      <geom name="box" type="{shape}" size="{" ".join(map(str, sizes))}" density="{box.density_kg_m3}"
             rgba="{red} {green} {blue} 1" {contact}/>
     </body>
-    <body name="hand" gravcomp="1">{slides}
+    <body name="hand" gravcomp="1">{slides}{wrist_joint}
       <geom name="palm" type="box" size="0.055 0.012 0.006" pos="0 0 0.040" mass="0.5" rgba="0.25 0.27 0.30 1" contype="0" conaffinity="0"/>
       <geom name="mast" type="box" size="0.008 0.008 0.12" pos="0 0 0.166" mass="0.1" rgba="0.40 0.42 0.46 1" contype="0" conaffinity="0"/>
       {sides}
     </body>
   </worldbody>
-  <actuator>{motors}</actuator>
+  <actuator>{slide_motors}{wrist_motor}{finger_motors}</actuator>
 </mujoco>"""
 
 
-def _finger(name: str, side: int, contact: str) -> str:
+def finger(name: str, side: int, contact: str) -> str:
     """A motor that slides along x and carries its pad on a spring. The pad's rest is flush with the motor."""
     rest = -side * (PAD_M[0] + MOTOR_M[0])
     size = {part: " ".join(map(str, half)) for part, half in (("motor", MOTOR_M), ("pad", PAD_M))}

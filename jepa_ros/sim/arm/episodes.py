@@ -5,6 +5,7 @@ An episode depends on its seed alone. Axes: E episode, T frame, A action; frame 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from multiprocessing import Pool
@@ -48,25 +49,34 @@ class Episodes:
 
 def load_episodes(folder: Path) -> Episodes:
     """All shards of a folder. Raises ValueError where there is none."""
+    return Episodes(**load_columns(folder, Episodes, "python -m experiments.grip.report generate"))
+
+
+def load_columns(folder: Path, kind: type, command: str) -> dict[str, Any]:
+    """The fields of a dataclass of episodes from all shards of a folder. Raises ValueError that names the command where there is none."""
     shards = [np.load(path) for path in sorted(folder.glob("*.npz"))]
     if not shards:
-        raise ValueError(f"{folder} holds no episodes; run: python -m experiments.grip.report generate")
-    return Episodes(**{field.name: np.concatenate([shard[field.name] for shard in shards]) for field in fields(Episodes)})
+        raise ValueError(f"{folder} holds no episodes; run: {command}")
+    return {field.name: np.concatenate([shard[field.name] for shard in shards]) for field in fields(kind)}
 
 
-def generate(folder: Path, first_seed: int, count: int, processes: int = 1) -> None:
-    """Write the episodes of `count` seeds, SHARD to a file. Files that are there are kept, so a killed run goes on."""
+def generate(folder: Path, first_seed: int, count: int, processes: int = 1, make: Callable[[int], Any] | None = None) -> None:
+    """Write the episodes of `count` seeds, SHARD to a file. Files that are there are kept, so a killed run goes on.
+
+    make: an episode of a seed, a dataclass; None = `episode`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     seeds = [range(begin, min(begin + SHARD, first_seed + count)) for begin in range(first_seed, first_seed + count, SHARD)]
     waiting = [part for part in seeds if not _shard(folder, part).is_file()]
     bar = tqdm(total=len(seeds), initial=len(seeds) - len(waiting), desc=folder.name, unit="shard")
+    write = partial(_write_shard, folder=folder, make=make or episode)
     if processes == 1:
         for part in waiting:
-            _write_shard(part, folder)
+            write(part)
             bar.update()
     else:
         with Pool(processes) as pool:
-            for _ in pool.imap_unordered(partial(_write_shard, folder=folder), waiting):
+            for _ in pool.imap_unordered(write, waiting):
                 bar.update()
     bar.close()
 
@@ -75,11 +85,11 @@ def _shard(folder: Path, seeds: range) -> Path:
     return folder / f"{seeds.start:06}_{len(seeds)}.npz"
 
 
-def _write_shard(seeds: range, folder: Path) -> None:
-    episodes = [episode(seed) for seed in seeds]
+def _write_shard(seeds: range, folder: Path, make: Callable[[int], Any]) -> None:
+    episodes = [make(seed) for seed in seeds]
     path = _shard(folder, seeds)
     partial_path = path.with_suffix(".partial")
-    columns: dict[str, Any] = {field.name: np.stack([getattr(one, field.name) for one in episodes]) for field in fields(Episodes)}
+    columns: dict[str, Any] = {field.name: np.stack([getattr(one, field.name) for one in episodes]) for field in fields(episodes[0])}
     with partial_path.open("wb") as file:
         np.savez(file, **columns)
     partial_path.rename(path)
@@ -111,16 +121,18 @@ def was_held(box_before_m: FloatArray, box_after_m: FloatArray, lift_LA: FloatAr
     return bool(box_after_m[2] - box_before_m[2] >= HELD_SHARE * lift_LA[:, 2].sum())
 
 
-def wander(rng: np.random.Generator, steps: int) -> FloatArray:
-    """(steps, A) random moves that keep their direction for a while; the fingers open or close now and then."""
+def wander(rng: np.random.Generator, steps: int, most_m: float = MAX_MOVE_M, tilting: bool = False) -> FloatArray:
+    """(steps, A) random moves that keep their direction for a while; the fingers open or close now and then, and the wrist turns."""
     actions = np.zeros((steps, ACTION_WIDTH))
     move = rng.uniform(-1, 1, 3)
     keep = rng.uniform(0, 0.9)
     for k in range(steps):
         move = np.where(rng.random(3) < keep, move, rng.uniform(-1, 1, 3))
-        actions[k, :3] = MAX_MOVE_M * move
+        actions[k, :3] = most_m * move
         if rng.random() < 0.25:
             actions[k, 6] = rng.uniform(-1, 1)
+        if tilting and rng.random() < 0.25:
+            actions[k, 4] = rng.normal(0, 0.2)
     return actions
 
 

@@ -57,8 +57,8 @@ def test_each_candidate_and_step_has_a_probability_and_its_spread(world, history
         ({"actions": [float("nan")] * 7}, "not finite"),
         ({"candidates": 2**32 - 1, "steps": 2**32 - 1}, "actions has 7 values"),
         ({"steps": 9, "actions": [0.0] * 63}, "1 to 6 steps"),
-        ({"state": [0.0] * 7}, "state has 7 values: give 8"),
-        ({"state": []}, "state has 0 values"),
+        ({"state": [0.0] * 7}, "1 or 2 x 8 finite values"),
+        ({"state": []}, "1 or 2 x 8 finite values"),
     ],
     ids=["few", "nan", "huge", "long", "short state", "no state"],
 )

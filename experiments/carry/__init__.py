@@ -1,0 +1,1 @@
+"""Will this grip hold if I lift like that? World, model, probes, carries."""

@@ -1,0 +1,1 @@
+"""A robot arm that carries things: motions decide which grips hold."""

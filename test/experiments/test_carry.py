@@ -1,0 +1,135 @@
+"""The gripper's bench: imagination that is the planner's, probes that imagine nothing, carries and figures."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mujoco")
+
+from experiments.carry.carry import carry_evenly, carry_planned, draw_carry, fewest_steps
+from experiments.carry.data import learnable
+from experiments.carry.hold import IMAGINED, decided_by_motion, features_of, pixels_of, tell
+from experiments.carry.probes import DeepProbe, LinearProbe, auroc
+from jepa_ros.backends.arm.file import ArmFacts, load, save
+from jepa_ros.backends.arm.model import ArmWorldModel
+from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig
+from jepa_ros.backends.arm.plan import ArmPlanning, proposals
+from jepa_ros.sim.carry.episodes import episode
+from jepa_ros.training.arm.hold import grips_of
+
+TINY = ArmModelConfig(width=8, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2, members=2, hold_width=8)
+FACTS = ArmFacts(max_move_m=0.06, max_turn_rad=0.5, holds=True)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def model() -> ArmModel:
+    torch.manual_seed(0)
+    return ArmModel(TINY).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def few():
+    from jepa_ros.sim.carry.episodes import Episodes
+
+    ones = [episode(number, 4) for number in range(5)]
+    return Episodes(*(np.stack([getattr(one, name) for one in ones]) for name in Episodes.__dataclass_fields__))
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, model):
+    save(model, FACTS, tmp_path / "arm.safetensors")
+    again, facts = load(tmp_path / "arm.safetensors")
+    assert (again.config, facts) == (TINY, FACTS)
+    torch.testing.assert_close(again.state_dict(), model.state_dict())
+    del model.predictors[0].predictor_proj
+    save(model, FACTS, tmp_path / "short.safetensors")
+    with pytest.raises(ValueError, match=r"missing predictors\.0\.predictor_proj"):
+        load(tmp_path / "short.safetensors")
+    with pytest.raises(ValueError, match="no such file"):
+        load(tmp_path / "none.safetensors")
+
+
+def test_the_planner_imagines_what_training_rolls(model, few):
+    episodes = learnable(few)
+    grips = grips_of(model, episodes)
+    world = ArmWorldModel(model, FACTS)
+    history = model.encode(torch.from_numpy(few.images[0, 1:3]))
+    commanded = few.closing[0, 1] + few.actions[0, 1, 6]
+    # The pose does not matter, only how it changed.
+    states = np.array([
+        [0.3, -0.2, 0.1, 0.5, 0.1, 0, few.closing[0, 1], few.closing[0, 1]], [0.3, -0.2, 0.1, 0.5, 0.1, 0, few.closing[0, 2], commanded]
+    ])  # fmt: skip
+    imagined = world.imagine_actions(history, states, torch.from_numpy(few.actions[0, 2:])[None])
+    torch.testing.assert_close(imagined.latents_SLND[0], grips.imagined_MKLPD[0, 0], rtol=1e-3, atol=1e-3)
+
+
+def test_proposals_stay_within_the_limits_and_lead_all_the_way():
+    way = torch.tensor([0.05, -0.02, 0.13, 0.0, 0.1, 0.0, 0.1])
+    found = proposals(way, 0, 6, FACTS, dead_grip=0.25)
+    assert found.actions_SL7[..., :3].abs().max() <= FACTS.max_move_m + 1e-6
+    assert int(found.steps_S.min()) == 3
+    wanted = way.clone()
+    wanted[6] = 0.0  # too small a change of the fingers
+    torch.testing.assert_close(found.actions_SL7.sum(1), wanted.expand(len(found.steps_S), -1), rtol=1e-4, atol=1e-5)
+    short = proposals(way, 1, 6, FACTS, dead_grip=0.25)
+    torch.testing.assert_close(short.actions_SL7.sum(1)[0, 2], torch.tensor(0.06))
+
+
+def test_what_is_asked_to_hold_is_no_quicker(model):
+    world = ArmWorldModel(model, FACTS)
+    rng = np.random.default_rng(2)
+    now, goal = (world.encode_image(rng.integers(0, 255, (64, 64, 3), np.uint8)) for _ in range(2))
+    history, states = torch.cat([now, now]), np.zeros((1, 8))
+    plan = world.plan_actions(history, states, goal[0])
+    assert plan.hold_L is not None
+    best = world.plan_holding(history, states, goal[0], min_hold=float(plan.hold_L[-1]) * 0.5)
+    assert best.hold_L[-1] >= plan.hold_L[-1] * 0.5
+    world.planning = ArmPlanning(propose=False)
+    searched = world.plan_actions(history, states, goal[0], steps=3)
+    still = world.imagine_actions(history, states, torch.zeros(1, 3, 7)).latents_SLND[0, -1]
+    assert searched.energy < float((still - goal[0]).abs().mean())
+
+
+def test_a_gentle_carry_keeps_what_a_quick_one_drops():
+    carries = [draw_carry(60_000 + k) for k in range(8)]
+    quick = [carry_evenly(carry, fewest_steps(carry)) for carry in carries]
+    gentle = [carry_evenly(carry, 6) for carry in carries]
+    assert sum(one.dropped for one in gentle) < sum(one.dropped for one in quick)
+    assert all(one.distance_m < 0.01 for one in gentle)
+
+
+def test_a_carry_that_does_not_hold_is_not_begun(model):
+    carry = draw_carry(60_000)
+    world = ArmWorldModel(model, FACTS, planning=ArmPlanning())
+    assert carry_planned(carry, world, 0.0).steps > 0
+    refused = carry_planned(carry, world, 1.0)
+    assert (refused.steps, refused.dropped, refused.arrived) == (0, False, False)
+
+
+def test_probes_see_what_they_are_named_after(model, few):
+    episodes = learnable(few)
+    grips = grips_of(model, episodes)
+    pixels = pixels_of(episodes, grips)
+    features = features_of(grips, pixels)
+    now = features["latent of now"]
+    assert torch.equal(now[0], now[1]), "two motions of one grip look the same before they begin"
+    assert not torch.equal(features["the motion and the squeeze alone"][0], features["the motion and the squeeze alone"][1])
+    assert decided_by_motion(np.array([True, False, True, True]), np.array([1, 1, 2, 2])) == 0.5
+    told = tell(model, grips, grips, grips, dict.fromkeys(("train", "validation", "test"), pixels), few.grip)
+    assert set(told.by) >= {IMAGINED, "latent of now", "a constant"}
+    assert told.steps_KL.shape == told.held_KL.shape == (4, 6)
+
+
+@pytest.mark.parametrize("kind", [LinearProbe, DeepProbe])
+def test_a_probe_finds_the_feature_that_decides(kind):
+    features = torch.randn(400, 30, generator=torch.Generator().manual_seed(0))
+    positive = (features[:, 7] > 0.3).numpy()
+    probe = kind(features[:300], positive[:300], 1e-2)
+    assert auroc(probe.probability(features[300:]), positive[300:]) > 0.88
