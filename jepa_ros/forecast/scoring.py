@@ -6,14 +6,18 @@ Axes: P person, K mode, H future step.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.mixture import density_rank
 from jepa_ros.types import NANOSECONDS, FloatArray, PedestrianForecast, TrackedPeople
+
+Ranked = Callable[[FloatArray, NDArray[np.bool_]], None]
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class _Pending:
 class OnlineScore:
     """Feed it each stage of people and forecast, in the order of their stamps; ask for the summary at any time. Not thread-safe."""
 
-    def __init__(self, config: OnlineScoreConfig | None = None) -> None:
+    def __init__(self, config: OnlineScoreConfig | None = None, ranked: Ranked | None = None) -> None:
+        """ranked: told, of each scored instant, the (N, H) mass of the region that just held the outcome, and where it is known."""
         self.config = config or OnlineScoreConfig()
+        self._ranked = ranked
         self._pending: deque[_Pending] = deque()
         self._sightings: dict[int, list[tuple[int, float, float]]] = {}
         self._rows: deque[tuple[float, ...]] = deque(maxlen=self.config.window)
@@ -73,6 +79,10 @@ class OnlineScore:
         while self._pending and stamp_ns >= self._pending[0].stamp_ns + _horizon_ns(self._pending[0].forecast) + grace_ns:
             self._score(self._pending.popleft())
         self._forget(self._pending[0].stamp_ns if self._pending else stamp_ns)
+
+    def begin(self, window: int) -> None:
+        """Forget the figures so far, and roll over so many from here on; what waits for its future goes on waiting."""
+        self._rows = deque(maxlen=window)
 
     def summary(self) -> dict[str, float]:
         """Rolling means over the newest scored forecasts; only the counts where nothing has been scored yet.
@@ -116,6 +126,8 @@ class OnlineScore:
             self.config.rank_samples,
             self._generator,
         ).numpy()
+        if self._ranked is not None:
+            self._ranked(rank, known)
         columns = (
             (error * share[:, None]).sum(axis=2).min(axis=1),
             error[..., -1].min(axis=1),

@@ -15,6 +15,7 @@ from jepa_ros.types import FloatArray
 
 SUBSTEP_S = 0.1
 SLOW_MPS = 1.0  # up to this speed a filter's turn rate is noise, and nobody is said to turn
+STRAIGHT_RADPS, TURNING_RADPS = 0.2, 0.4  # up to the one it is noise at any speed, from the other on it is believed
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class TurningConfig:
     horizon: int = param(12, "future steps", at_least=1, at_most=1000)
     dt_s: float = param(0.4, "length of a future step", at_least=0.01, at_most=10.0)
     turning_s: float = param(2.0, "a turn rate falls to 1/e in this time", at_least=0.1, at_most=60.0)
-    accelerating_s: float = param(1.0, "an acceleration falls to 1/e in this time", at_least=0.1, at_most=60.0)
+    accelerating_s: float = param(0.4, "an acceleration falls to 1/e in this time", at_least=0.1, at_most=60.0)
     braking_mps2: float = param(2.0, "of the mode that brakes to a stop", at_least=0.1, at_most=10.0)
     braking_share: float = param(0.1, "probability of that mode", at_least=0.0, at_most=1.0)
     along_mps2: float = param(0.7, "spread of the acceleration, m/s2", at_least=0.0, at_most=10.0)
     across_mps2: float = param(0.35, "spread of the sideways acceleration, m/s2", at_least=0.0, at_most=10.0)
+    spread: float = param(0.5, "factor on the standard deviations, as filters are surer than they say", at_least=0.05, at_most=10.0)
     position_std_m: float = param(0.15, "spread of the position now, at least", at_least=0.01, at_most=5.0)
 
     def __post_init__(self) -> None:
@@ -57,7 +59,8 @@ class Turning:
         config = self.config
         substeps = max(1, round(config.dt_s / SUBSTEP_S))
         dt_s, pose, speed = config.dt_s / substeps, states[:, :3].copy(), states[:, 3].copy()
-        rate = states[:, 5] * np.clip(np.abs(speed) / SLOW_MPS - 0.5, 0.0, 1.0)
+        believed = np.clip((np.abs(states[:, 5]) - STRAIGHT_RADPS) / (TURNING_RADPS - STRAIGHT_RADPS), 0.0, 1.0)
+        rate = states[:, 5] * believed * np.clip(np.abs(speed) / SLOW_MPS - 0.5, 0.0, 1.0)
         found = []
         for step in range(config.horizon * substeps):
             fade = np.exp(-step * dt_s / config.accelerating_s) if fades else 1.0
@@ -86,7 +89,7 @@ class Turning:
         least = config.position_std_m**2
         axis = np.stack((np.cos(poses[..., 2]), np.sin(poses[..., 2])), axis=-1)
         normal = np.stack((-axis[..., 1], axis[..., 0]), axis=-1)
-        variances = np.stack((along + least, across + least), axis=-1)[:, None, :, None, :]
+        variances = config.spread**2 * np.stack((along, across), axis=-1)[:, None, :, None, :] + least
         turn = np.stack((axis, normal), axis=-1)
         spread: FloatArray = (turn * variances) @ turn.swapaxes(-1, -2)
         return spread

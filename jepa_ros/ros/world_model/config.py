@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from jepa_ros.backends import check_name, resolve_device
 from jepa_ros.config import param, validate
+from jepa_ros.forecast.conformal import CorrectionConfig
 from jepa_ros.pipeline import PipelineConfig
 from jepa_ros.ros.world_model.outputs import OutputConfig
 from jepa_ros.ros.world_model.subscriptions import InputConfig
@@ -28,6 +29,7 @@ class WorldModelConfig:
     outputs: OutputConfig = field(default_factory=OutputConfig)
     sensing: SensingConfig = field(default_factory=SensingConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+    correction: CorrectionConfig = field(default_factory=CorrectionConfig)
 
     def __post_init__(self) -> None:
         validate(self)

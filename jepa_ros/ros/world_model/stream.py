@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.logging import LoggingSeverity
 
-from jepa_ros.forecast.scoring import OnlineScore
+from jepa_ros.forecast.conformal import Correction
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.latency import LatencyBook
@@ -19,6 +20,8 @@ from jepa_ros.ros.world_model.worker import PipelineWorker
 from jepa_ros.sensing import SensorHub
 from jepa_ros.types import SceneState
 
+SAVE_PERIOD_S = 30.0  # between two copies of what was learned, as a node may be killed
+
 
 class Stream:
     """Runs from the moment it is made until `close()`."""
@@ -27,7 +30,9 @@ class Stream:
         self._logger = node.get_logger()
         self._context = node.context
         self._outputs = outputs
-        self._score = OnlineScore()
+        self._correction = Correction(config.correction)
+        self._published: SceneState | None = None  # with the forecasts as they went out
+        self._saved_s = time.monotonic()
         self._score_lock = threading.Lock()  # the worker writes, the diagnostics read
         pipeline.reset()
         self.latency = LatencyBook()
@@ -40,9 +45,9 @@ class Stream:
         self.worker.start()
 
     def forecast_scores(self) -> dict[str, float]:
-        """How the published forecasts compare with what people then did."""
+        """How the published forecasts compare with what people then did, and cyclists and vehicles, as far as any were scored."""
         with self._score_lock:
-            return self._score.summary()
+            return self._correction.told()
 
     def silent_s(self) -> float | None:
         """Since the last image or cloud came, whichever input it was; None where none has come."""
@@ -52,16 +57,30 @@ class Stream:
         """Listen no more, finish the step in progress. Raises RuntimeError where that does not end."""
         self.inputs.close()
         self.worker.stop()
+        self._save()
 
     def _publish(self, state: SceneState) -> None:
         if self._logger.is_enabled_for(LoggingSeverity.DEBUG):  # the text costs nothing while nobody reads it
             stages = ", ".join(f"{stage} {elapsed_ms:.1f}" for stage, elapsed_ms in state.timings_ms.items())
             self._logger.debug(f"{state.stamp_ns}: from {' and '.join(state.sensors)}, {len(state.people.ids)} people; ms: {stages}")
-        self._outputs.publish(state, Frames(self.hub.base_frame, self.hub.odom_frame))
+        with self._score_lock:
+            self._published = self._correction.corrected(state)
+        self._outputs.publish(self._published, Frames(self.hub.base_frame, self.hub.odom_frame))
 
     def _keep_score(self, state: SceneState) -> None:
         with self._score_lock:
-            self._score.update(state.stamp_ns, state.people, state.pedestrians)
+            self._correction.learn(self._published or state)
+        if time.monotonic() - self._saved_s > SAVE_PERIOD_S:
+            self._save()
+
+    def _save(self) -> None:
+        """What was learned of the forecasts' spread; a full disk or a folder that may not be written costs that alone."""
+        self._saved_s = time.monotonic()
+        try:
+            with self._score_lock:
+                self._correction.save()
+        except OSError as error:
+            self._logger.warning(f"corrections of forecasts are not kept: {error}; see correction.file", throttle_duration_sec=600.0)
 
     def _report(self, text: str) -> None:
         if not self._context.ok():  # Ctrl-C in the middle of a step: its result can no longer be published

@@ -21,7 +21,7 @@ from jepa_ros.ros.world_model.objects import detections_message, detections_type
 from jepa_ros.types import SceneState
 
 VAN = np.array([14.0, -3.0, 0.5, 5.2, 2.0])
-SPEED_MPS, YAW_RATE = 6.0, 0.2
+SPEED_MPS, YAW_RATE = 6.0, 0.4
 
 
 def street() -> SceneState:
