@@ -19,6 +19,7 @@ from jepa_ros.ros.stamps import stamp_ns_of
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 AT_REST = ("no goal", "arrived", "cancelled", "not active")
+LATE = ("stopped: planning is late", "stopped: TIMEOUT")  # what too busy a machine ends in
 FIX = "the machine is too busy: free a core, or let the planner go first (nice needs CAP_SYS_NICE or RLIMIT_NICE)"
 RECORDED_S = 3600.0
 SILENT_S = 1.0  # what is planned on may be no older than max_age_s; what is worth a warning is longer silent
@@ -62,12 +63,12 @@ def _time_off(inputs: PlannerInputs, forecast: Came, max_age_s: float) -> str:
 
 
 def _controller_status(controller: Controller) -> DiagnosticStatus:
-    state, values = controller.state, {"planning_s": controller.planning_s}
-    missed = controller.pace.misses.told()
-    if missed and state not in AT_REST:
-        message = f"{missed[0]} of the last {missed[1]} plans were not ready within {controller.planning_s:.2f} s: {state}; {FIX}"
+    state, values = controller.state, {"planning_s": controller.planning_s, "state": controller.state}
+    missed, troubled = controller.pace.misses.told(), state.startswith(("stopped", "braking"))
+    if missed and state not in AT_REST and (not troubled or state.startswith(LATE)):
+        message = f"{missed[0]} of the last {missed[1]} plans were not ready within {controller.planning_s:.2f} s: {FIX}"
         return _status("controller", WARN, f"{message}; or raise controller.max_age_s, which bounds that time", values)
-    return _status("controller", WARN if state.startswith(("stopped", "braking")) else OK, state, values)
+    return _status("controller", WARN if troubled else OK, state, values)
 
 
 def _requests_status(services: PlannerServices, lateness: Lateness, misses: Misses) -> DiagnosticStatus:
