@@ -19,10 +19,11 @@ from jepa_ros.msg import LatentForecast, LatentState, ObjectForecastArray, Occup
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.conversions import Frames
+from jepa_ros.ros.world_model.annotated import AnnotatedImage
 from jepa_ros.ros.world_model.costmaps import HORIZONS_S, predicted_obstacles_message, reaches
 from jepa_ros.ros.world_model.markers import marker_array
 from jepa_ros.ros.world_model.objects import detections_message, detections_type, objects_message
-from jepa_ros.types import NANOSECONDS, SceneState
+from jepa_ros.types import NANOSECONDS, Observation, SceneState
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 MAP = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # as Nav2 listens to maps
@@ -50,6 +51,8 @@ class OutputConfig:
     predicted_obstacles_beside_m: float = param(
         4.0, "and so near to the way that the robot drives by then, m", at_least=0.1, at_most=100.0, read_only=False
     )
+
+    plan_topic: str = param("planner/path", "whose plan ~/annotated_image shows; used at configure", read_only=False)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -99,19 +102,24 @@ class Outputs:
             topic: (node.create_lifecycle_publisher(kind, f"~/{topic}", MAP if kind is OccupancyGrid else RELIABLE), build)
             for topic, (kind, build) in builders.items()
         }
+        self._annotated = AnnotatedImage(node, config().plan_topic)
         self._marked_ns: int | None = None
 
-    def publish(self, state: SceneState, frames: Frames) -> None:
+    def publish(self, state: SceneState, frames: Frames, observation: Observation | None = None) -> None:
+        """observation: that the state was made from; without one there is no annotated image."""
         for topic, (publisher, build) in self._publishers.items():
             if publisher.get_subscription_count() and (topic != "markers" or self._markers_are_due(state.stamp_ns)):
                 message = build(state, frames)
                 if message is not None:
                     publisher.publish(message)
+        if observation is not None:
+            self._annotated.publish(state, frames, observation)
 
     def destroy(self) -> None:
         for publisher, _ in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers.clear()
+        self._annotated.destroy()
 
     def _markers_are_due(self, stamp_ns: int) -> bool:
         period_ns = self._config().markers_period_s * NANOSECONDS

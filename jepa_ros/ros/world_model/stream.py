@@ -18,7 +18,7 @@ from jepa_ros.ros.world_model.outputs import Outputs
 from jepa_ros.ros.world_model.subscriptions import Inputs
 from jepa_ros.ros.world_model.worker import PipelineWorker
 from jepa_ros.sensing import SensorHub
-from jepa_ros.types import SceneState
+from jepa_ros.types import Observation, SceneState
 
 SAVE_PERIOD_S = 30.0  # between two copies of what was learned, as a node may be killed
 
@@ -59,13 +59,13 @@ class Stream:
         self.worker.stop()
         self._save()
 
-    def _publish(self, state: SceneState) -> None:
+    def _publish(self, state: SceneState, observation: Observation) -> None:
         if self._logger.is_enabled_for(LoggingSeverity.DEBUG):  # the text costs nothing while nobody reads it
             stages = ", ".join(f"{stage} {elapsed_ms:.1f}" for stage, elapsed_ms in state.timings_ms.items())
             self._logger.debug(f"{state.stamp_ns}: from {' and '.join(state.sensors)}, {len(state.people.ids)} people; ms: {stages}")
         with self._score_lock:
             self._published = self._correction.corrected(state)
-        self._outputs.publish(self._published, Frames(self.hub.base_frame, self.hub.odom_frame))
+        self._outputs.publish(self._published, Frames(self.hub.base_frame, self.hub.odom_frame), observation)
 
     def _keep_score(self, state: SceneState) -> None:
         with self._score_lock:

@@ -53,6 +53,7 @@ class Result:
     """What one step said, and what it has cost so far."""
 
     state: SceneState
+    observation: Observation  # that it was made from
     timings_ms: dict[str, float]
     before_ms: float  # from the sensor's message to the step
     taken_s: float  # time.perf_counter() when the step began
@@ -69,7 +70,7 @@ class PipelineWorker:
         self,
         pipeline: Pipeline,
         source: Source,
-        publish: Callable[[SceneState], None],
+        publish: Callable[[SceneState, Observation], None],
         keep_score: Callable[[SceneState], None],
         report: Callable[[str], None],
         latency: LatencyBook,
@@ -147,7 +148,7 @@ class PipelineWorker:
         timings_ms = dict(self._source.last_timings_ms)
         before_ms = self._transport_ms(observation.stamp_ns) + sum(timings_ms.values())
         state = self._pipeline.step(observation)
-        self._results.put(Result(state, timings_ms | dict(state.timings_ms), before_ms, taken_s))
+        self._results.put(Result(state, observation, timings_ms | dict(state.timings_ms), before_ms, taken_s))
         return True
 
     def _run_publishing(self) -> None:
@@ -157,7 +158,7 @@ class PipelineWorker:
     def _publish_once(self, result: Result) -> None:
         started_s = time.perf_counter()
         try:
-            self._publish(result.state)
+            self._publish(result.state, result.observation)
             published_s = time.perf_counter()
             self._keep_score(result.state)
         except Exception as error:  # the publishers of a node that is being taken down, for one

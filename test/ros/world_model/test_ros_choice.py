@@ -91,7 +91,7 @@ class Failing:
 
 def test_kinds_of_errors_are_bounded_and_nothing_a_timer_reads_changes_under_it():
     source = Failing()
-    worker = PipelineWorker(source, source, lambda _: None, lambda _: None, lambda _: None, None, lambda _: 0.0)
+    worker = PipelineWorker(source, source, lambda *_: None, lambda _: None, lambda _: None, None, lambda _: 0.0)
     worker.start()
     while source.number <= 500:
         counted = worker.errors

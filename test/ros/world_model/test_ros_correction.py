@@ -21,7 +21,7 @@ def stream(correction: Correction) -> tuple[Stream, list, list]:
     """One without node, sensors and worker; what it publishes, and what it warns of."""
     made, published, warned = Stream.__new__(Stream), [], []
     made._correction, made._score_lock, made._published, made._saved_s = correction, threading.Lock(), None, time.monotonic()
-    made._outputs = SimpleNamespace(publish=lambda state, frames: published.append(state))
+    made._outputs = SimpleNamespace(publish=lambda state, frames, observation: published.append(state))
     made._logger = SimpleNamespace(is_enabled_for=lambda level: False, warning=lambda text, **_: warned.append(text))
     made.hub = SimpleNamespace(base_frame="base_link", odom_frame="odom")
     return made, published, warned
@@ -32,11 +32,11 @@ def test_what_goes_out_is_corrected_and_kept(tmp_path: Path) -> None:
     correction = Correction(CorrectionConfig(file=str(path)))
     made, published, warned = stream(correction)
     state = street()
-    made._publish(state)
+    made._publish(state, None)
     assert published[0] is state  # nothing was scored yet
     made._keep_score(state)
     correction.log_factors["vehicle"] = np.full((2, 12), np.log(2.0))
-    made._publish(state)
+    made._publish(state, None)
     before, after = state.vehicle_forecast.covariances_m2, published[1].vehicle_forecast.covariances_m2
     np.testing.assert_allclose(after[:, :-1], 4.0 * before)
     assert made.forecast_scores()["vehicle_spread"] == pytest.approx(2.0)

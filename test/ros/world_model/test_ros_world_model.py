@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from paths import RESOURCES  # noqa: E402
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters  # noqa: E402
 from ros_harness import OUTPUTS, START_NS, Robot, stamp_ns, values  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
 
 from jepa_ros.ros.entry import WRONG_CONFIGURATION  # noqa: E402
 
@@ -193,3 +195,23 @@ def test_a_bad_parameter_at_start_is_named(robot):
     process = start(robot, outputs__top_modes=0)
     assert process.wait(30) == WRONG_CONFIGURATION
     assert "outputs.top_modes" in process.stderr.read()
+
+
+def test_the_annotated_image_is_drawn_for_who_looks(active) -> None:
+    """And the plan is listened to only meanwhile. The first picture waits for what draws it to be imported."""
+    images: list[Image] = []
+    active.drive(4)
+    assert active.node.count_subscribers("/planner/path") == 0
+    looking = active.node.create_subscription(Image, "/world_model/annotated_image", images.append, 5)
+    stamps, end_s = [], time.monotonic() + 60.0
+    while not images and time.monotonic() < end_s:
+        stamps += active.drive(5, (stamps[-1] if stamps else START_NS) + 1_000_000_000)
+    assert images, "none came"
+    assert (images[-1].width, images[-1].height, images[-1].encoding) == (64, 48, "rgb8")
+    assert stamp_ns(images[-1]) in stamps
+    assert active.node.count_subscribers("/planner/path") == 1
+    active.node.destroy_subscription(looking)
+    end_s = time.monotonic() + 30.0
+    while active.node.count_subscribers("/planner/path") and time.monotonic() < end_s:
+        stamps += active.drive(2, stamps[-1] + 1_000_000_000)
+    assert active.node.count_subscribers("/planner/path") == 0
