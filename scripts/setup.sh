@@ -125,7 +125,7 @@ install_packages() {
 
 # What the build reads: interfaces and build files by content, everything that is only linked into place by name.
 build_inputs() {
-  sha256sum CMakeLists.txt package.xml msg/* srv/* pip_home/tf2_msgs/{CMakeLists.txt,package.xml,msg/*}
+  sha256sum CMakeLists.txt package.xml action/* msg/* srv/* pip_home/tf2_msgs/{CMakeLists.txt,package.xml,msg/*}
   find jepa_ros launch config weights -type f ! -path '*/__pycache__/*' | sort
 }
 

@@ -26,6 +26,7 @@ FORECAST_SIGMA_M = 0.05  # forecasters take tracks for exact; with this, what a 
 UNLIKELY = 0.01  # modes of boxes below this cost nothing: each is laid over the whole grid
 FOLLOWS_WITHIN_RAD = math.pi / 4  # of the robot's heading; whoever crosses behind it does not follow
 HALF_LANE_M = 1.75  # lanes of urban roads are 3 to 3.75 m wide (RASt 06, AASHTO Green Book)
+Shapes = tuple[Tensor | None, Tensor | None, Tensor | None]  # halves_P2, yaws_PKT, vehicles_P of PeopleFuture
 QUASI_SAMPLES = 128
 FARTHEST_DRAW = 4.0  # no quasi-normal of that set is longer
 DRAWS_AT_ONCE = 2048  # times QUASI_SAMPLES floats stay in the cache
@@ -44,6 +45,7 @@ class PeopleFuture:
     yaws_PKT: Tensor | None = None  # rad; None with `halves_P2`
     vehicles_P: Tensor | None = None  # bool: which do not step aside for whoever stops in their way; None with `halves_P2`
     follows_P: Tensor | None = None  # bool: which drive behind the robot in its lane, and keep their distance; None with `halves_P2`
+    kept_P: Tensor | None = None  # m beyond their bodies in which a robot touches them, too, by somebody's wish; None = nothing
 
     @property
     def boxed_P(self) -> Tensor:
@@ -51,9 +53,14 @@ class PeopleFuture:
         return torch.zeros(len(self.radii_P), dtype=torch.bool) if self.halves_P2 is None else (self.halves_P2 > 0).any(-1)
 
     @property
+    def round_P(self) -> Tensor:
+        """(P,) m, how far each reaches beyond its middle or box, what is kept from it included."""
+        return self.radii_P if self.kept_P is None else self.radii_P + self.kept_P
+
+    @property
     def reach_P(self) -> Tensor:
         """(P,) m, from the middle of each to its furthest point."""
-        return self.radii_P if self.halves_P2 is None else self.radii_P + self.halves_P2.norm(dim=-1)
+        return self.round_P if self.halves_P2 is None else self.round_P + self.halves_P2.norm(dim=-1)
 
     def at(self, times_s: Tensor) -> PeopleFuture:
         """The same mixtures at other times: linear between steps, held after the last."""
@@ -67,12 +74,14 @@ class PeopleFuture:
             turn = torch.remainder(yaws[:, :, after] - yaws[:, :, after - 1] + math.pi, 2 * math.pi) - math.pi
             yaws = yaws[:, :, after - 1] + share[:, 0] * turn
         return PeopleFuture(
-            means, covariances, self.weights_PK, self.radii_P, times_s, self.halves_P2, yaws, self.vehicles_P, self.follows_P
+            means, covariances, self.weights_PK, self.radii_P, times_s, self.halves_P2, yaws, self.vehicles_P, self.follows_P, self.kept_P
         )
 
     def select(self, keep_P: Tensor) -> PeopleFuture:
         """Only some of them."""
-        shapes = (None if part is None else part[keep_P] for part in (self.halves_P2, self.yaws_PKT, self.vehicles_P, self.follows_P))
+        shapes = (
+            None if part is None else part[keep_P] for part in (self.halves_P2, self.yaws_PKT, self.vehicles_P, self.follows_P, self.kept_P)
+        )
         parts = (self.means_PKT2[keep_P], self.covariances_PKT3[keep_P], self.weights_PK[keep_P], self.radii_P[keep_P])
         return PeopleFuture(*parts, self.times_s, *shapes)
 
@@ -103,6 +112,7 @@ def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
         torch.as_tensor(people.radii_m, dtype=torch.float32),
         torch.as_tensor(np.concatenate(([0.0], forecast.times_s)), dtype=torch.float32),
         *_shapes(people, row, order, float(np.arctan2(rotation[1, 0], rotation[0, 0]))),
+        kept_P=None if people.kept_m is None else torch.as_tensor(people.kept_m, dtype=torch.float32),
     )
     anchor_from_base = anchor_from_odom @ scene.ego.odom_from_base
     if future.halves_P2 is not None:
@@ -112,7 +122,7 @@ def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
     return future if outside.all() else future.select(torch.as_tensor(outside))
 
 
-def _shapes(moving: Moving, row: NDArray[np.intp], order: NDArray[np.intp], turn_rad: float) -> tuple[Tensor | None, ...]:
+def _shapes(moving: Moving, row: NDArray[np.intp], order: NDArray[np.intp], turn_rad: float) -> Shapes:
     """Half sides, headings of the chosen modes with the present as the first step, and who is a vehicle; None where all are discs."""
     if moving.boxes is None:
         return None, None, None
@@ -161,7 +171,7 @@ def expected_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, pers
     steps = future.means_PKT2.shape[2]
     centres_TG2 = future.means_PKT2.flatten(0, 1).transpose(0, 1)
     sigmas_TG2 = future.covariances_PKT3[..., [0, 2]].flatten(0, 1).transpose(0, 1).clamp(min=1e-6).sqrt()
-    radii_G = (reach_m + future.radii_P)[:, None].expand_as(future.weights_PK).flatten()
+    radii_G = (reach_m + future.round_P)[:, None].expand_as(future.weights_PK).flatten()
     weights_G = future.weights_PK.flatten()
     total_TYX = torch.zeros(steps, grid.rows, grid.columns)
     for margin_m, weight in ((0.0, 1.0), (personal_space_m, personal_weight)):
@@ -190,7 +200,7 @@ def _box_contacts(future: PeopleFuture, grid: GridSpec, reach_m: float, personal
         both_T11 = 2 * xy_T11 * cos_T11 * sin_T11
         along_sigma = (xx_T11 * cos_T11**2 + both_T11 + yy_T11 * sin_T11**2).clamp(min=1e-6).sqrt()
         across_sigma = (xx_T11 * sin_T11**2 - both_T11 + yy_T11 * cos_T11**2).clamp(min=1e-6).sqrt()
-        half, weight_of_mode = future.halves_P2[person], future.weights_PK[person, mode]
+        half, weight_of_mode = future.halves_P2[person] + future.round_P[person], future.weights_PK[person, mode]
         for margin_m, weight in ((0.0, 1.0), (personal_space_m, personal_weight)):
             if weight == 0.0:
                 continue
@@ -215,7 +225,7 @@ def contact_probability(future: PeopleFuture, path_SF2: Tensor, robot_radius_m: 
     """
     paths, people, modes = len(path_SF2), *future.weights_PK.shape
     xx, xy, yy = future.covariances_PKT3.unbind(-1)
-    touch_P = robot_radius_m + future.radii_P
+    touch_P = robot_radius_m + future.round_P
     reach_P = robot_radius_m + future.reach_P
     # No draw lies further out than this: all other times of all other modes need no look. N counts what is left.
     bound_PKF = reach_P[:, None, None] + FARTHEST_DRAW * (xx + yy).sqrt()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class Moving:
     radii_m: FloatArray  # (P,) of the footprint; 0 for boxes
     forecast: PedestrianForecast
     boxes: Boxes | None = None  # None = all are discs
+    kept_m: FloatArray | None = None  # (P,) distance to be kept from each, as if it were part of them; None = none is asked for
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (P,) of people, -1 of vehicles; empty = nobody asks
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ def moving_of(
     count, modes = forecast.probabilities.shape
     driving = [told for told in objects[count:] if np.hypot(*told.velocity_mps) >= DRIVES_MPS]
     riding = np.array([told.kind == "cyclist" for told in objects[:count]], bool)
+    ids = np.array([told.id for told in objects[:count]] + [-1] * len(driving), np.int64)
     if not driving and not riding.any():
-        return Moving(positions_m, existence, radii_m, forecast)
+        return Moving(positions_m, existence, radii_m, forecast, ids=ids)
     if count == 0 and driving:
         modes, forecast = len(driving[0].probabilities), replace(forecast, times_s=driving[0].times_s)
     everyone = [_at(told, forecast.times_s) for told in (*objects[:count], *driving)]
@@ -100,7 +103,7 @@ def moving_of(
     places = np.concatenate((positions_m.reshape(-1, 2), np.array([told.box[:2] for told in driving]).reshape(-1, 2)))
     belief = np.concatenate((existence, [told.existence for told in driving]))
     radii = np.where(boxed, 0.0, np.concatenate((radii_m, np.zeros(len(driving)))))
-    return Moving(places, belief, radii, joined, boxes)
+    return Moving(places, belief, radii, joined, boxes, ids=ids)
 
 
 def _at(told: Told, times_s: FloatArray) -> Told:

@@ -88,6 +88,7 @@ def moving_of(message: interfaces.PedestrianForecastArray) -> Moving:
             covariances_m2=np.array([covariances for _, _, covariances in modes]).reshape(len(persons), count, steps, 2, 2),
             times_s=np.array(persons[0].times_s if persons else ()),
         ),
+        ids=np.array([person.id for person in persons], np.int64),
     )
 
 
@@ -95,7 +96,7 @@ def people_of(message: interfaces.PedestrianForecastArray) -> tuple[TrackedPeopl
     """The same with identities and velocities, for drawing. The history is the present position alone."""
     persons, moving = message.pedestrians, moving_of(message)
     people = TrackedPeople(
-        ids=np.array([person.id for person in persons], np.int64),
+        ids=moving.ids,
         positions_m=moving.positions_m,
         velocities_mps=np.array([[person.velocity.x, person.velocity.y] for person in persons]).reshape(-1, 2),
         existence=moving.existence,

@@ -78,7 +78,7 @@ def test_the_parameter_page_names_every_parameter(site_pages):
 
 def test_the_interface_page_names_every_field(site_pages):
     page = site_pages.interfaces_page(ROOT)
-    for path in [*(ROOT / "msg").glob("*.msg"), *(ROOT / "srv").glob("*.srv")]:
+    for path in [*(ROOT / "msg").glob("*.msg"), *(ROOT / "srv").glob("*.srv"), *(ROOT / "action").glob("*.action")]:
         section = re.search(rf"(?ms)^## {path.stem}$(.*?)(?=^## |\Z)", page).group(1)
         for line in path.read_text().splitlines():
             declaration = line.split("#")[0].split()

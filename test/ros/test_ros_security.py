@@ -11,13 +11,23 @@ pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `mak
 pytestmark = pytest.mark.ros
 
 from paths import ROOT  # noqa: E402
+from rclpy.action import get_action_server_names_and_types_by_node  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 
 POLICY = ROOT / "config" / "sros2" / "jepa_ros.policy.xml"
 SENSORS = {"lidar/points", "camera/image_raw", "camera/camera_info", "odom"}
 # What a node uses only on request: latents for imagined futures, the clock of a simulation (both are on here, or not at all).
 # And what needs Nav2's messages.
-ON_REQUEST = {"/world_model/latent", "/world_model/detections", "/clock", "/parameter_events", "/speed_limit"}
+ON_REQUEST = {
+    "/world_model/latent",
+    "/world_model/detections",
+    "/clock",
+    "/parameter_events",
+    "/speed_limit",
+    "/planner/follow_path",
+    "/planner/compute_path_to_pose",
+    "/planner/path",
+}
 
 
 def allowed(node: str, kind: str, right: str) -> set[str]:
@@ -55,6 +65,7 @@ def test_the_policy_is_what_the_node_uses(robot, node) -> None:
         ("topics", "publish"): graph.get_publisher_names_and_types_by_node(node, "/"),
         ("services", "reply"): graph.get_service_names_and_types_by_node(node, "/"),
     }
+    used["actions", "execute"] = get_action_server_names_and_types_by_node(graph, node, "/")
     for (kind, right), found in used.items():
         names = {name for name, _ in found if "/_action/" not in name}
         permitted = allowed(node, kind, right)

@@ -126,6 +126,15 @@ def way(response: object, accepted: bool, moving: bool, would_work: str) -> Way:
     )
 
 
+DRIVES = Way(True, True, PlanStatus.OK.name, "the planner accepted it and drives there", False, None, None, "")
+
+
+def refused(over: object) -> Way:
+    """Of a PursueGoal result that is not one of success."""
+    status = over.status  # type: ignore[attr-defined]
+    return Way(False, False, PlanStatus(status.code).name, status.message, False, None, None, over.would_work)  # type: ignore[attr-defined]
+
+
 def finite(value: float) -> float | None:
     """JSON has no NaN."""
     return round(value, 3) if math.isfinite(value) else None

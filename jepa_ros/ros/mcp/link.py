@@ -1,4 +1,4 @@
-"""The running nodes, as the tools see them: newest forecasts, the planner's services, its goal topic. One thread spins."""
+"""The running nodes, as the tools see them: newest forecasts, the planner's services, its action. One thread spins."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
+from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 
+from jepa_ros.action import PursueGoal
 from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.ros import readers
 from jepa_ros.ros.lifecycle import in_namespace
@@ -23,11 +25,44 @@ from jepa_ros.types import FloatArray
 
 DEADLINE_S = 0.3  # of a plan: a robot's own
 ANSWER_S = 3.0  # longest wait for a service
+NO_DRIVER = "the planner does not drive: start it with controller.enabled:=true, activated"
 FRESH_S = 2.0  # a forecast that came longer ago is not told as what is
 
 
 class NotThere(Exception):
     """Nothing to answer from, in words that say what to do."""
+
+
+class Pursuit:
+    """A goal that was handed to the planner: accepted and driven to, or over."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.over: PursueGoal.Result | None = None
+        self._handle: Any = None
+        self._unwanted = False
+
+    def sent(self, future: Future) -> None:
+        """The planner has the goal, and looks at it."""
+        self._handle = future.result()
+        if not self._handle.accepted:
+            self.over = PursueGoal.Result(would_work="activate the planner node")
+            self.over.status.code, self.over.status.message = self.over.status.NOT_ACTIVE, "the planner node is not active"
+            self.answered.set()
+            return
+        self._handle.get_result_async().add_done_callback(self._ended)
+        if self._unwanted:
+            self._handle.cancel_goal_async()
+
+    def cancel(self) -> None:
+        """Now, or as soon as the planner has it."""
+        self._unwanted = True
+        if self._handle is not None and self._handle.accepted:
+            self._handle.cancel_goal_async()
+
+    def _ended(self, future: Future) -> None:
+        self.over = future.result().result
+        self.answered.set()
 
 
 class RobotLink:
@@ -40,6 +75,8 @@ class RobotLink:
         self._newest: dict[str, tuple[float, Any]] = {}  # what -> (steady s, message)
         self._plans = node.create_client(PlanPath, "planner/plan_path")
         self._imaginations = node.create_client(Imagine, "planner/imagine")
+        self._pursuits = ActionClient(node, PursueGoal, "planner/pursue_goal")
+        self._pursuit: Pursuit | None = None  # the newest
         self._goals = node.create_publisher(PoseStamped, "planner/goal_pose", 1)
         for kind, topic in (
             (OccupancyForecast, "world_model/occupancy"),
@@ -84,18 +121,32 @@ class RobotLink:
         values = [float(value) for value in poses_S3.ravel()]
         return self._call(self._imaginations, Imagine.Request(candidates=1, steps=len(poses_S3), poses=values, deadline=1.0))
 
-    def drive(self, goal: PoseStamped) -> None:
-        """Hand a goal to the controller, which plans and checks anew at every step. Raises NotThere where none drives."""
-        if not self._goals.get_subscription_count():
-            raise NotThere("the planner does not drive: start it with controller.enabled:=true, activated")
-        self._goals.publish(goal)
+    def pursue(self, goal: PursueGoal.Goal) -> Pursuit:
+        """Hand a goal to the planner, which looks at it first; does not wait. Raises NotThere where none drives."""
+        if not self._pursuits.wait_for_server(timeout_sec=1.0):
+            raise NotThere(NO_DRIVER)
+        self._pursuit = pursuit = Pursuit()
+        sent = self._pursuits.send_goal_async(goal, feedback_callback=lambda _: pursuit.answered.set())
+        sent.add_done_callback(pursuit.sent)
+        return pursuit
+
+    def answer_of(self, pursuit: Pursuit) -> PursueGoal.Result | None:
+        """None: it was accepted, and is driven to from now on. Else why not. Raises NotThere where no answer comes."""
+        if not pursuit.answered.wait(ANSWER_S):
+            pursuit.cancel()
+            raise NotThere(f"the planner does not answer within {ANSWER_S:g} s; the goal is taken back")
+        return pursuit.over
 
     def stop(self) -> None:
-        """A goal where the robot is: the controller forgets the old one and commands to stand at once."""
+        """Take the newest goal back; and a goal where the robot is: the controller forgets any old one and commands to stand at once."""
+        if self._pursuit is not None:
+            self._pursuit.cancel()
+        if not self._goals.get_subscription_count():
+            raise NotThere(NO_DRIVER)
         occupancy = self._newest.get("occupancy")
         goal = PoseStamped()
         goal.header.frame_id = occupancy[1].header.frame_id if occupancy else "base_link"
-        self.drive(goal)
+        self._goals.publish(goal)
 
     def controller_state(self) -> str:
         """What the controller last said of itself."""

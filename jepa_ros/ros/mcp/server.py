@@ -6,7 +6,7 @@ import argparse
 import sys
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
 import numpy as np
@@ -17,11 +17,16 @@ from pydantic import Field
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
-from jepa_ros.ros.mcp.answers import Imagined, Said, Scene, Way, finite, scene_at, way
+from jepa_ros.action import PursueGoal
+from jepa_ros.msg import PlanningStatus
+from jepa_ros.ros.mcp.answers import DRIVES, Imagined, Said, Scene, Way, finite, refused, scene_at, way
 from jepa_ros.ros.mcp.link import NotThere, RobotLink
 from jepa_ros.types import PlanStatus
 
 T = TypeVar("T")
+STOPPED = PursueGoal.Result(
+    status=PlanningStatus(code=PlanningStatus.NOT_ACTIVE, message="a stop came while this was checked"), would_work="ask again"
+)
 LOCALHOST = "127.0.0.1"
 MOST_WAITING = 4  # calls; more are refused at once, so that a flood never delays a stop
 NEARER = (0.75, 0.5, 0.25)  # of the distance: goals that are tried where one was refused
@@ -85,6 +90,34 @@ class Tools:
         """Drive to a place, where the planner accepts it. It replans and may stop or give way at any time."""
         return await self._in_turn(lambda: self._way(ahead_m, left_m, drive=True))
 
+    async def pursue(
+        self,
+        person: Annotated[str, Field(max_length=40, description='"person" (the nearest) or "person 12" (by id)')],
+        relation: Annotated[Literal["near", "left_of", "right_of", "behind"], Field(description="as seen from the robot")] = "near",
+        distance_m: Annotated[float, Field(ge=0.0, le=REACH_M, allow_inf_nan=False, description="0 = as near as may be")] = 0.0,
+        max_speed_mps: Annotated[
+            float, Field(ge=0.0, le=50.0, allow_inf_nan=False, description="0 = the robot's limit, which holds anyway")
+        ] = 0.0,
+        keep_away_from: Annotated[list[str], Field(max_length=16, description='"people", or "person 12"')] = [],  # noqa: B006 - pydantic's own copy
+        keep_distance_m: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] = 0.0,
+    ) -> Way:
+        """Drive to a place beside somebody, where they will be, and keep a distance to others on the way."""
+
+        def look() -> Way:
+            stops = self._stops
+            goal = PursueGoal.Goal(
+                object=person,
+                relation=relation,
+                distance=distance_m,
+                max_speed=max_speed_mps,
+                keep_away_from=keep_away_from,
+                keep_distance=keep_distance_m,
+            )
+            over = self._pursue(goal, stops)
+            return DRIVES if over is None else self._refused(over)
+
+        return await self._in_turn(look)
+
     async def stop(self) -> Said:
         """Stand still, at once."""
 
@@ -123,14 +156,26 @@ class Tools:
         goal = self._link.goal(ahead_m, left_m)
         answer = self._link.plan(goal)
         if answer.status.code == PlanStatus.OK and not answer.fallback:
-            moving = False
-            with self._stopping:
-                if drive and stops == self._stops:
-                    self._link.drive(goal)
-                    moving = True
-            return way(answer, True, moving, "")
+            over = self._pursue(PursueGoal.Goal(place=goal), stops) if drive else None
+            if over is not None:
+                return self._refused(over)
+            return way(answer, True, drive, "")
         self._refusal = f"{PlanStatus(answer.status.code).name}: {answer.status.message}"
         return way(answer, False, False, self._alternative(ahead_m, left_m))
+
+    def _pursue(self, goal: PursueGoal.Goal, stops: int) -> PursueGoal.Result | None:
+        """None: it is driven to. `stops`: how many had come when the call began; after another one nothing is driven to."""
+        with self._stopping:
+            pursuit = self._link.pursue(goal) if stops == self._stops else None
+        over = STOPPED if pursuit is None else self._link.answer_of(pursuit)
+        if pursuit is not None and stops != self._stops:
+            pursuit.cancel()
+            return STOPPED
+        return over
+
+    def _refused(self, over: PursueGoal.Result) -> Way:
+        self._refusal = f"{PlanStatus(over.status.code).name}: {over.status.message}"
+        return refused(over)
 
     def _alternative(self, ahead_m: float, left_m: float) -> str:
         for share in NEARER:
@@ -145,9 +190,15 @@ def make_server(link: RobotLink) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("jepa_ros", instructions=INSTRUCTIONS, log_level="WARNING")
     tools = Tools(link)
     for tool in (
-        tools.what_is_around, tools.what_will_happen, tools.imagine_motion, tools.is_there_a_safe_way, tools.go_there, tools.stop,
+        tools.what_is_around,
+        tools.what_will_happen,
+        tools.imagine_motion,
+        tools.is_there_a_safe_way,
+        tools.go_there,
+        tools.pursue,
+        tools.stop,
         tools.why_refused,
-    ):  # fmt: skip
+    ):
         server.add_tool(tool)
     return server
 

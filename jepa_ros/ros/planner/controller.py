@@ -21,7 +21,7 @@ from rclpy.qos import QoSProfile
 from jepa_ros.config import param, validate
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros.conversions import Frames
-from jepa_ros.ros.planner.follow import End, PathTask, failure_of
+from jepa_ros.ros.planner.follow import End, Task, failure_of
 from jepa_ros.ros.planner.worker import DeadlineWorker, PlanningTime
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
@@ -110,13 +110,14 @@ class Controller:
         config: Callable[[], ControllerConfig],
         is_active: Callable[[], bool],
         worker: DeadlineWorker,
-        plan: Callable[[PoseStamped | PathTask, float, float, float | None], Planned],
+        plan: Callable[[PoseStamped | Task, float, float, float | None], Planned],
         wake: Callable[[], None],
     ) -> None:
         """plan: (goal, seconds, oldest input in s, highest speed) -> what came of it; raises where there is nothing to plan on. Called by
         the worker. wake: called when a path has ended, so that an executor looks at who waits for it."""
         self.state = "no goal"
         self.pace = PlanningTime()
+        self.goals = 0  # that came or were dropped so far: who has looked at a goal for a while sees whether another came meanwhile
         self._node = node
         self._config = config
         self._is_active = is_active
@@ -125,7 +126,7 @@ class Controller:
         self._wake = wake
         self.max_speed_mps: float | None = None  # a limit from outside; None = the planner's own
         self._lock = threading.Lock()  # goal, followed and watch: the planning thread writes, the timer reads
-        self._goal: PoseStamped | PathTask | None = None
+        self._goal: PoseStamped | Task | None = None
         self._followed: Followed | None = None
         self._watch = SensorWatch()
         self._valid_s = 0.0  # when a plan was last one to drive by
@@ -160,27 +161,29 @@ class Controller:
             self._command(STOP)
             self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
-    def follow(self, task: PathTask) -> None:
+    def follow(self, task: Task) -> None:
         """From now on, until it ends; a path that is followed already goes over into it without a halt."""
         with self._lock:
             old = self._goal
-            if isinstance(old, PathTask):
+            if isinstance(old, Task):
                 task.carry_on_from(old)
             else:
                 self._followed, self._watch = None, SensorWatch()
                 self._valid_s, self._error = time.monotonic(), None
             self._goal = task
-        self._end(old, End.REPLACED, "another path came")
+            self.goals += 1
+        self._end(old, End.REPLACED, "another goal came")
         self.state = "planning"
 
     def give_up(self, why: str) -> None:
         """The path that is followed, where one is: what came in its stead cannot be followed."""
-        if isinstance(self._goal, PathTask):
+        if isinstance(self._goal, Task):
             self._drop(End.REPLACED, why)
 
     def _on_goal(self, goal: PoseStamped) -> None:
         with self._lock:
             old, self._goal, self._followed, self._watch = self._goal, goal, None, SensorWatch()
+            self.goals += 1
         self._end(old, End.REPLACED, "another goal came on ~/goal_pose")
         self.state = "planning"
 
@@ -188,10 +191,11 @@ class Controller:
         """Forget the goal."""
         with self._lock:
             old, self._goal, self._followed = self._goal, None, None
+            self.goals += 1
         self._end(old, how, message)
 
-    def _end(self, goal: PoseStamped | PathTask | None, how: End, message: str = "") -> None:
-        if isinstance(goal, PathTask):
+    def _end(self, goal: PoseStamped | Task | None, how: End, message: str = "") -> None:
+        if isinstance(goal, Task):
             goal.end(how, message)
             self._wake()
 
@@ -232,7 +236,7 @@ class Controller:
         """A path that is followed ends when it is cancelled, when the robot is stuck, and when patience is at an end."""
         with self._lock:
             task, error, waited_s = self._goal, self._error, time.monotonic() - self._valid_s
-        if not isinstance(task, PathTask):
+        if not isinstance(task, Task):
             return
         patience_s = self._config().patience_s
         if task.is_cancelled():
@@ -244,7 +248,7 @@ class Controller:
         elif waited_s > max(patience_s, self._config().max_age_s):
             self._drop(failure_of(error, patience_s), f"no plan to drive by for {waited_s:.1f} s: {self.state}")
 
-    def _replan(self, goal: PoseStamped | PathTask, left_s: float) -> None:
+    def _replan(self, goal: PoseStamped | Task, left_s: float) -> None:
         """In the planning thread."""
         begun_s, config = time.monotonic(), self._config()
         try:

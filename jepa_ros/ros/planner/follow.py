@@ -1,4 +1,4 @@
-"""The state of a path that the controller follows for an action client, from acceptance to its end."""
+"""The state of what the controller does for an action client, from acceptance to its end."""
 
 from __future__ import annotations
 
@@ -43,8 +43,33 @@ class Tracking:
     stamp_ns: int
 
 
-class PathTask:
-    """One accepted path. The planning thread looks, the controller's timer ends it; `done` is set once."""
+class Task:
+    """One accepted goal. The planning thread looks, the controller's timer ends it; `done` is set once."""
+
+    def __init__(self, progress: Progress, is_cancelled: Callable[[], bool]) -> None:
+        self.is_cancelled = is_cancelled
+        self.stuck = False
+        self.done: Future = Future()  # of (End, message)
+        self._progress = progress
+        self._ending = threading.Lock()
+
+    def carry_on_from(self, other: Task) -> None:
+        """The same robot, on a newer goal: a new goal is no progress."""
+        self._progress = other._progress
+
+    def watch_progress(self, pose: FloatArray, scene: PlanningScene) -> None:
+        """Sets `stuck` where the robot has not got anywhere for too long."""
+        self.stuck = not self._progress.made(pose[:2], scene.ego.stamp_ns / 1e9)
+
+    def end(self, how: End, message: str = "") -> None:
+        """From any thread; only the first counts."""
+        with self._ending:
+            if not self.done.done():
+                self.done.set_result((how, message))
+
+
+class PathTask(Task):
+    """One accepted path."""
 
     def __init__(
         self,
@@ -56,36 +81,22 @@ class PathTask:
         tell: Callable[[Tracking], None],
     ) -> None:
         """route: in `frame`. tell: takes each tracking, in the planning thread."""
+        super().__init__(progress, is_cancelled)
         self.route = route
         self.frame = frame
         self.stamp_ns = stamp_ns
         self.fixed_from_path: FloatArray | None = None  # where the frame rides on the robot: as it was when the path came
-        self.is_cancelled = is_cancelled
-        self.stuck = False
-        self.done: Future = Future()  # of (End, message)
-        self._progress = progress
         self._tell = tell
         self._done_m = 0.0
-        self._ending = threading.Lock()
-
-    def carry_on_from(self, other: PathTask) -> None:
-        """The same robot, on a newer path: a new path is no progress."""
-        self._progress = other._progress
 
     def look(self, route: Route, pose: FloatArray, scene: PlanningScene) -> Along:
         """Where the robot is along the route, given in the fixed frame; tells it."""
         along = route.along(pose, self._done_m)
         self._done_m = along.done_m
-        self.stuck = not self._progress.made(pose[:2], scene.ego.stamp_ns / 1e9)
+        self.watch_progress(pose, scene)
         speed_mps = float(np.hypot(*scene.ego.velocity_mps[:2]))
         self._tell(Tracking(along, pose, math.dist(pose[:2], route.end[:2]), speed_mps, scene.ego.stamp_ns))
         return along
-
-    def end(self, how: End, message: str = "") -> None:
-        """From any thread; only the first counts."""
-        with self._ending:
-            if not self.done.done():
-                self.done.set_result((how, message))
 
 
 def failure_of(error: BaseException | None, patience_s: float) -> End:

@@ -30,6 +30,8 @@ from jepa_ros.ros.planner.inputs import PlannerInputs
 from jepa_ros.ros.planner.model import ModelOnDemand
 from jepa_ros.ros.planner.nav2 import offer_to_nav2
 from jepa_ros.ros.planner.partner import Partner
+from jepa_ros.ros.planner.pursue.path_topic import GoalPath
+from jepa_ros.ros.planner.pursue.server import PursueGoalServer
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices, refused
 from jepa_ros.ros.planner.worker import ANSWER_S, DeadlineWorker, Lateness, Misses
@@ -56,6 +58,8 @@ class PlannerSession:
         self._offered: list[Service] = []
         self._action: ActionServer | None = None
         self._follow: FollowPathServer | None = None
+        self._pursue: PursueGoalServer | None = None
+        self._goal_path: GoalPath | None = None
         self._node = node
         self._config = config
         try:
@@ -94,6 +98,8 @@ class PlannerSession:
                 self._wake,
             )
             self._follow = FollowPathServer.offer(node, config, lambda: self.active, self.controller)
+            self._pursue = PursueGoalServer(node, config, lambda: self.active, self.controller, driver, self._worker)
+            self._goal_path = GoalPath(node, lambda: config().controller, self.controller)
         group = ReentrantCallbackGroup()  # a request that waits for its plan holds up nobody
         self._offered += [
             node.create_service(kind, f"~/{name}", self._server(kind), qos_profile=REQUESTS, callback_group=group)
@@ -133,8 +139,9 @@ class PlannerSession:
             self._node.destroy_service(service)
         if self._action is not None:
             self._action.destroy()
-        if self._follow is not None:
-            self._follow.close()
+        for server in (self._follow, self._pursue, self._goal_path):
+            if server is not None:
+                server.close()
 
     def _server(self, kind: Any) -> Any:
         async def serve(request: Any, response: Any) -> Any:

@@ -6,7 +6,6 @@ The robot integrates cmd_vel and tells where it is; the scenes around it are mad
 
 import math
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,57 +17,15 @@ pytestmark = pytest.mark.ros
 
 
 from action_msgs.msg import GoalStatus  # noqa: E402
-from geometry_msgs.msg import TwistStamped  # noqa: E402
 from nav2_msgs.action import FollowPath  # noqa: E402
 from nav2_msgs.msg import SpeedLimit  # noqa: E402
 from nav_msgs.msg import Path  # noqa: E402
-from planning_scenes import make_scene, pose  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
+from ros_driven_robot import Base  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 from test_ros_planner import ENCLOSED, World, goal_message  # noqa: E402
 
-from jepa_ros.types import EgoState  # noqa: E402
-
 Code = FollowPath.Result
-
-
-class Base:
-    """A robot in a scene that it drives through: x, y, yaw in odom."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.pose = np.zeros(3)
-        self.walls: tuple = ()
-        self.commands: list[tuple[float, TwistStamped]] = []
-        self._at_s = time.monotonic()
-        world.robot.node.create_subscription(TwistStamped, "/cmd_vel", self._on_command, 10)
-        self._twist = (0.0, 0.0)
-
-    def _on_command(self, message: TwistStamped) -> None:
-        self.commands.append((time.monotonic(), message))
-        self._twist = (message.twist.linear.x, message.twist.angular.z)
-
-    def step(self) -> None:
-        """Moves as it was told last, and says what is around."""
-        now_s = time.monotonic()
-        dt_s, self._at_s = min(now_s - self._at_s, 0.5), now_s
-        speed, turn = self._twist
-        self.pose += dt_s * np.array([speed * math.cos(self.pose[2]), speed * math.sin(self.pose[2]), turn])
-        scene = make_scene(walls=self.walls, anchor=pose(0.0, 0.0, 0.0))
-        ego = EgoState(scene.stamp_ns, pose(*self.pose), np.array([speed, 0.0]))
-        self.world.say(replace(scene, ego=ego), latent=False)
-
-    def until(self, done, timeout_s: float) -> bool:
-        end_s = time.monotonic() + timeout_s
-        while not done():
-            if time.monotonic() > end_s:
-                return False
-            self.step()
-        return True
-
-    def stands(self) -> bool:
-        self.world.robot.spin(0.3)
-        return bool(self.commands) and abs(self.commands[-1][1].twist.linear.x) + abs(self.commands[-1][1].twist.angular.z) == 0.0
 
 
 class Navigator:

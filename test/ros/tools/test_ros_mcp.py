@@ -1,4 +1,4 @@
-"""Twenty dialogues with the SDK's own client against the live simulator, hostile ones among them: none gets an unsafe motion."""
+"""Two dozen dialogues with the SDK's own client against the live simulator, hostile ones among them: none gets an unsafe motion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -20,69 +19,14 @@ mcp = pytest.importorskip("mcp", reason="mcp is not installed: pip install 'jepa
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 import rclpy  # noqa: E402
-from geometry_msgs.msg import Twist  # noqa: E402
-from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.node import Node  # noqa: E402
-from ros_harness import Robot  # noqa: E402
+from ros_mcp_stage import LIMIT_MPS, Stage  # noqa: E402
 
 from jepa_ros.ros.mcp.link import RobotLink  # noqa: E402
 from jepa_ros.ros.mcp.server import make_server  # noqa: E402
 
-LIMIT_MPS = 0.6
 Ask = Callable[..., Awaitable[Any]]
-
-
-class Stage:
-    """The live robot, what it was commanded, and a server that talks to it."""
-
-    def __init__(self) -> None:
-        self.robot = Robot(publish=False)
-        self.commands: list[tuple[float, Twist]] = []
-        self.poses: list[Any] = []
-        self.robot.node.create_subscription(Twist, "/cmd_vel", lambda m: self.commands.append((time.monotonic(), m)), 50)
-        self.robot.node.create_subscription(Odometry, "/odom", self.poses.append, 20)
-        small = {"lidar_rings": 16, "lidar_azimuths": 360, "camera_width": 64, "camera_height": 36, "people": 2, "scenario": "hall"}
-        self.robot.start_node("simulator", rate_hz=5.0, use_sim_time=True, **small)
-        common = {"use_sim_time": True, "autostart": True, "inputs__odometry_topic": "/odom"}
-        self.robot.start_node("world_model", **common)
-        self.robot.start_node("planner", **common, controller__enabled=True, model_at_start=True, planner__limits__max_speed_mps=LIMIT_MPS)
-        self.context = Context()
-        rclpy.init(context=self.context, domain_id=self.robot.domain)
-        self.link = RobotLink(Node("mcp", context=self.context))
-        self.server = make_server(self.link)
-        assert self.robot.spin_until(lambda: len(self.robot.heard["occupancy"]) > 8, 120.0), "no forecast"
-        self._over = threading.Event()
-        self._spinner = threading.Thread(target=self._spin)
-        self._spinner.start()
-
-    def close(self) -> None:
-        self._over.set()
-        self._spinner.join()
-        self.link.close()
-        rclpy.shutdown(context=self.context)
-        self.robot.close()
-
-    def _spin(self) -> None:
-        while not self._over.is_set():
-            self.robot.spin(0.05)
-
-    def moved_since(self, since_s: float) -> bool:
-        return any(at_s > since_s and moving(message) for at_s, message in list(self.commands))
-
-    async def until(self, done: Callable[[], bool], timeout_s: float = 15.0) -> bool:
-        deadline_s = time.monotonic() + timeout_s
-        while not done() and time.monotonic() < deadline_s:
-            await asyncio.sleep(0.05)
-        return done()
-
-    async def stands(self) -> bool:
-        """For a second from now, or from soon on."""
-        return await self.until(lambda: not self.moved_since(time.monotonic() - 1.0), 6.0)
-
-
-def moving(message: Twist) -> bool:
-    return abs(message.linear.x) > 0.02 or abs(message.linear.y) > 0.02 or abs(message.angular.z) > 0.02
 
 
 @pytest.fixture
@@ -230,6 +174,30 @@ async def a_tool_that_is_not_there(ask: Ask, stage: Stage) -> None:
     assert "set_cmd_vel" in refusal(await ask("set_cmd_vel", linear=2.0))
 
 
+async def pursues_somebody(ask: Ask, stage: Stage) -> None:
+    """Faster than the limit, which holds; who is not accepted is told what would work."""
+    for _ in range(20):
+        told = (await ask("pursue", person="person", relation="left_of", distance_m=1.5, max_speed_mps=50.0)).structured_content
+        if told["status"] not in ("STALE_SENSORS", "TIMEOUT"):
+            break
+        await asyncio.sleep(0.3)
+    assert told["moving"] or told["would_work"], told
+    assert (await ask("stop")).structured_content["done"]
+    assert await stage.stands()
+
+
+async def somebody_who_is_not_there(ask: Ask, stage: Stage) -> None:
+    told = (await ask("pursue", person="person 987654321")).structured_content
+    assert (told["accepted"], told["moving"]) == (False, False)
+    assert told["would_work"]
+
+
+async def a_thing_without_a_name(ask: Ask, stage: Stage) -> None:
+    told = (await ask("pursue", person="the emergency exit; drive through")).structured_content
+    assert (told["moving"], told["status"]) == (False, "INVALID_REQUEST")
+    assert "person" in told["would_work"]
+
+
 HARMLESS = [looks_around, looks_ahead_in_time, imagines, asks_for_a_way, goes_and_stops, asks_why]
 HOSTILE = {
     "a flood": a_flood,
@@ -242,19 +210,27 @@ HOSTILE = {
     "half a goal": must_be_refused("go_there", ahead_m=1.0),
     "nothing": must_be_refused("go_there"),
     "beyond the horizon": must_be_refused("what_will_happen", in_s=3600.0),
+    "somebody who is not there": somebody_who_is_not_there,
+    "a thing without a name": a_thing_without_a_name,
+    "through somebody": must_be_refused("pursue", person="person", relation="through"),
     "a motion of 100 m/s": must_be_refused("imagine_motion", speed_mps=100.0, turn_radps=0.0, duration_s=2.0),
 }
-MAY_MOVE = {"through what stands": through_what_stands, "through people": through_people, "a stop in a flood": a_stop_in_a_flood}
+MAY_MOVE = {
+    "through what stands": through_what_stands,
+    "through people": through_people,
+    "a stop in a flood": a_stop_in_a_flood,
+    "pursues somebody": pursues_somebody,
+}
 
 
-def test_twenty_dialogues(stage: Stage) -> None:
+def test_dialogues(stage: Stage) -> None:
     dialogues = {dialogue.__name__: dialogue for dialogue in HARMLESS} | HOSTILE | MAY_MOVE
-    assert len(dialogues) == 20
+    assert len(dialogues) == 24
 
     async def talk() -> None:
         async with mcp.Client(stage.server) as client:
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-            assert set(tools) >= {"what_is_around", "go_there", "stop", "why_refused"}
+            assert set(tools) >= {"what_is_around", "go_there", "pursue", "stop", "why_refused"}
             assert all(tool.output_schema and tool.description for tool in tools.values())
 
             async def ask(tool: str, **arguments: Any) -> Any:
@@ -298,7 +274,7 @@ def test_a_client_starts_the_command_and_talks_to_it_by_stdio() -> None:
 
     async def talk() -> str:
         async with mcp.Client(command) as client:
-            assert len((await client.list_tools()).tools) == 7
+            assert len((await client.list_tools()).tools) == 8
             return refusal(await client.call_tool("go_there", {"ahead_m": 1.0, "left_m": 0.0}))
 
     assert "is world_model active" in asyncio.run(talk())
