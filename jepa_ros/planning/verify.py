@@ -65,14 +65,14 @@ class Verifier:
         occupied_S = occupied_FS.amax(0)
         stride_SF = fine_SFX.diff(dim=1).norm(dim=-1)
         stands_SF = torch.cat((stride_SF, stride_SF[:, -1:]), dim=1) < STANDSTILL_M
-        touched_S = self._contacts(self._future.at(times_F), fine_SFX, stands_SF, float(states_SLX[0, 0, 2]))
+        touched_S = self._contacts(self._future.at(times_F), fine_SFX, stands_SF, states_SLX[0, 0])
         return 1.0 - (1.0 - occupied_S) * (1.0 - touched_S), touched_S
 
-    def _contacts(self, future: PeopleFuture, fine_SF2: Tensor, stands_SF: Tensor, heading_rad: float) -> Tensor:
-        """(S,) probability of contact with anybody, or with a vehicle. `heading_rad`: of the robot at the start."""
+    def _contacts(self, future: PeopleFuture, fine_SF2: Tensor, stands_SF: Tensor, start_X: Tensor) -> Tensor:
+        """(S,) probability of contact with anybody, or with a vehicle. `start_X`: of the robot, with its heading where vehicles are."""
         if future.vehicles_P is None or future.follows_P is None:
             return contact_probability(future, fine_SF2.masked_fill(stands_SF[..., None], AWAY_M), self._robot_radius_m)
-        moved_SF2 = fine_SF2 - fine_SF2[:, :1]
+        moved_SF2, heading_rad = fine_SF2 - fine_SF2[:, :1], float(start_X[2])
         stays_SF = stands_SF & (moved_SF2.norm(dim=-1) < STAYS_M)
         onward_SF = moved_SF2[..., 0] * math.cos(heading_rad) + moved_SF2[..., 1] * math.sin(heading_rad) > -STAYS_M
         free_S = torch.ones(len(fine_SF2))
