@@ -12,6 +12,7 @@ from jepa_ros.threads import one_blas_thread
 COMMANDS = {  # name -> (module, one line of help); a new command is a line here
     "prepare": ("jepa_ros.training.world_model.dataset", "turn bags into a random-access dataset"),
     "pretrain": ("jepa_ros.training.world_model.loop", "train scene_jepa on a prepared dataset, self-supervised"),
+    "distill": ("jepa_ros.training.world_model.distill", "teach a narrower, faster scene_jepa what a wider one knows"),
     "probe": ("jepa_ros.training.world_model.probes", "fit the occupancy head on frozen latents"),
     "camera": (
         "jepa_ros.training.world_model.camera",

@@ -142,9 +142,14 @@ def train_step(
 
 
 def schedule(step: int, config: TrainingConfig) -> float:
+    """Share of the peak learning rate."""
+    return warmed_cosine(step, config.steps, config.warmup)
+
+
+def warmed_cosine(step: int, steps: int, warmup: int) -> float:
     """Linear warm-up, then a cosine down to 1 %."""
-    progress = min(1.0, step / config.steps)
-    return min(1.0, (step + 1) / config.warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    progress = min(1.0, step / steps)
+    return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def to_device(batch: Window, device: str) -> Window:

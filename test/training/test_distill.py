@@ -1,0 +1,103 @@
+"""A narrower scene_jepa: which channels stay, what they are fitted to, and that the training goes on where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_training import TINY, write_drive
+
+from jepa_ros.backends.scene_jepa.blocks import ResBlock
+from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
+from jepa_ros.training.world_model import distill, narrowing, told
+from jepa_ros.training.world_model.distill import DistillConfig
+
+WIDE = dataclasses.replace(TINY, stem=8, body=8, camera=4, trunk=8, step=8, trust=True)
+CONFIG = DistillConfig(encoder_steps=1, stored=2, steps=4, fitted=1, batch=1, targets=1, step=4, probe=4, checkpoint_every=2, bf16=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_drive(root / "drive")
+    return root
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> SceneJepa:
+    torch.manual_seed(0)
+    model = SceneJepa(WIDE, "wide")
+    for parameter in model.parameters():  # a new one predicts that nothing changes, which anything could learn
+        torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path_factory.mktemp("weights") / "wide.safetensors"
+    save(model, path, "wide", {})
+    return load("cpu", path)
+
+
+@torch.no_grad()
+def test_channels_that_others_stand_for_go_without_a_loss() -> None:
+    torch.manual_seed(0)
+    old, new = ResBlock(8), ResBlock(8, narrow=2)
+    torch.nn.init.normal_(old.second.weight)
+    for weight in (old.first.weight, old.first.bias):
+        weight[4:] = 2 * weight[:4]  # the second half says twice what the first says
+    x = [torch.randn(2, 8, 12, 12)]
+    wanted, found = narrowing._narrow_block(old, new, x, x)
+    assert F.mse_loss(found[0], wanted[0]) < 1e-4 * (wanted[0] - x[0]).square().mean()
+
+
+@torch.no_grad()
+def test_what_is_left_is_chosen_and_fitted_better_than_by_leaving_the_rest_out() -> None:
+    torch.manual_seed(0)
+    old, new = ResBlock(8), ResBlock(8, narrow=2)
+    torch.nn.init.normal_(old.second.weight, std=0.1)
+    old.second.weight[:, :4] *= 0.1  # the last four matter
+    x = [torch.randn(2, 8, 12, 12)]
+    wanted, found = narrowing._narrow_block(old, new, x, x)
+    torch.testing.assert_close(new.first.weight, old.first.weight[4:])
+    cut = ResBlock(8, narrow=2)
+    cut.norm, cut.first = old.norm, new.first
+    cut.second.weight.copy_(old.second.weight[:, 4:])
+    cut.second.bias.copy_(old.second.bias)
+    assert F.mse_loss(found[0], wanted[0]) < 0.9 * F.mse_loss(cut(x[0]), wanted[0])
+
+
+def test_a_model_that_is_not_narrowed_stays_what_it_is(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
+    same = dataclasses.replace(CONFIG, narrow=1, step=WIDE.step, probe=WIDE.probe, recall=True, encoder_steps=0)
+    windows = distill.open_windows(wide, data, same)
+    narrow = distill.begin(wide, windows, tmp_path, same)
+    (batch,) = told.batches(windows, 5, 6)
+    found = told.tell(wide, narrow, batch)
+    torch.testing.assert_close(narrow.predictor.uncarried(found.history_BTDYX, found.actions_BHA, found.steps_S)[0], found.wide_BSDYX,
+                               rtol=0.02, atol=0.02)  # fmt: skip
+
+
+def test_what_was_told_is_read_as_it_was_written(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
+    (batch,) = told.batches(distill.open_windows(wide, data, CONFIG), 0, 1)
+    found = told.tell(wide, wide, batch)
+    told.write(tmp_path / "0.pt", found)
+    again = told.Stored(tmp_path, 0)[7]
+    for field in dataclasses.fields(told.Told):
+        torch.testing.assert_close(getattr(again, field.name), getattr(found, field.name), rtol=1e-3, atol=1e-3)
+
+
+def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
+    windows = distill.open_windows(wide, data, CONFIG)
+    narrow = distill.begin(wide, windows, tmp_path, CONFIG)
+    encoder = {name: tensor.clone() for name, tensor in narrow.encoder.state_dict().items()}
+    distill.store(wide, narrow, windows, tmp_path, CONFIG)
+    unbroken = {name: tensor.clone() for name, tensor in distill.learn(narrow, tmp_path, CONFIG).state_dict().items()}
+    assert all(torch.equal(unbroken[f"encoder.{name}"], tensor) for name, tensor in encoder.items())
+    assert any(not torch.equal(tensor, load("cpu", tmp_path / "begun.safetensors").state_dict()[name]) for name, tensor in unbroken.items())
+
+    half_way = tmp_path / "half"
+    half_way.mkdir()
+    (half_way / "told").symlink_to(tmp_path / "told")
+    begun = distill.begin(wide, windows, tmp_path, CONFIG)
+    distill.learn(begun, half_way, CONFIG, stop_after=2)
+    resumed = distill.learn(distill.begin(wide, windows, tmp_path, CONFIG), half_way, CONFIG).state_dict()
+    for name, tensor in unbroken.items():
+        torch.testing.assert_close(resumed[name], tensor)
