@@ -16,6 +16,7 @@ from jepa_ros.objects.told import Told, objects_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, SceneState
 
 DRIVES_MPS = 0.5  # a slower vehicle stands
+SURE = 0.75  # existence from which a box is planned on: groups of people are taken for vehicles at up to 0.63, real ones are at 0.8 and more
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,11 @@ def moving_of(
 ) -> Moving:
     """Everybody and every vehicle that moves. `objects`: the people of the other arguments, row by row, then vehicles.
 
-    People are discs, cyclists and vehicles boxes. A vehicle that stands is left to the occupancy, which shows it as it was seen.
+    People are discs, cyclists and vehicles boxes. A vehicle that stands, or of which one is not sure, is left to the occupancy, which shows
+    it as it was seen and as the world model predicts it.
     """
     count, modes = forecast.probabilities.shape
-    driving = [told for told in objects[count:] if np.hypot(*told.velocity_mps) >= DRIVES_MPS]
+    driving = [told for told in objects[count:] if np.hypot(*told.velocity_mps) >= DRIVES_MPS and told.existence >= SURE]
     riding = np.array([told.kind == "cyclist" for told in objects[:count]], bool)
     ids = np.array([told.id for told in objects[:count]] + [-1] * len(driving), np.int64)
     if not driving and not riding.any():

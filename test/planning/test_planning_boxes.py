@@ -120,6 +120,9 @@ def test_a_vehicle_that_drives_is_in_the_scene_as_a_box_and_one_that_stands_is_l
     np.testing.assert_allclose(future.means_PKT2[1, 0, -1].numpy(), [4.0, -6.0 + 3.0 * 4.8], atol=1e-4)
     stands = with_car(make_scene(), FROM_THE_RIGHT, 0.0)
     assert len(people_future(PlanningScene.of(stands), 0.4).radii_P) == 0
+    doubtful = with_car(make_scene(), FROM_THE_RIGHT, 3.0)
+    doubtful = replace(doubtful, vehicles=replace(doubtful.vehicles, existence=np.array([0.6])))
+    assert len(people_future(PlanningScene.of(doubtful), 0.4).radii_P) == 0
 
 
 def test_the_planner_lets_a_car_pass_that_its_middle_alone_would_not_have_touched() -> None:
