@@ -115,11 +115,12 @@ def unknown_parameters(node: Node) -> list[str]:
     for name in sorted(set(getattr(node, "_parameter_overrides", {})) - declared):
         if name.startswith("qos_overrides.") or name in COMMON:
             continue
-        leaf = {known.rsplit(".", 1)[-1]: known for known in declared}
-        near = difflib.get_close_matches(name, declared, 1, 0.7) or [
-            leaf[match] for match in difflib.get_close_matches(name.rsplit(".", 1)[-1], leaf, 1, 0.8)
-        ]
-        fix = f"did you mean {near[0]}?" if near else f"`ros2 param list {fully_named(node)}` lists those that there are"
+        near = difflib.get_close_matches(name, declared, 1, 0.7)
+        if not near:  # its group may be missing, and several groups may have one of that name
+            leaves = {known.rsplit(".", 1)[-1] for known in declared}
+            alike = difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, 1, 0.8)
+            near = sorted(known for known in declared if known.rsplit(".", 1)[-1] in alike)
+        fix = f"did you mean {' or '.join(near)}?" if near else f"`ros2 param list {fully_named(node)}` lists those that there are"
         sentences.append(f"parameter {name} is given, but this node has none of that name: {fix}")
     return sentences
 
