@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from jepa_ros.sensing.choice.book import EvidenceBook
-from jepa_ros.sensing.choice.evidence import CloudEvidence, OdometryEvidence
+from jepa_ros.sensing.choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
 from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, NOT_READ, ODOMETRY, TF
 from jepa_ros.sensing.choice.rule import Choice, Named, Verdict, choose, may_be_outdone
 from jepa_ros.types import NANOSECONDS
@@ -62,6 +62,10 @@ class LiveChoice:
         """Whether more of its messages would tell nothing new."""
         evidence = self._book.scene.evidence.get(topic)
         return evidence is not None and evidence.enough and not isinstance(evidence, OdometryEvidence)
+
+    def was_sensor(self, topic: str) -> bool:
+        """Whether a cloud or an image was ever expected on it."""
+        return isinstance(self._book.scene.evidence.get(topic), (CloudEvidence, ImageEvidence))
 
     @property
     def candidates(self) -> dict[str, str]:

@@ -173,8 +173,13 @@ class Inputs:
         return topic == named.odometry if named.odometry is not None else True
 
     def _is_spare(self, topic: str) -> bool:
-        """An image or a cloud that was looked at and left."""
-        return topic not in self._taken.topics and topic in self._live.candidates and self._live.settled(topic)
+        """An image or a cloud that was looked at and left, or that is no candidate any more: gone, or found out to be another robot's.
+
+        A topic is discovered before the node that publishes it, so what lies in another robot's namespace may be listened to for a moment.
+        """
+        if topic in self._taken.topics:
+            return False
+        return self._live.settled(topic) if topic in self._live.candidates else self._live.was_sensor(topic)
 
     def _decide(self) -> None:
         """Use what the rule says now, and say what has changed."""
