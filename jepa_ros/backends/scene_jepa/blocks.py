@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 natively, and torch was not told to do without (ATEN_CPU_CAPABILITY=avx2)."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
 
 
 class ChannelNorm(nn.LayerNorm):

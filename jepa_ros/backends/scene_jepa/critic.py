@@ -24,6 +24,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
+from jepa_ros.backends.scene_jepa.blocks import cpu_multiplies_bfloat16
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.config import from_dict, param, validate
@@ -114,7 +115,7 @@ class SceneCritic:
     def expect(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
         """(Z, Y, X) logits of returns one step on, in the anchor frame of now."""
         seen_CYX = self.seen(stamp_ns, odom_from_anchor, latent_ND, predicted_ND)
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):  # native: half the time
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_multiplies_bfloat16()):  # native: half the time
             logits: Tensor = self._network(seen_CYX[None])[0]
         return logits.float()
 

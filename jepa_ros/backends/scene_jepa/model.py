@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.engine import EAGER, Graph, Staging, build
+from jepa_ros.backends.scene_jepa.blocks import cpu_multiplies_bfloat16
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import critic_path, fingerprint, load_critic, observed
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
@@ -174,7 +175,7 @@ class SceneJepa(nn.Module):
     def fast(self) -> torch.autocast:
         """bfloat16 where the processor multiplies it natively: half the time, 0.4 % of the latents' size in error. Elsewhere float32."""
         kind = self.device.type
-        native = torch.cuda.is_bf16_supported() if kind == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        native = torch.cuda.is_bf16_supported() if kind == "cuda" else cpu_multiplies_bfloat16()
         return torch.autocast(kind, torch.bfloat16, enabled=native)
 
     def align_map(self, latents_BDYX: Tensor, new_from_old: np.ndarray) -> Tensor:

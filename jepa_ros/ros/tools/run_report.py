@@ -74,8 +74,9 @@ def surprise_note(log: OutputLog) -> str | None:
 
 
 def picture_note(log: OutputLog) -> str:
-    """For the head of the picture: frames, and how the plans were answered."""
+    """For the head of the picture: frames, and how many plans were OK; the summary has the other answers."""
     dropped = log.frames_in - log.frames_processed
     frames = f"{log.frames_processed} of {log.frames_in} frames" + (f", {dropped} dropped" if dropped > 0 else "")
-    answers = ", ".join(f"{count} {status}" for status, count in sorted(log.by_status().items()))
-    return f"{frames}     plans: {answers or 'none answered'}"
+    answers = log.by_status()
+    plans = f"{answers.get('OK', 0)} of {sum(answers.values())} plans OK" if answers else "no plan answered"
+    return f"{frames}     {plans}"
