@@ -3,7 +3,7 @@
 For each class and step two factors, moved a little after every forecast whose time has come (adaptive conformal inference: Gibbs and
 Candes, NeurIPS 2021, on their logarithms): one on the standard deviations of all modes, up where too few outcomes lay within the 50 %
 region and down where too many did; one on those of a further mode around the middle of all, by the 90 % region. One factor alone is not
-enough: where most people do what was foretold and a few something else, the inner region is too large and the outer one too small.
+enough: where most people do what was predicted and a few do something else, the inner region is too large and the outer one too small.
 Axes: P rows, K modes, N scored forecasts, H steps.
 """
 

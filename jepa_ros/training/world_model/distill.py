@@ -2,7 +2,7 @@
 
 It begins with those channels of the wide network that the others can be replaced by (`narrowing`). Its encoder then learns to say what
 the wide encoder says; frozen, it encodes past and future of the training windows, once (`told`). On those the predictor learns, to meet
-the futures and what the wide model foretells, and what is read off it: occupancy, whose gradient may go on into the predictor.
+the futures and what the wide model predicts, and what is read off it: occupancy, whose gradient may go on into the predictor.
 Everything resumes where it was stopped.
 """
 
@@ -52,7 +52,7 @@ class DistillConfig:
     weight_decay: float = param(0.01, "AdamW weight decay", at_least=0.0)
     warmup: int = param(50, "steps to the peak learning rate", at_least=1)
     moving_weight: float = param(3.0, "weight, beside 1, of the prediction error where something has entered or left", at_least=0.0)
-    wide_weight: float = param(1.0, "weight of the distance from what the wide model foretells", at_least=0.0)
+    wide_weight: float = param(1.0, "weight of the distance from what the wide model predicts", at_least=0.0)
     occupancy_weight: float = param(1.0, "weight of the occupancy loss", at_least=0.0)
     read_through: bool = param(True, "whether the occupancy loss reaches the predictor, not only the probe")
     seed: int = param(0, "of everything random", at_least=0)
@@ -165,19 +165,19 @@ def learn(narrow: SceneJepa, out: Path, config: DistillConfig, stop_after: int |
 
 def loss_of(model: SceneJepa, told: Told, config: DistillConfig) -> tuple[Tensor, dict[str, float]]:
     """What predictor and probe descend."""
-    foretold, said = model.predictor.uncarried(told.history_BTDYX, told.actions_BHA, told.steps_S)
+    predicted, said = model.predictor.uncarried(told.history_BTDYX, told.actions_BHA, told.steps_S)
     weight = told.weight_BSYX * (1 + config.moving_weight * told.moving_BSYX)
     # What the wide model says counts everywhere, where no sweep looks too; what moves counts more here as well.
-    as_wide = losses.prediction_loss(foretold, told.wide_BSDYX, 1 + config.moving_weight * told.moving_BSYX)
+    as_wide = losses.prediction_loss(predicted, told.wide_BSDYX, 1 + config.moving_weight * told.moving_BSYX)
     carried = told.carried(model.predictor.moving.leaves)
     if said is not None:
         trusted = F.mse_loss(trust(said.float()), trust(told.wide_said_BSYX))
         as_wide = as_wide + trusted
     if carried is not None:
-        foretold = carried.onto_(foretold.float().clone(), None if said is None else trust(said.float()))
-    prediction = losses.prediction_loss(foretold, told.target_BSDYX, weight)
+        predicted = carried.onto_(predicted.float().clone(), None if said is None else trust(said.float()))
+    prediction = losses.prediction_loss(predicted, told.target_BSDYX, weight)
     now = told.history_BTDYX[:, -1:]
-    read = torch.cat([now, foretold if config.read_through else foretold.detach()], dim=1)
+    read = torch.cat([now, predicted if config.read_through else predicted.detach()], dim=1)
     logits = model.occupancy_probe(read.flatten(0, 1)).unflatten(0, read.shape[:2])
     occupancy = losses.occupancy_loss(logits, told.occupied_BSYX, told.visible_BSYX)
     loss = prediction + config.wide_weight * as_wide + config.occupancy_weight * occupancy

@@ -1,6 +1,6 @@
 """What a wide model says of training windows, worked out once and stored, so that a narrow one learns from it for many rounds.
 
-A stored batch holds the aligned past and the futures as the narrow model's frozen encoder sees them, what the wide model foretells, the
+A stored batch holds the aligned past and the futures as the narrow model's frozen encoder sees them, what the wide model predicts, the
 clusters that move, and what the sweeps show.
 Axes: B batch, T history step, S future step, D latent width, C observed channel, Y row, X column.
 """
@@ -33,7 +33,7 @@ class Told:
     actions_BHA: Tensor
     steps_S: Tensor
     target_BSDYX: Tensor
-    wide_BSDYX: Tensor  # foretold by the wide model, before moving clusters are carried
+    wide_BSDYX: Tensor  # predicted by the wide model, before moving clusters are carried
     wide_said_BSYX: Tensor  # how far it trusts what is carried, for `motion.trust`
     weight_BSYX: Tensor  # of the tokens that the future sweep saw
     moving_BSYX: Tensor  # 1 where something has entered or left
@@ -75,7 +75,7 @@ def tell(wide: SceneJepa, narrow: SceneJepa, batch: Window) -> Told:
     """Works out a batch."""
     history = aligned_history(narrow, batch)
     target = encoded(narrow.encoder, batch.targets)[:, -len(batch.steps) :]
-    foretold, said = wide.predictor.uncarried(aligned_history(wide, batch), batch.actions, batch.steps)
+    predicted, said = wide.predictor.uncarried(aligned_history(wide, batch), batch.actions, batch.steps)
     carried = narrow.predictor.moving(history[:, :, : narrow.config.grounded], batch.steps)
     nothing = torch.zeros(0, dtype=torch.long)
     return Told(
@@ -83,8 +83,8 @@ def tell(wide: SceneJepa, narrow: SceneJepa, batch: Window) -> Told:
         batch.actions,
         batch.steps,
         target,
-        foretold.float(),
-        torch.zeros_like(foretold[:, :, 0]) if said is None else said.float(),
+        predicted.float(),
+        torch.zeros_like(predicted[:, :, 0]) if said is None else said.float(),
         seen_tokens(batch.visible[:, 1:]),
         moving_tokens(batch.occupied, batch.visible),
         batch.occupied,
