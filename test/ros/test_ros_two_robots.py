@@ -17,6 +17,7 @@ from geometry_msgs.msg import PoseStamped, Twist  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from rclpy.qos import qos_profile_rosout_default  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 
@@ -43,7 +44,7 @@ class Two:
         self.logged: list[str] = []
         self.simulators, self.goals = {}, {}
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        node.create_subscription(Log, "/rosout", self._on_log, 100)
+        node.create_subscription(Log, "/rosout", self._on_log, qos_profile_rosout_default)  # latched: with what was said before
         for seed, name in enumerate(NAMES):
             node.create_subscription(OccupancyForecast, f"{name}/world_model/occupancy", self.occupancy[name].append, 5)
             node.create_subscription(Odometry, f"{name}/odom", lambda odometry, name=name: self._on_odometry(name, odometry), 5)
