@@ -34,4 +34,4 @@ def pytest_collection_modifyitems(config, items):
     # run again is reported.
     for item in items:
         if item.get_closest_marker("ros"):
-            item.add_marker(pytest.mark.flaky(reruns=2))
+            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=3))

@@ -93,6 +93,7 @@ def robot(weights):
         )
         robot.start_node("arm_simulator", explore="false")
         assert robot.spin_until(lambda: len(robot.heard["latent"]) > 3, 240.0), "the world model says nothing"
+        assert robot.spin_until(lambda: bool(robot.heard["image"]), 30.0), "the world model hears the arm's camera, the test does not"
         yield robot
     finally:
         robot.close()
