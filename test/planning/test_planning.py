@@ -8,30 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from planning_scenes import RESOLUTION_M, goal_at, in_anchor, make_scene
+from planning_scenes import goal_at, in_anchor, make_scene
 
 from jepa_ros.planning import CostWeights, Limits, Planner, PlannerConfig, SolverConfig
-from jepa_ros.planning.grids import between_cells, inflate
-from jepa_ros.planning.guide import CostToGo, StandingMemory
-from jepa_ros.planning.kinematics import Bicycle, Holonomic, Unicycle
+from jepa_ros.planning.grids import inflate
+from jepa_ros.planning.guide import CostToGo
 from jepa_ros.planning.leaving import Leaving
-from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts, people_future
+from jepa_ros.planning.people import people_future
 from jepa_ros.planning.scene import PlanningScene
-from jepa_ros.planning.surroundings import Surroundings
 from jepa_ros.planning.verify import Verifier
-from jepa_ros.types import NANOSECONDS, GridSpec, PedestrianForecast, Plan, PlanStatus, SceneState
+from jepa_ros.types import NANOSECONDS, GridSpec, Plan, PlanStatus, SceneState
 
 RADIUS_M = PlannerConfig().robot_radius_m
 LONG_S = 5.0  # a deadline that never bites
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the planner node: on a busy machine a second torch thread is one more to wait for."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def distance_to_box(points: np.ndarray, box: tuple[float, float, float, float]) -> float:
@@ -73,16 +62,6 @@ def test_reaches_a_free_goal_and_faces_the_asked_way() -> None:
     assert np.hypot(*(turned[-1] - (-3.0, 0.5))) < 0.5, "a goal behind the robot"
 
 
-@pytest.mark.parametrize("kinematics", ["bicycle", "holonomic"])
-def test_other_robots_reach_it_too(kinematics: str) -> None:
-    scene = make_scene()
-    config = PlannerConfig(kinematics=kinematics, limits=Limits(wheelbase_m=0.6))
-    plan = Planner(config).plan(scene, goal_at(scene, 3.5, 1.0), LONG_S)
-    assert plan.status is PlanStatus.OK
-    assert np.hypot(*(in_anchor(scene, plan.path)[-1] - (3.5, 1.0))) < 0.3
-    assert plan.commands.shape == (len(plan.path) - 1, 3 if kinematics == "holonomic" else 2)
-
-
 def test_goes_around_a_wall() -> None:
     wall = (2.0, -3.0, 2.4, 3.0)
     scene = make_scene(walls=(wall,))
@@ -90,31 +69,6 @@ def test_goes_around_a_wall() -> None:
     assert plan.status is PlanStatus.OK
     assert np.hypot(*(path[-1] - (5.0, 0.0))) < 0.5
     assert distance_to_box(path, wall) > 0.8 * RADIUS_M
-
-
-def test_yields_to_a_person_who_crosses() -> None:
-    # The person reaches the straight line at x = 2.4 when a robot that ignores them does.
-    person = (2.4, -2.4, 0.0, 1.2)
-    scene = make_scene(people=(person,), speed_mps=1.2)
-    config = PlannerConfig()
-    plan = Planner(config).plan(scene, goal_at(scene, 5.0, 0.0), LONG_S)
-    assert plan.status is PlanStatus.OK
-    times = plan.dt_s * np.arange(len(plan.path))[:, None]
-    truth = np.array(person[:2]) + times * np.array(person[2:])
-    straight = np.stack((1.2 * times[:, 0], 0 * times[:, 0]), -1)
-    assert np.linalg.norm(straight - truth, axis=1).min() < RADIUS_M + 0.3, "the scene must be a test at all"
-    assert np.linalg.norm(in_anchor(scene, plan.path) - truth, axis=1).min() > RADIUS_M + 0.3
-    assert plan.collision_probability <= config.max_collision_probability
-
-
-def test_waits_behind_people_who_block_the_way() -> None:
-    walls = ((-1.0, 1.2, 8.0, 1.6), (-1.0, -1.6, 8.0, -1.2))
-    people = tuple((2.5, y, 0.0, 0.0) for y in (-0.8, 0.0, 0.8))
-    scene = make_scene(walls=walls, people=people, sigma_mps=0.02)
-    plan = Planner().plan(scene, goal_at(scene, 6.0, 0.0), LONG_S)
-    assert plan.status is PlanStatus.OK
-    assert in_anchor(scene, plan.path)[:, 0].max() < 2.5 - RADIUS_M - 0.3
-    assert plan.commands[-1, 0] < 0.1
 
 
 def test_goes_slowly_where_the_world_is_not_as_predicted() -> None:
@@ -146,42 +100,6 @@ def test_a_robot_that_touches_a_wall_may_leave_it_and_drive_along_it_but_come_no
         assert max(here, away, along) <= 0.05
         assert min(into, to_the_pole, later) >= 0.25, "even by a little"
     assert Leaving.of(inflated[0], walls[0] >= 0.25, grid, np.array([0.2, 0.0]), 0.8) is None
-
-
-def test_a_crowd_in_a_door_is_no_wall() -> None:
-    """Nobody tracks them: to the planner they are occupied cells, which were free a moment ago."""
-    room = ((3.0, -26.0, 3.4, -1.6), (3.0, 1.6, 3.4, 26.0))
-    goal = (8.0, 0.0)
-    planner, crowd = Planner(), ((3.0, -1.6, 3.4, 1.6),)
-    planner.plan(make_scene(walls=room), goal_at(make_scene(), *goal), LONG_S)
-    scene = make_scene(walls=room + crowd)
-    later = replace(scene, stamp_ns=scene.stamp_ns + NANOSECONDS, ego=replace(scene.ego, stamp_ns=scene.ego.stamp_ns + NANOSECONDS))
-    waiting = planner.plan(later, goal_at(scene, *goal), LONG_S)
-    assert waiting.status is PlanStatus.OK
-    end_x, end_y = in_anchor(scene, waiting.path)[-1]
-    assert 1.0 < end_x < 3.0 - RADIUS_M
-    assert abs(end_y) < 1.6
-
-
-def test_cells_predicted_where_a_person_may_go_are_that_person_and_no_obstacle_besides() -> None:
-    scene = make_scene(people=((2.0, 0.0, 1.0, 0.0),))
-    straight = scene.pedestrians.modes_m
-    aside = straight + 1.5 * scene.pedestrians.times_s[:, None] * scene.anchor_pose[:2, 1]  # they may turn left
-    forecast = PedestrianForecast(
-        np.concatenate((straight, aside), axis=1),
-        np.array([[0.7, 0.3]]),
-        np.repeat(scene.pedestrians.covariances_m2, 2, axis=1),
-        scene.pedestrians.times_s,
-    )
-    predicted = scene.occupancy.probability.copy()
-    step, elsewhere_m, may_be_m = 4, np.array([-3.0, 0.0]), np.array([3.6, 2.4])  # after 1.6 s
-    for place_m in (elsewhere_m, may_be_m):
-        column, row = ((place_m - scene.occupancy.origin_m) / RESOLUTION_M).astype(int)
-        predicted[step, row, column] = 0.9
-    scene = replace(scene, pedestrians=forecast, occupancy=replace(scene.occupancy, probability=predicted))
-    around = Surroundings(PlanningScene.of(scene), np.zeros(2), 6.0, 0.4, 0.5, StandingMemory())
-    assert between_cells(around.inflated_TYX[step], around.grid, elsewhere_m) > 0.8
-    assert between_cells(around.inflated_TYX[step], around.grid, may_be_m) < 0.1
 
 
 def test_enclosed_is_no_safe_path_with_a_checked_stop() -> None:
@@ -268,75 +186,6 @@ def test_the_last_plan_helps_only_where_it_still_holds() -> None:
     assert second.cost <= first.cost
     past = replace(scene, ego=replace(scene.ego, stamp_ns=scene.stamp_ns - NANOSECONDS))
     assert planner.plan(past, goal, LONG_S).status is PlanStatus.OK, "a jump back in time"
-
-
-@pytest.mark.parametrize("kind", [Unicycle, Bicycle, Holonomic])
-def test_limits_hold_for_any_command(kind: type) -> None:
-    limits = Limits(max_speed_mps=2.0, max_acceleration_mps2=1.0, max_deceleration_mps2=2.0, max_lateral_acceleration_mps2=0.8)
-    dynamics = kind(limits, 0.2)
-    wild = torch.randn(200, 24, len(dynamics.low_U), generator=torch.Generator().manual_seed(0)) * 20.0
-    rollout = dynamics.rollout(torch.tensor([0.0, 0.0, 0.3, 1.0]), wild)
-    speed, yaw_rate = rollout.states_SLX[..., 3], rollout.commands_SLU[..., -1]
-    assert speed.max() <= 2.0 + 1e-4
-    change = torch.cat((torch.ones(200, 1), speed), 1).diff(dim=1) / 0.2
-    assert change.max() <= 1.0 + 1e-3
-    assert change.min() >= -2.0 - 1e-3
-    assert yaw_rate.abs().max() <= limits.max_yaw_rate_radps + 1e-5
-    steps = torch.cat((torch.zeros(200, 1, 2), rollout.states_SLX[..., :2]), 1).diff(dim=1).norm(dim=-1)
-    before = torch.cat((torch.ones(200, 1), speed[:, :-1]), 1)
-    assert (steps <= 0.2 * torch.maximum(before, speed) + 1e-4).all(), "the path is no longer than the speed allows"
-    if kind is not Holonomic:
-        assert (speed * yaw_rate.abs()).max() <= 0.8 + 1e-4
-
-
-@pytest.mark.parametrize("start_mps", [0.0, 1.5])
-def test_a_car_can_drive_what_is_planned_for_it(start_mps: float) -> None:
-    """A car of its own, with its steering wheel at what each command asks for and no further than its lock, ends where the plan says."""
-    limits = Limits(wheelbase_m=2.7, max_steering_rad=0.55)
-    generator = torch.Generator().manual_seed(1)
-    wild = torch.rand(40, 24, 2, generator=generator) * torch.tensor([1.5, 12.0]) - torch.tensor([0.0, 6.0])
-    wild[0] = torch.tensor([1.5, 6.0])  # off at full lock
-    rollout = Bicycle(limits, 0.2).rollout(torch.tensor([0.0, 0.0, 0.0, start_mps]), wild)
-    for planned, commands in zip(rollout.states_SLX.numpy(), rollout.commands_SLU.numpy(), strict=True):
-        x, y, yaw, before = 0.0, 0.0, 0.0, start_mps
-        for state, (speed, yaw_rate) in zip(planned, commands, strict=True):
-            for share in (np.arange(50) + 0.5) / 50:
-                now = before + share * (speed - before)
-                steering = np.clip(np.arctan2(yaw_rate * 2.7, now), -0.55, 0.55) if yaw_rate else 0.0
-                yaw += now * np.tan(steering) / 2.7 * 0.2 / 50
-                x, y = x + now * np.cos(yaw) * 0.2 / 50, y + now * np.sin(yaw) * 0.2 / 50
-            before = speed
-            assert np.hypot(x - state[0], y - state[1]) < 0.02
-            assert abs(yaw - state[2]) < 0.02
-    driven = rollout.states_SLX[0, 4:, :2].double().numpy()
-    a, b, c = driven[:-2], driven[1:-1], driven[2:]
-    sides = [np.linalg.norm(p - q, axis=1) for p, q in ((a, b), (b, c), (c, a))]
-    twice_area = np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
-    curvature = 2.0 * twice_area / np.prod(sides, axis=0)  # of the circle through three places
-    assert 0.2 < curvature.max() < 0.23, "full lock is 0.227 1/m"
-
-
-def test_contact_probability_is_that_of_the_forecast() -> None:
-    generator = np.random.default_rng(3)
-    covariance = np.array([[0.30, 0.12], [0.12, 0.20]])
-    path = torch.stack((torch.linspace(0.0, 3.0, 13), torch.zeros(13)), -1)
-    means = torch.stack((torch.full((13,), 1.8), torch.linspace(-2.0, 1.5, 13)), -1)
-    flat = torch.tensor([covariance[0, 0], covariance[0, 1], covariance[1, 1]], dtype=torch.float32)
-    future = PeopleFuture(means[None, None], flat.expand(1, 1, 13, 3), torch.full((1, 1), 0.8), torch.tensor([0.3]), torch.arange(13.0))
-    draws = generator.multivariate_normal((0, 0), covariance, 100_000)
-    gaps = np.linalg.norm(draws[:, None] + (means - path).numpy(), axis=-1).min(axis=1)
-    truth = 0.8 * (gaps < 0.7).mean()
-    assert 0.2 < truth < 0.7
-    assert contact_probability(future, path[None], 0.4).item() == pytest.approx(truth, abs=0.02)
-    twins = PeopleFuture(
-        *(torch.cat((v, v)) for v in (future.means_PKT2, future.covariances_PKT3, future.weights_PK, future.radii_P)), future.times_s
-    )
-    assert contact_probability(twins, path[None], 0.4).item() == pytest.approx(1 - (1 - truth) ** 2, abs=0.03)
-    # The raster that guides the search approximates the mass at one instant.
-    cell = GridSpec(1, 1, 0.4, (path[6, 0].item() - 0.2, -0.2))
-    offsets = np.linalg.norm(draws + (means[6] - path[6]).numpy(), axis=-1)
-    raster = expected_contacts(future, cell, 0.4, 0.5, 0.0)[6].item()
-    assert raster == pytest.approx(0.8 * (offsets < 0.7).mean(), abs=0.05)
 
 
 def test_cost_to_go_is_the_length_of_the_way_round() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
 from planning_scenes import make_scene, pose
-from test_ros_planner import World
+from ros_planner_world import World
 
 from jepa_ros.types import EgoState
 

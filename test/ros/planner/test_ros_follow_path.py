@@ -23,7 +23,7 @@ from nav_msgs.msg import Path  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from ros_driven_robot import Base  # noqa: E402
 from ros_harness import Robot  # noqa: E402
-from test_ros_planner import ENCLOSED, World, goal_message  # noqa: E402
+from ros_planner_world import ENCLOSED, World, goal_message  # noqa: E402
 
 Code = FollowPath.Result
 

@@ -14,89 +14,21 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
-from geometry_msgs.msg import Pose, PoseStamped, Quaternion, TransformStamped  # noqa: E402
+from geometry_msgs.msg import TransformStamped  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from nav_msgs.msg import Odometry, Path  # noqa: E402
 from paths import ROOT  # noqa: E402
 from planning_scenes import goal_at, in_anchor, make_scene  # noqa: E402
 from ros_harness import Robot, values  # noqa: E402
+from ros_planner_world import ENCLOSED, FRAMES, MAX_AGE_S, SPEC, World, ahead, goal_message  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
-from jepa_ros.backends import load_world_model  # noqa: E402
 from jepa_ros.config import from_dict  # noqa: E402
-from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray  # noqa: E402
 from jepa_ros.planning.guide import BELIEVED_AFTER_S  # noqa: E402
-from jepa_ros.protocols import ModelSpec  # noqa: E402
 from jepa_ros.ros import conversions  # noqa: E402
 from jepa_ros.ros.planner.config import PlannerNodeConfig  # noqa: E402
 from jepa_ros.ros.planner.worker import DeadlineWorker  # noqa: E402
-from jepa_ros.srv import Imagine, PlanActions, PlanPath  # noqa: E402
-from jepa_ros.types import PlanStatus, SceneState  # noqa: E402
-
-FRAMES = conversions.Frames("base_link", "odom")
-SPEC = ModelSpec("persistence", "1", 0.4, 1, 12, (128 * 128, 2), 3, ("lidar",))
-MAX_AGE_S = 2.0  # a busy machine is no world model gone silent
-ENCLOSED = ((-2.4, -2.4, 2.4, -2.0), (-2.4, 2.0, 2.4, 2.4), (-2.4, -2.4, -2.0, 2.4), (2.0, -2.4, 2.4, 2.4))
-
-
-class World:
-    """Says what a world_model node would say, and asks the planner."""
-
-    def __init__(self, robot: Robot, spec: ModelSpec = SPEC) -> None:
-        self.robot = robot
-        self.spec = spec
-        node = robot.node
-        self.occupancy = node.create_publisher(OccupancyForecast, "/world_model/occupancy", 5)
-        self.pedestrians = node.create_publisher(PedestrianForecastArray, "/world_model/pedestrians", 5)
-        self.latent = node.create_publisher(LatentState, "/world_model/latent", 5)
-        self.transforms = node.create_publisher(TFMessage, "/tf", 5)
-        self.paths: list[Path] = []
-        self.met = False
-        node.create_subscription(Path, "/planner/path", self.paths.append, 5)
-
-    def start(self, **parameters: object) -> None:
-        defaults = {"model": self.spec.name, "model_at_start": "true", "inputs__max_age_s": MAX_AGE_S}
-        self.robot.start_node("planner", **{**defaults, **parameters})
-
-    def change(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.robot.call(ChangeState, "/planner/change_state", request).success
-
-    def say(self, scene: SceneState, age_s: float = 0.0, odometry: bool = True, latent: bool = True) -> SceneState:
-        """Publish a scene as if it was seen `age_s` ago; wait until it must have come."""
-        if not self.met:
-            publishers = (self.occupancy, self.pedestrians, *((self.latent,) if latent else ()))
-            assert self.robot.spin_until(lambda: all(publisher.get_subscription_count() > 1 for publisher in publishers), 60.0)
-            self.robot.spin(0.5)  # one of them is the robot's own; that we know the node does not mean that it knows us
-            self.met = True
-        stamp_ns = time.time_ns() - round(age_s * 1e9)
-        scene = replace(scene, stamp_ns=stamp_ns, ego=replace(scene.ego, stamp_ns=stamp_ns), latent=np.zeros(self.spec.latent_shape))
-        if odometry:
-            message = Odometry(header=conversions.header_message(stamp_ns, "odom"), child_frame_id="base_link")
-            message.pose.pose = conversions.pose_message(scene.ego.odom_from_base)
-            message.twist.twist.linear.x = float(scene.ego.velocity_mps[0])
-            self.robot.publishers["/odom"].publish(message)
-        self.pedestrians.publish(conversions.pedestrians_message(scene, "constant_velocity", FRAMES))
-        self.occupancy.publish(conversions.occupancy_message(scene, FRAMES))
-        if latent:
-            self.latent.publish(conversions.latent_state_message(scene, self.spec, FRAMES))
-        self.robot.spin(0.15)
-        return scene
-
-    def plan(self, goal: PoseStamped, deadline: float = 2.0, **fields: float) -> PlanPath.Response:
-        return self.robot.call(PlanPath, "/planner/plan_path", PlanPath.Request(goal=goal, deadline=deadline, **fields))
-
-
-def goal_message(x: float, y: float, frame: str = "odom", stamp_ns: int = 0) -> PoseStamped:
-    pose = Pose(orientation=Quaternion(x=0.0, y=0.0, z=0.0, w=0.0))
-    pose.position.x, pose.position.y = x, y
-    return PoseStamped(header=conversions.header_message(stamp_ns, frame), pose=pose)
-
-
-def ahead(scene: SceneState, x_m: float, y_m: float = 0.0) -> PoseStamped:
-    goal = goal_at(scene, x_m, y_m)
-    return goal_message(float(goal[0]), float(goal[1]))
+from jepa_ros.srv import Imagine, PlanActions  # noqa: E402
+from jepa_ros.types import PlanStatus  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -209,47 +141,6 @@ def test_without_odometry_the_forecasts_poses_serve() -> None:
         scene = world.say(make_scene(), odometry=False, latent=False)
         assert world.plan(ahead(scene, 3.0)).status.code == PlanStatus.OK
         assert robot.call(Imagine, "/planner/imagine", Imagine.Request()).status.code == PlanStatus.UNSUPPORTED
-    finally:
-        robot.close()
-
-
-def test_without_a_request_for_it_no_model_is_loaded_and_no_latent_is_listened_to() -> None:
-    robot = Robot()
-    try:
-        world = World(robot)
-        world.start(autostart="true", model_at_start="false")
-        scene = world.say(make_scene(), latent=False)
-        assert world.plan(ahead(scene, 3.0)).status.code == PlanStatus.OK
-        world.robot.spin(1.0)
-        assert world.latent.get_subscription_count() == 1, "the robot's own"
-        steps = np.zeros((1, 2, 3)).ravel().tolist()
-        request = Imagine.Request(candidates=1, steps=2, poses=steps, deadline=5.0)
-        first = robot.call(Imagine, "/planner/imagine", request)
-        assert (first.status.code, "being loaded" in first.status.message) == (PlanStatus.TIMEOUT, True), first.status.message
-        assert robot.spin_until(lambda: world.latent.get_subscription_count() == 2, 60.0)
-        world.met = False
-        world.say(make_scene())
-        answer = robot.call(Imagine, "/planner/imagine", request)
-        assert answer.status.code == PlanStatus.OK, answer.status.message
-    finally:
-        robot.close()
-
-
-def test_a_second_look_at_the_best_motions_takes_the_latents_of_the_same_model() -> None:
-    robot = Robot()
-    try:
-        world = World(robot, load_world_model("scene_jepa", device="cpu").spec)
-        world.start(autostart="true", planner__rehearsed=8)
-        scene = world.say(make_scene(), latent=False)
-        answer = world.plan(ahead(scene, 3.0))
-        assert (answer.status.code, "no latent" in answer.status.message) == (PlanStatus.STALE_SENSORS, True), answer.status.message
-        scene = world.say(make_scene())
-        answer = world.plan(ahead(scene, 3.0))
-        assert (answer.status.code, answer.fallback) == (PlanStatus.OK, False), answer.status.message
-        world.spec = replace(world.spec, version="another")
-        scene = world.say(make_scene())
-        answer = world.plan(ahead(scene, 3.0))
-        assert (answer.status.code, "another" in answer.status.message) == (PlanStatus.UNSUPPORTED, True), answer.status.message
     finally:
         robot.close()
 

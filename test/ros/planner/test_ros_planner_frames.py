@@ -17,7 +17,7 @@ from geometry_msgs.msg import TransformStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from planning_scenes import make_scene  # noqa: E402
 from ros_harness import Robot  # noqa: E402
-from test_ros_planner import World, goal_message  # noqa: E402
+from ros_planner_world import World, goal_message  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from jepa_ros.ros import conversions  # noqa: E402
