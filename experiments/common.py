@@ -125,7 +125,7 @@ def busy(processes: int) -> Iterator[None]:
         yield
     finally:
         for process in counting:
-            process.terminate()
+            process.kill()  # a copy of a process with ROS in it has that one's handler of SIGTERM, which does not end it
             process.join()
 
 

@@ -178,8 +178,30 @@ def _parameters_refused(name: str, line: str, folder: Path) -> Refused:
 
 
 def hostile_requests(robot: Robot) -> list[Refused]:
-    """Requests to the running planner; plan_path must be served as before in between."""
+    """Requests to the running planner, once it has loaded the model that imagines: until then it answers all alike."""
+    first = Imagine.Request(candidates=1, steps=1, poses=[0.0] * 3, deadline=0.5)
+
+    def loaded() -> bool:
+        status = _asked(robot, Imagine, "imagine", first)
+        return status is not None and status.code != PlanStatus.TIMEOUT
+
+    if not robot.wait(loaded, START_S):
+        return [Refused("imagine", False, f"the model is not there after {START_S:.0f} s")]
     return [_request_refused(robot, name, kind, service, request) for name, (kind, service, request) in _requests().items()]
+
+
+def _asked(robot: Robot, kind: Any, service: str, request: Any) -> Any:
+    """The status of the answer; None where there is none in time."""
+    client = robot.node.create_client(kind, f"/planner/{service}")
+    try:
+        if not robot.wait(client.service_is_ready, ANSWER_S):
+            return None
+        future = client.call_async(request)
+        answered = threading.Event()
+        future.add_done_callback(lambda _: answered.set())
+        return future.result().status if answered.wait(ANSWER_S) else None
+    finally:
+        robot.node.destroy_client(client)
 
 
 def _requests() -> dict[str, tuple[Any, str, Any]]:
@@ -218,19 +240,10 @@ def _requests() -> dict[str, tuple[Any, str, Any]]:
 
 
 def _request_refused(robot: Robot, name: str, kind: Any, service: str, request: Any) -> Refused:
-    client = robot.node.create_client(kind, f"/planner/{service}")
-    try:
-        if not robot.wait(client.service_is_ready, ANSWER_S):
-            return Refused(name, False, f"{service} is not offered any more")
-        future = client.call_async(request)
-        answered = threading.Event()
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(ANSWER_S):
-            return Refused(name, False, f"no answer within {ANSWER_S:.0f} s")
-        status = future.result().status
-        code = PlanStatus(status.code)
-        # A very long deadline may be answered with a plan; all else is refused, never a fault of ours.
-        fine = code is not PlanStatus.INTERNAL_ERROR and (code is not PlanStatus.OK or "deadline" in name)
-        return Refused(name, fine and robot.processes["planner"].running(), f"{code.name}: {status.message[:150]}")
-    finally:
-        robot.node.destroy_client(client)
+    status = _asked(robot, kind, service, request)
+    if status is None:
+        return Refused(name, False, f"no answer within {ANSWER_S:.0f} s")
+    code = PlanStatus(status.code)
+    # A very long deadline may be answered with a plan; all else is refused for what it is, never by a fault of ours or for want of time.
+    fine = code not in (PlanStatus.INTERNAL_ERROR, PlanStatus.TIMEOUT) and (code is not PlanStatus.OK or "deadline" in name)
+    return Refused(name, fine and robot.processes["planner"].running(), f"{code.name}: {status.message[:150]}")

@@ -36,7 +36,8 @@ def start(name: str) -> NoReturn:
 
 
 def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | None = None) -> int:
-    """Make the node, spin it, close it; the exit status. An impossible parameter (ValueError) is reported in one line.
+    """Make the node, spin it, close it; the exit status. A parameter that cannot be (ValueError), or a
+    file of parameters that cannot be parsed, is reported in one line.
 
     work: what to do in place of spinning; it ends when it is done, or, by StopAsked, soon after `STOPPING.asked` is set. A node may have
     `halt()`, which stops what it moves and may be called by any thread, and `close()`.
@@ -50,7 +51,12 @@ def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | N
     if not hasattr(Node, "add_post_set_parameters_callback"):
         say(f"{name}: this ROS 2 is not supported, its rclpy lacks what the nodes need: use Jazzy, Kilted or Lyrical")
         return WRONG_CONFIGURATION
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # a parameter file that cannot be parsed, --ros-args that nobody knows
+        reason, *_ = str(error).split(", at ")  # what follows are lines of rcl's own source
+        say(f"{name}: {' '.join(reason.split())}")
+        return WRONG_CONFIGURATION
     STOPPING.begin()
     try:
         node = make_node()

@@ -103,7 +103,8 @@ class ManagedNode(LifecycleNode, Generic[C]):
         return self._told("shut down", self.close, SUCCESS)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything and be ready to be configured again."""
+        """Stand first, whatever it was that failed; then free everything and be ready to be configured again."""
+        self.halt()
         return self._told("recover", self.close, SUCCESS)
 
     def close(self) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 
+import rclpy
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message, serialize_message
 from tf2_msgs.msg import TFMessage
 
+from experiments.common import busy
 from experiments.faults import gate
 from experiments.faults.hostile import hostile_files
 from jepa_ros.ros.conversions import header_message
@@ -55,3 +59,17 @@ def test_spoilers_do_what_they_are_named_for() -> None:
     ((_, garbage),) = gate.garbled(np.random.default_rng(0))(a)
     assert garbage[:4] == a[:4]
     assert garbage != a
+
+
+@pytest.mark.timeout(30)
+def test_a_busy_machine_is_idle_again_afterwards() -> None:
+    """Also where ROS has taken SIGTERM for itself before."""
+    rclpy.init()
+    try:
+        with busy(2):
+            counting = multiprocessing.active_children()
+            assert len(counting) == 2
+            assert all(process.is_alive() for process in counting)
+        assert not any(process.is_alive() for process in counting)
+    finally:
+        rclpy.try_shutdown()

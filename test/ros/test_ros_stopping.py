@@ -6,7 +6,6 @@ Real nodes over real DDS in our simulator; one world model serves all ways, simu
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +21,9 @@ pytestmark = pytest.mark.ros
 
 from geometry_msgs.msg import PoseStamped, Twist  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from ros_harness import Robot  # noqa: E402
-
-from jepa_ros.ros.stopping import has_ended  # noqa: E402
 
 SPEED_MPS = 1.5
 SIMULATED_BRAKING_MPS2 = 3.0  # sim.simulation.COMMAND_ACCELERATION_MPS2
@@ -185,7 +182,7 @@ def test_where_the_planner_is_killed_the_relay_stops_the_robot(drive: Drive) -> 
     assert drive.relay.wait(10) == 0
 
 
-FAULTY = """
+FAULTY_TIMER = """
 import sys
 from jepa_ros.ros.planner.controller import Controller
 from jepa_ros.ros.planner import node
@@ -198,14 +195,29 @@ def fail(self):
 timer, Controller._on_timer = Controller._on_timer, fail
 sys.exit(node.main())
 """
+FAULTY_TRANSITION = """
+import sys
+from jepa_ros.ros.planner import node
+
+def fail(self):
+    raise RuntimeError("a fault of ours")
+
+node.PlannerSession.deactivate = fail
+sys.exit(node.main())
+"""
 
 
-def test_a_fault_of_ours_stops_the_robot_before_the_node_ends(drive: Drive) -> None:
+def restart_planner(drive: Drive, program: str) -> None:
+    """The same node with something broken in it."""
     drive.planner.send_signal(signal.SIGINT)
     assert drive.robot.spin_until(lambda: drive.planner.poll() is not None, 20.0)
     arguments = drive.planner.args[drive.planner.args.index("--ros-args") :]
     environment = os.environ | {"ROS_DOMAIN_ID": str(drive.robot.domain), "OMP_NUM_THREADS": "1"}
-    drive.planner = subprocess.Popen([sys.executable, "-c", FAULTY, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+    drive.planner = subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_fault_of_ours_stops_the_robot_before_the_node_ends(drive: Drive) -> None:
+    restart_planner(drive, FAULTY_TIMER)
     try:
         drive.to_full_speed()
     except AssertionError:
@@ -217,62 +229,13 @@ def test_a_fault_of_ours_stops_the_robot_before_the_node_ends(drive: Drive) -> N
     assert "a fault of ours" in drive.planner.stderr.read()
 
 
-@pytest.mark.parametrize("after_s", [0.15, 0.6, 1.5, 3.0])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_it_starts_ends_it_quietly(after_s: float, number: int) -> None:
-    command = [sys.executable, "-m", "jepa_ros.ros", "planner", "--ros-args", "-p", "autostart:=true"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(after_s)
-    process.send_signal(number)
-    errors = process.communicate(timeout=20)[1]
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
-
-
-def test_it_ends_with_its_parent() -> None:
-    """A launch that is killed leaves no nodes behind."""
-    start = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
-    node = [sys.executable, "-m", "jepa_ros.ros", "velocity_timeout"]
-    environment = os.environ | {"JEPA_ROS_END_WITH_PARENT": str(os.getpid())}  # that one lives: it is the parent's end that tells
-    with subprocess.Popen([sys.executable, "-c", start, *node], stdout=subprocess.PIPE, text=True, env=environment) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        time.sleep(3.0)
-        assert os.path.exists(f"/proc/{pid}")
-        parent.kill()
-    deadline_s = time.monotonic() + 10.0
-    while time.monotonic() < deadline_s and runs(pid):
-        time.sleep(0.1)
-    assert not runs(pid)
-
-
-def test_a_starter_that_ended_unasked_has_ended() -> None:
-    """It keeps its number until somebody asks how it ended: a node that starts just then must not live on."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as starter:
-        deadline_s = time.monotonic() + 10.0
-        while runs(starter.pid) and time.monotonic() < deadline_s:
-            time.sleep(0.05)
-        assert os.path.exists(f"/proc/{starter.pid}")
-        assert has_ended(starter.pid)
-    assert not has_ended(os.getpid())
-
-
-def test_a_launch_file_may_be_process_one() -> None:
-    """As in a container that starts it: a node whose parent is process 1 has not lost its parent."""
-    within = ["unshare", "--pid", "--fork", "--mount-proc"]
-    if shutil.which("unshare") is None or subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("no process namespace can be made here")
-    start = "import os, subprocess, sys; os.environ['JEPA_ROS_END_WITH_PARENT'] = str(os.getpid()); "
-    start += "node = subprocess.Popen(sys.argv[1:]); "
-    start += "time = __import__('time'); time.sleep(4.0); print(os.getpid(), node.poll(), flush=True); node.kill()"
-    node = [sys.executable, "-m", "jepa_ros.ros", "velocity_timeout"]
-    told = subprocess.run([*within, sys.executable, "-c", start, *node], capture_output=True, text=True, timeout=60, check=False)
-    assert told.stdout.split() == ["1", "None"], told.stdout + told.stderr
-
-
-def runs(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def test_a_transition_that_fails_stops_the_robot(drive: Drive) -> None:
+    restart_planner(drive, FAULTY_TRANSITION)
+    drive.to_full_speed()
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
+    assert not drive.robot.call(ChangeState, "/planner/change_state", request).success
+    driven_m = drive.rest()
+    assert drive.stopped()
+    assert driven_m < braking_m(HURRY_S), driven_m
+    state = drive.robot.call(GetState, "/planner/get_state", GetState.Request()).current_state
+    assert state.label == "unconfigured", "it can be put right and configured again"

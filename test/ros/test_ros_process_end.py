@@ -1,0 +1,99 @@
+"""A node ends when it is told to while it starts, and with whoever started it; it takes nobody for ended who lives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
+pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
+pytestmark = pytest.mark.ros
+
+from jepa_ros.ros.entry import WRONG_CONFIGURATION  # noqa: E402
+from jepa_ros.ros.stopping import has_ended  # noqa: E402
+
+
+@pytest.mark.parametrize("after_s", [0.15, 0.6, 1.5, 3.0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_ends_it_quietly(after_s: float, number: int) -> None:
+    command = [sys.executable, "-m", "jepa_ros.ros", "planner", "--ros-args", "-p", "autostart:=true"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(after_s)
+    process.send_signal(number)
+    errors = process.communicate(timeout=20)[1]
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def test_it_ends_with_its_parent() -> None:
+    """A launch that is killed leaves no nodes behind."""
+    start = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
+    node = [sys.executable, "-m", "jepa_ros.ros", "velocity_timeout"]
+    environment = os.environ | {"JEPA_ROS_END_WITH_PARENT": str(os.getpid())}  # that one lives: it is the parent's end that tells
+    with subprocess.Popen([sys.executable, "-c", start, *node], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(3.0)
+        assert os.path.exists(f"/proc/{pid}")
+        parent.kill()
+    deadline_s = time.monotonic() + 10.0
+    while time.monotonic() < deadline_s and runs(pid):
+        time.sleep(0.1)
+    assert not runs(pid)
+
+
+def test_a_starter_that_ended_unasked_has_ended() -> None:
+    """It keeps its number until somebody asks how it ended: a node that starts just then must not live on."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as starter:
+        deadline_s = time.monotonic() + 10.0
+        while runs(starter.pid) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert os.path.exists(f"/proc/{starter.pid}")
+        assert has_ended(starter.pid)
+    assert not has_ended(os.getpid())
+
+
+def test_a_launch_file_may_be_process_one() -> None:
+    """As in a container that starts it: a node whose parent is process 1 has not lost its parent."""
+    within = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no process namespace can be made here")
+    start = "import os, subprocess, sys; os.environ['JEPA_ROS_END_WITH_PARENT'] = str(os.getpid()); "
+    start += "node = subprocess.Popen(sys.argv[1:]); "
+    start += "time = __import__('time'); time.sleep(4.0); print(os.getpid(), node.poll(), flush=True); node.kill()"
+    node = [sys.executable, "-m", "jepa_ros.ros", "velocity_timeout"]
+    told = subprocess.run([*within, sys.executable, "-c", start, *node], capture_output=True, text=True, timeout=60, check=False)
+    assert told.stdout.split() == ["1", "None"], told.stdout + told.stderr
+
+
+def runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("planner:\n\tros__parameters: {threads: 1}\n", "parameters.yaml"),  # tabs, as an editor puts them
+        ("planner: {threads: 1}\n", "parameters.yaml"),  # ros__parameters is missing
+        ("planner: {ros__parameters: {model: &again [*again]}}\n", "alias"),
+    ],
+)
+def test_a_parameter_file_that_cannot_be_parsed_is_named_once_and_for_good(tmp_path, text: str, says: str) -> None:
+    """Exit status 78: the launch files do not start it again."""
+    (tmp_path / "parameters.yaml").write_text(text)
+    command = [sys.executable, "-m", "jepa_ros.ros", "planner", "--ros-args", "--params-file", str(tmp_path / "parameters.yaml")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == WRONG_CONFIGURATION, ended.stderr
+    assert "Traceback" not in ended.stderr
+    (line,) = (line for line in ended.stderr.splitlines() if line.startswith("planner: "))
+    assert says in line
