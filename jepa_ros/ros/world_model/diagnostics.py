@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.world_model.stream import Stream
 from jepa_ros.sensing import InputStatus
-from jepa_ros.sensing.choice.rule import Verdict
+from jepa_ros.sensing.choice.rule import NOT_YET, Verdict
 from jepa_ros.types import FloatArray, SceneState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -80,7 +80,7 @@ def input_statuses(
 
 
 def _input_status(name: str, now: InputStatus, before: InputStatus | None, problem: str | None) -> DiagnosticStatus:
-    earlier = before.malformed if before else {}
+    earlier = before.malformed if before else now.malformed  # in the first second images may come before their CameraInfo
     fresh = {reason: count for reason, count in now.malformed.items() if count > earlier.get(reason, 0)}
     values = {
         "kind": now.kind,
@@ -141,8 +141,11 @@ def choice_status(verdicts: Sequence[Verdict]) -> DiagnosticStatus:
     """Which topics were taken for sensors, which were left, and why."""
     taken = [verdict for verdict in verdicts if verdict.taken]
     values = {f"{verdict.role} {verdict.topic}": str(verdict).split(": ", 1)[1] for verdict in verdicts}
-    left = len(verdicts) - len(taken)
-    return status("choice", OK if taken else WARN, f"{len(taken)} taken, {left} left" if verdicts else "no candidate yet", values)
+    if not verdicts:
+        return status("choice", OK, "no candidate yet", values)  # `sensors` warns of it
+    if not taken and all(verdict.why == NOT_YET for verdict in verdicts):
+        return status("choice", OK, f"{len(verdicts)} topics found, no message yet", values)
+    return status("choice", OK if taken else WARN, f"{len(taken)} taken, {len(verdicts) - len(taken)} left", values)
 
 
 def latent_status(state: SceneState | None) -> DiagnosticStatus:
