@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jepa_ros.sensing.bags.reading import deserialise, is_static, look_into
+from jepa_ros.sensing.bags.reading import deserialise, is_static, look_into, transforms_of
 from jepa_ros.sensing.bags.records import BagError, BagInfo, RawMessage, TopicInfo
 from jepa_ros.sensing.bags.report import BagReport, nothing_came, verdicts_of
 from jepa_ros.sensing.bags.storage import bag_info, read_raw
@@ -100,11 +100,13 @@ class _BagFeed:
         self._delay_ns = round(config.match_tolerance_s * NANOSECONDS)
         self._lead_ns = choice.lead_ns if isinstance(choice, BagChoice) else 0
         self.hub = SensorHub(config, clock_ns=lambda: self._now_ns, required=required)
-        self._transforms = {topic.name for topic in info.topics if topic.type_name == TF}
+        self._transforms = transforms_of(info)
         self._static = {name for name in self._transforms if is_static(name)}
         self._wanted = choice.topics | self._transforms - self._static
         late = f"odometry is logged up to {self._lead_ns / NANOSECONDS:.1f} s after the sweeps it belongs to: it is read ahead"
-        self._notes = (*info.notes, *([late] if self._lead_ns else []))
+        others = sorted(topic.name for topic in info.topics if topic.type_name == TF and topic.count and topic.name not in self._transforms)
+        beside = f"transforms on {', '.join(others)} are left: {', '.join(sorted(self._transforms))} tell of the vehicle"
+        self._notes = (*info.notes, *([late] if self._lead_ns else []), *([beside] if others else []))
 
     @property
     def now_ns(self) -> int:

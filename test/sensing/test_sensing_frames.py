@@ -62,6 +62,8 @@ def test_a_mount_that_is_moved_replaces_the_old_one():
     tree.add("base_link", "mast", shift(2.0), None)
     assert tree.lookup("base_link", "lidar", 5)[0, 3] == pytest.approx(2.0)
     assert "now on mast" in " ".join(tree.notices.values())
+    tree.add("rack", "lidar", shift(7.0), None)  # nothing joins it to the vehicle
+    assert tree.lookup("base_link", "lidar", 5) is not None
 
 
 def test_loops_are_refused_by_name_and_what_was_there_stays():

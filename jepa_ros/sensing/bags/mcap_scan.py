@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from jepa_ros.sensing.bags.qos import says_latched
 from jepa_ros.sensing.bags.records import RawMessage, TopicInfo
 from jepa_ros.types import NANOSECONDS
 
@@ -76,18 +76,9 @@ class ScannedMcap:
                 if record.message_encoding != "cdr":
                     self._foreign.add(record.message_encoding or "nothing")
                 else:
-                    channels[record.id] = (record.topic, schemas.get(record.schema_id, ""), _is_latched(record.metadata))
+                    latched = says_latched(record.metadata.get("offered_qos_profiles", ""))
+                    channels[record.id] = (record.topic, schemas.get(record.schema_id, ""), latched)
             elif isinstance(record, Message) and record.channel_id in channels:
                 topic, kind, is_latched = channels[record.channel_id]
                 if wanted is None or topic in wanted:
                     yield RawMessage(topic, kind, bytes(record.data) if bodies else b"", record.log_time), is_latched
-
-
-def _is_latched(metadata: dict[str, Any]) -> bool:
-    import yaml
-
-    try:
-        profiles = yaml.safe_load(metadata.get("offered_qos_profiles", "")) or []
-        return any(str(profile.get("durability")).lower() in ("1", "transient_local") for profile in profiles)
-    except (yaml.YAMLError, AttributeError, TypeError, struct.error):
-        return False

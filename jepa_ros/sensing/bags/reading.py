@@ -10,7 +10,7 @@ from jepa_ros.sensing.bags.records import BagInfo, RawMessage
 from jepa_ros.sensing.bags.storage import read_raw
 from jepa_ros.sensing.choice.book import KIND_OF, EvidenceBook
 from jepa_ros.sensing.choice.evidence import Evidence, OdometryEvidence
-from jepa_ros.sensing.choice.kinds import ODOMETRY, TF
+from jepa_ros.sensing.choice.kinds import ODOMETRY, TF, transform_topics
 from jepa_ros.types import NANOSECONDS
 
 LONGEST_LOOK_NS = 20 * NANOSECONDS  # of log time; candidates that are all still silent are waited for
@@ -37,7 +37,7 @@ def deserialise(raw: RawMessage) -> Any:
 def look_into(info: BagInfo, base_frame: str = "") -> EvidenceBook:
     """What the topics of a bag carry, by its static transforms and its first seconds. Raises BagError."""
     book = EvidenceBook(base_frame)
-    transforms = {topic.name for topic in info.topics if topic.type_name == TF and topic.count}
+    transforms = transforms_of(info)
     static = {name for name in transforms if is_static(name)}
     candidates = {topic.name for topic in info.topics if topic.type_name in KIND_OF and topic.count}
     for topic in info.topics:
@@ -55,6 +55,11 @@ def look_into(info: BagInfo, base_frame: str = "") -> EvidenceBook:
         if not waited_for or (late and _each_role_seen(book)):
             break
     return book
+
+
+def transforms_of(info: BagInfo) -> set[str]:
+    """The topics that carry the vehicle's transforms."""
+    return set(transform_topics(topic.name for topic in info.topics if topic.type_name == TF and topic.count))
 
 
 def is_static(topic: str) -> bool:

@@ -27,14 +27,19 @@ class BagReport:
         counts = {topic.name: topic.count for topic in self.info.topics}
         told = []
         for name, status in self.inputs.items():
-            for reason, count in sorted(status.malformed.items(), key=lambda entry: -entry[1]):
+            lost = {**status.malformed, **({"stale": status.stale} if status.stale and status.kind in ("lidar", "camera") else {})}
+            for reason, count in sorted(lost.items(), key=lambda entry: -entry[1]):
                 told.append(f"{name}: {count} of {max(counts.get(name, 0), status.received)} messages lost, {advice(reason, status)}")
         return tuple(told)
 
     def __str__(self) -> str:
         lines = [f"{self.info.path}: {self.observations} observations", *self.notes, *map(str, self.verdicts), *self.losses]
-        notices = [f"{name}: {notice}" for name, status in self.inputs.items() for notice in status.notices.values()]
-        return "\n  ".join([*lines, *notices])
+        return "\n  ".join([*lines, *self.notices])
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is odd about an input and what is done about it, a sentence each."""
+        return tuple(f"{name}: {notice}" for name, status in self.inputs.items() for notice in status.notices.values())
 
 
 def verdicts_of(info: BagInfo, choice: Choice) -> tuple[Verdict, ...]:
@@ -45,7 +50,7 @@ def verdicts_of(info: BagInfo, choice: Choice) -> tuple[Verdict, ...]:
 
 def nothing_came(report: BagReport, choice: Choice) -> str:
     """Why a bag has given no observation, in words that say what to do."""
-    causes = list(report.losses)
+    causes = [*report.losses, *report.notices, *report.notes]
     if choice.odometry is None and not any(status.kind == "transforms" for status in report.inputs.values()):
         causes.append(
             "no odometry and no /tf is in the bag: where the vehicle was is not known; record nav_msgs/Odometry or odom -> base_link on /tf"

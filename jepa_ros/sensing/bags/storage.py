@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+import importlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jepa_ros.sensing.bags.mcap_scan import ScannedMcap
 from jepa_ros.sensing.bags.records import BagError, BagInfo, RawMessage, Store, TopicInfo
+from jepa_ros.sensing.bags.sqlite_log import LoggedSqlite, has_log
 from jepa_ros.types import NANOSECONDS
 
 # rosbags is imported when a bag is opened: a robot with live topics only may do without it.
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
-MCAP_MAGIC, ROS1_MAGIC = b"\x89MCAP", b"#ROSBAG"
+PACKED_SUFFIXES = (".zstd", ".zst")
+MCAP_MAGIC, ROS1_MAGIC, ZSTD_MAGIC = b"\x89MCAP", b"#ROSBAG", b"\x28\xb5\x2f\xfd"
 
 
 def bag_info(path: str | Path) -> BagInfo:
@@ -95,10 +98,24 @@ class _Indexed:
         if not connections:  # rosbags takes none for all
             return
         for connection, log_time_ns, data in self._reader.messages(connections):
-            yield RawMessage(connection.topic, connection.msgtype, bytes(data), log_time_ns)
+            data = bytes(data)
+            if data[:4] == ZSTD_MAGIC:  # no CDR begins so: compressed one by one, which metadata.yaml alone would have told
+                data = _unpacker()(data)
+            yield RawMessage(connection.topic, connection.msgtype, data, log_time_ns)
 
     def close(self) -> None:
         self._reader.close()
+
+
+def _unpacker() -> Callable[[bytes], bytes]:
+    """What undoes zstd: a module of Python's own, or its backport, which rosbags brings."""
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            unpack: Callable[[bytes], bytes] = importlib.import_module(name).decompress
+        except ImportError:
+            continue
+        return unpack
+    raise BagError("messages compressed one by one need zstd: pip install backports.zstd")
 
 
 def is_latched(connection: Any) -> bool:
@@ -110,6 +127,7 @@ def _folder(path: Path) -> list[Store]:
     files = sorted(file for file in path.iterdir() if file.suffix in STORAGE_SUFFIXES)
     if not (path / "metadata.yaml").exists():
         if not files:
+            _refuse_packed(sorted(path.iterdir()))
             raise BagError(_no_bag(path))
         note = f"no metadata.yaml: its {len(files)} storage files were read instead (ros2 bag reindex {path} writes it)"
         return _each(files, note)
@@ -124,16 +142,29 @@ def _folder(path: Path) -> list[Store]:
         return _each(files, f"metadata.yaml cannot be used ({_said(error)}): the storage files were read instead")
     storages = getattr(reader.storage, "storages", [])
     lost = [connection for storage in storages for connection in storage.connections if not _is_listed(connection, reader)]
-    unindexed = any(_lacks_index(storage) for storage in storages)
-    if not lost and not unindexed:
-        return [_Indexed(reader)]
+    unindexed = any(_lacks_index(storage) for storage in storages) or any(map(has_log, files))
+    counted, held = reader.message_count, sum(connection.msgcount for storage in storages for connection in storage.connections)
+    if not lost and not unindexed and counted == held:
+        return [_Indexed(reader, _unlisted(files, [file.path for file in storages if hasattr(file, "path")]))]
     if reader.compression_mode in ("file", "message"):
         told = ", ".join(f"{connection.topic} ({connection.msgcount})" for connection in lost)
         reader.close()
         raise BagError(f"{path}: metadata.yaml and the compressed storage files differ in {told or 'their index'}: ros2 bag reindex {path}")
     topics = ", ".join(sorted({connection.topic for connection in lost}))
     reader.close()
-    return _each(files, f"metadata.yaml gives other QoS profiles than the storage files for {topics}: the latter were read" if lost else "")
+    note = f"metadata.yaml gives other QoS profiles than the storage files for {topics}: the latter were read" if lost else ""
+    if not note and not unindexed:
+        note = f"metadata.yaml counts {counted} messages, its storage files hold {held}: the files were read"
+    return _each(files, note)
+
+
+def _unlisted(files: list[Path], listed: Iterable[Path]) -> tuple[str, ...]:
+    """A note where files lie beside those that metadata.yaml names: they may be copies, so they are not read."""
+    known = {Path(path).name for path in listed}
+    names = [file.name for file in files if file.name not in known]
+    if not known or not names:
+        return ()
+    return (f"metadata.yaml does not name {', '.join(names)}: not read (ros2 bag reindex {files[0].parent} takes all files in)",)
 
 
 def _each(files: list[Path], note: str) -> list[Store]:
@@ -156,6 +187,7 @@ def _file(path: Path) -> Store:
         magic = stream.read(16)
     if magic.startswith(ROS1_MAGIC):
         raise BagError(_ros1(path))
+    _refuse_packed([path])
     from rosbags.rosbag2 import Reader
 
     try:
@@ -171,6 +203,9 @@ def _file(path: Path) -> Store:
     if _lacks_index(reader.storage):
         reader.close()
         return ScannedMcap(path, "it has no index of its messages")
+    if path.suffix == ".db3" and has_log(path):
+        reader.close()
+        return LoggedSqlite(path)
     return _Indexed(reader)
 
 
@@ -195,6 +230,13 @@ def _said(error: Exception) -> str:
 
 def _ros1(path: Path) -> str:
     return f"{path}: a ROS 1 bag: convert it, rosbags-convert --src {path} --dst {path.with_suffix('')}_ros2"
+
+
+def _refuse_packed(files: Iterable[Path]) -> None:
+    packed = next((file for file in files if file.suffix in PACKED_SUFFIXES and Path(file.stem).suffix in STORAGE_SUFFIXES), None)
+    if packed:
+        unpack = f"zstd -d {packed} -o {packed.with_suffix('')}"
+        raise BagError(f"{packed}: a storage file compressed as a whole, without its metadata.yaml: unpack it, {unpack}")
 
 
 def _no_bag(path: Path) -> str:

@@ -28,6 +28,25 @@ NOT_READ = {
 }  # fmt: skip
 
 
+def transform_topics(topics: Iterable[str]) -> list[str]:
+    """Of the topics that carry transforms, those of the vehicle: /tf and /tf_static, or those of one namespace where there are none.
+
+    Others have the same type and are no part of its tree: recorded truth, another robot's. On a live graph remapping tells them apart.
+    """
+    topics = sorted(topics)
+    spaces: dict[str, dict[str, str]] = {}  # kind -> namespace -> topic
+    for topic in topics:
+        space, kind = topic.rsplit("/", 1) if "/" in topic else ("", topic)
+        if kind in ("tf", "tf_static"):
+            spaces.setdefault(kind, {})[space] = topic
+    if not spaces:
+        return topics
+    # The namespace that has most of the two; of several, the first by name, as of odometries.
+    names = {space for found in spaces.values() for space in found}
+    chosen = "" if "" in names else min(names, key=lambda space: (-sum(space in found for found in spaces.values()), space))
+    return [found[chosen] for found in spaces.values() if chosen in found]
+
+
 def camera_info_topic(image_topic: str, known: Iterable[str]) -> str | None:
     """The CameraInfo topic that belongs to an image topic: camera_info beside it, or beside the stream it is a transport of."""
     known = set(known)

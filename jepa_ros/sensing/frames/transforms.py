@@ -108,7 +108,7 @@ class TransformTree:
     def add(self, parent: str, child: str, parent_from_child: FloatArray, stamp_ns: int | None) -> None:
         """Add a pose of `child` in `parent`; `stamp_ns` None = it holds always.
 
-        A static pose replaces one in another parent; an edge whose time falls back beyond the buffer starts anew.
+        A static pose goes before one in another parent; an edge whose time falls back beyond the buffer starts anew.
         Raises ValueError where the pose is not finite or a name is missing, TransformLoop where the edge would close a loop.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
@@ -184,16 +184,17 @@ class TransformTree:
             del self._edges[frame]
 
     def _join(self, parent: str, child: str, stamp_ns: int | None) -> _Edge:
-        """A new edge: it leads where it is the first, or is static and replaces a static one."""
+        """A new edge: it leads where it is the first, or is static and goes before static ones, which stay for where it does not lead."""
         edges = self._edges.get(child, {})
-        replaced = [old for old, edge in edges.items() if stamp_ns is None and not edge.stamps_ns]
+        replaced = {old: edge for old, edge in edges.items() if stamp_ns is None and not edge.stamps_ns}
         others = {old: edge for old, edge in edges.items() if old not in replaced}
         if others:
             names = ", ".join(others)
             self._say(f"{child} parents", f"frame {child} has several parents: {names} leads, {parent} is used where that does not reach")
         elif replaced:
-            self._say(f"{child} parents", f"frame {child} was mounted on {', '.join(replaced)} and is now on {parent}")
-        self._edges[child] = {**others, parent: _Edge(parent, child)}
+            told = f"frame {child} was mounted on {', '.join(replaced)} and is now on {parent}; the former serves where that does not lead"
+            self._say(f"{child} parents", told)
+        self._edges[child] = {**others, parent: _Edge(parent, child), **replaced}
         return self._edges[child][parent]
 
     def _succeed(self, edge: _Edge, stamp_ns: int) -> None:

@@ -74,6 +74,7 @@ ADVICE = {
     "bad_camera_info": "the intrinsics cannot be used: calibrate the camera",
     "non_finite_pose": "the pose is no pose: not finite, or a quaternion that is not of length 1",
     "undeserialisable": "its bytes are no message of its type",
+    "stale": "not newer than the one used before it: stamps that repeat, fall back, or are cut to whole seconds",
     "transform_loop": "the transform closes a loop",
     "without_camera": "no image was near in time, and the model needs one",
     "without_lidar": "no sweep was near in time, and the model needs one",
