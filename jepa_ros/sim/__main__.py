@@ -48,8 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument(
             "--tracks", default=None, help="file of recorded people (rows of frame, id, x, y; ETH/UCY) in place of simulated ones"
         )
+        command.add_argument(
+            "--lively",
+            action="store_true",
+            help="drivers turn, give way, pass, stop at the kerb and weave; not with --branches",
+        )
         command.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
     options = parser.parse_args(arguments)
+    if options.lively and getattr(options, "branches", 0):
+        parser.error("--lively: the instants of --branches are chosen in traffic without it")
     if options.command == "bag":
         spec = _spec(options, options.seed, options.scenario)
         with tqdm(total=spec.frames, unit="frame") as bar:
@@ -71,6 +78,7 @@ def _spec(options: argparse.Namespace, seed: int, scenario: str, branch: Branch 
         storage=options.storage,
         n_people=options.people,
         tracks=options.tracks,
+        lively=options.lively,
         branch=branch,
     )
 

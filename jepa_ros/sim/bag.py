@@ -47,6 +47,7 @@ class BagSpec:
     storage: str = "mcap"  # mcap | sqlite3
     n_people: int | None = None  # None: as many as the place has
     tracks: str | None = None  # file of recorded people who take the place of the simulated ones
+    lively: bool = False  # drivers turn, give way, pass, stop and weave
     branch: Branch | None = None  # None: from the first moment, the ego drives its route
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ def write_bag(path: str | Path, spec: BagSpec, progress: Callable[[int], None] =
     path = Path(path)
     if path.exists():  # before anything is simulated
         raise ValueError(f"{path} exists; choose another folder or remove it")
-    simulation = Simulation(spec.scenario, spec.seed, spec.n_people, spec.tracks)
+    simulation = Simulation(spec.scenario, spec.seed, spec.n_people, spec.tracks, lively=spec.lively)
     begin_s = spec.branch.at_s - spec.branch.past_s if spec.branch else 0.0
     if begin_s > 0:
         simulation.step(begin_s)

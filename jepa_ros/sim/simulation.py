@@ -12,6 +12,7 @@ import numpy as np
 
 from jepa_ros.sim.bodies import CYCLIST_SIZE_M, compile_model, pose_bodies
 from jepa_ros.sim.people.crowd import Crowd
+from jepa_ros.sim.people.drivers import Drivers
 from jepa_ros.sim.people.recorded_crowd import RecordedCrowd
 from jepa_ros.sim.people.social_force import RADIUS_M, Movers
 from jepa_ros.sim.people.traffic import Vehicle, advance, populate, restart_if_done
@@ -40,10 +41,17 @@ class Simulation:
     """One seeded run. The ego drives its route by itself until `command` is called."""
 
     def __init__(
-        self, scenario: str, seed: int, n_people: int | None = None, tracks: str | Path | None = None, traffic: float = 1.0
+        self,
+        scenario: str,
+        seed: int,
+        n_people: int | None = None,
+        tracks: str | Path | None = None,
+        traffic: float = 1.0,
+        lively: bool = False,
     ) -> None:
         """`tracks`: a file of recorded people who take the place of the simulated ones, see RecordedCrowd; `square` leaves them room.
         `traffic`: times the number of vehicles that the place is made for, as far as they find room.
+        `lively`: drivers turn, give way, pass, stop and weave, see `drivers`; the place, the people and the first moment stay the same.
 
         Raises ValueError on an unknown scenario, a negative number of people or vehicles or a file that holds no tracks.
         """
@@ -57,6 +65,8 @@ class Simulation:
         start = self.layout.ego_start_m
         self.ego = Vehicle(self.layout.ego_platform, lane, start, 0.7 * lane.speed_mps, lane.speed_mps, lane.path.pose(start), ends=True)
         self.vehicles = populate(self.layout.lanes, self.ego, traffic_rng, traffic)
+        ways = (*self.layout.lanes, *self.layout.turnings)
+        self._drivers = Drivers(self.vehicles, ways, np.random.default_rng([seed, 104])) if lively else None
         count = self.layout.n_people if n_people is None else n_people
         self.crowd: Crowd | RecordedCrowd = (
             RecordedCrowd(tracks, crowd_rng)
@@ -147,9 +157,11 @@ class Simulation:
         self.time_s += dt_s
         signals_s = self.layout.start_time_s + self.time_s
         everyone = [self.ego, *self.vehicles]
+        if self._drivers is not None:
+            self._drivers.decide(everyone, signals_s, dt_s)
         for vehicle in self.vehicles:
             advance(vehicle, everyone, self.crowd.positions_m, self.crowd.velocities_mps, signals_s, dt_s)
-            restart_if_done(vehicle, [other for other in everyone if other is not vehicle])
+            restart_if_done(vehicle, [other for other in everyone if other is not vehicle], self._drivers is not None)
         yaw_before = self.ego.pose[2]
         if self._command is None:
             if self.time_s > self._hold_until_s + 8.0 and self._ego_rng.random() < EGO_STOP_RATE_HZ * dt_s:

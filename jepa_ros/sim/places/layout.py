@@ -30,6 +30,7 @@ REFLECTIVITY = {
 MATERIALS = tuple(REFLECTIVITY)
 BREAST_M = 1.0
 PIECE_M = 0.25
+BEND_RAD = 0.1  # a way has turned off once it points so far away from where it began
 BEHIND_M = 0.6  # doors lie so far behind the line of their wall
 
 
@@ -115,6 +116,19 @@ class Path2D:
         nearest = squared.argmin(axis=1)
         return self.arc_m[window][nearest], np.sqrt(squared[np.arange(len(nearest)), nearest])
 
+    def aside(self, points_m: FloatArray, arc_m: FloatArray) -> FloatArray:
+        """(P,) how far points (P, 2) lie to the left of the way, at the distances (P,) along it that `project` gave."""
+        x, y = (np.interp(arc_m, self.arc_m, self.points_m[:, k]) for k in (0, 1))
+        yaw = np.interp(arc_m, self.arc_m, self._yaw_rad)
+        left: FloatArray = (points_m[:, 1] - y) * np.cos(yaw) - (points_m[:, 0] - x) * np.sin(yaw)
+        return left
+
+    @cached_property
+    def turns_at_m(self) -> float | None:
+        """Where along the way its first sharp bend begins; None where it has none."""
+        turned = np.abs(self._yaw_rad - self._yaw_rad[0]) > BEND_RAD
+        return float(self.arc_m[int(turned.argmax())]) if turned.any() else None
+
 
 @dataclass(frozen=True)
 class Lane:
@@ -143,6 +157,7 @@ class Layout:
     ego_start_m: float  # along the ego's lane
     ego_platform: str  # car | robot
     lanes: tuple[Lane, ...] = ()
+    turnings: tuple[Lane, ...] = ()  # other ways from where a lane begins, for vehicles whose drivers turn
     parked: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))  # (K, 3) x, y, yaw of parked cars
     raised_m: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))  # (R, 5) x0, y0, x1, y1, height of pavements
     indoor: bool = False

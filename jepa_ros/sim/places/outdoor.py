@@ -94,6 +94,11 @@ def crossing(seed: int, rng: np.random.Generator) -> Layout:
         "car",
         tuple(traffic),
         start_time_s=rng.uniform(0.0, CYCLE_S),
+        turnings=tuple(
+            _way(entry, turn, lanes, stops, kind, 0, straight.speed_mps)
+            for (entry, kind), straight in zip([(e, k) for k in ("car", "cyclist") for e in entries], traffic, strict=True)
+            for turn in ((-1, 1) if kind == "car" else (0, 1))
+        ),
     )
 
 

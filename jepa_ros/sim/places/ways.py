@@ -59,6 +59,7 @@ def finish(
     lanes: tuple[Lane, ...] = (),
     indoor: bool = False,
     start_time_s: float = 0.0,
+    turnings: tuple[Lane, ...] = (),
 ) -> Layout:
     """The finished place. `people`: how many, and how many groups of them stand together."""
     parked = np.array(build.parked, dtype=float).reshape(-1, 3)
@@ -75,6 +76,7 @@ def finish(
         ego_start_m=float(start_m),
         ego_platform=platform,
         lanes=lanes,
+        turnings=turnings,
         parked=parked,
         raised_m=raised,
         indoor=indoor,
