@@ -13,6 +13,7 @@ COMMANDS = {  # name -> (module, one line of help); a new command is a line here
     "prepare": ("jepa_ros.training.world_model.dataset", "turn bags into a random-access dataset"),
     "pretrain": ("jepa_ros.training.world_model.loop", "train scene_jepa on a prepared dataset, self-supervised"),
     "distill": ("jepa_ros.training.world_model.distill", "teach a narrower, faster scene_jepa what a wider one knows"),
+    "adapt": ("jepa_ros.training.adapt.command", "adapt scene_jepa to recordings of your own in minutes, without labels, with a report"),
     "probe": ("jepa_ros.training.world_model.probes", "fit the occupancy head on frozen latents"),
     "camera": (
         "jepa_ros.training.world_model.camera",

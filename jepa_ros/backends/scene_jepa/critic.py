@@ -102,7 +102,7 @@ class SceneCritic:
     channels: int | None = OBSERVED
 
     def __init__(self, network: CriticNetwork, dt_s: float) -> None:
-        self._network = network
+        self.network = network
         self._step_ns = round(dt_s * NANOSECONDS)
         self._views: deque[tuple[int, FloatArray, Tensor]] = deque()
         self._looked_at: deque[tuple[Tensor, Tensor]] = deque(maxlen=4)  # a latent is judged, one step later expected from: looked at once
@@ -116,7 +116,7 @@ class SceneCritic:
         """(Z, Y, X) logits of returns one step on, in the anchor frame of now."""
         seen_CYX = self.seen(stamp_ns, odom_from_anchor, latent_ND, predicted_ND)
         with torch.autocast("cpu", torch.bfloat16, enabled=cpu_multiplies_bfloat16()):  # native: half the time
-            logits: Tensor = self._network(seen_CYX[None])[0]
+            logits: Tensor = self.network(seen_CYX[None])[0]
         return logits.float()
 
     def seen(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from jepa_ros.training.world_model.shard import NO_RING, Frame
 from jepa_ros.types import FloatArray
 
 USUAL_POINTS = 20_000  # of a sweep of a lidar with 32 rings
+SLIGHT_RAD = 0.3
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,9 @@ def draw_augmentation(
 
     batch_rng: draws what all windows of a batch share: lidar alone, both or camera alone, which have these shares of the batches.
     """
-    yaw = rng.uniform(-np.pi, np.pi)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-    if rng.random() < 0.5:
-        turn[:, 1] *= -1
+    turn = _turn(rng, np.pi)
     count = int(rng.integers(5, 60)) * int(rng.integers(2))
-    kind = batch_rng.choice(["lidar", "both", "camera"], p=np.array(sensors) / sum(sensors))
+    use_lidar, use_camera = _sensors(batch_rng, sensors)
     return Augmentation(
         turn=turn,
         ground_error_m=float(rng.normal(0, 0.05)),
@@ -89,9 +87,37 @@ def draw_augmentation(
         keep=float(rng.choice([1.0, rng.uniform(0.5, 1.0)])),
         noise_m=float(rng.choice([0.0, 0.03])),
         foliage=float(rng.choice([1.0, 2.0, 4.0])),
-        use_lidar=bool(kind != "camera"),
-        use_camera=bool(kind != "lidar"),
+        use_lidar=use_lidar,
+        use_camera=use_camera,
         slope=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.01))),
         bushes=np.column_stack([rng.uniform(-30, 30, (count, 2)), rng.uniform(0.3, 2.5, count), rng.uniform(0.3, 2.5, count)]),
         seed=int(rng.integers(2**31)),
     )
+
+
+DrawAugmentation = Callable[[np.random.Generator, np.random.Generator, tuple[float, float, float], bool], Augmentation]
+
+
+def draw_same_place(
+    rng: np.random.Generator, batch_rng: np.random.Generator, sensors: tuple[float, float, float], many_rings: bool
+) -> Augmentation:
+    """A random augmentation for one robot in one kind of place: its own sensors, ground and clutter as they are, mirrored half of the
+    time and turned a little."""
+    use_lidar, use_camera = _sensors(batch_rng, sensors)
+    return Augmentation(turn=_turn(rng, SLIGHT_RAD), use_lidar=use_lidar, use_camera=use_camera, seed=int(rng.integers(2**31)))
+
+
+def _turn(rng: np.random.Generator, most_rad: float) -> FloatArray:
+    """(4, 4) a yaw of at most so much to either side, half of them mirrored."""
+    yaw = rng.uniform(-most_rad, most_rad)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    if rng.random() < 0.5:
+        turn[:, 1] *= -1
+    return turn
+
+
+def _sensors(batch_rng: np.random.Generator, shares: tuple[float, float, float]) -> tuple[bool, bool]:
+    """(lidar, camera) that the windows of a batch see."""
+    kind = batch_rng.choice(["lidar", "both", "camera"], p=np.array(shares) / sum(shares))
+    return bool(kind != "camera"), bool(kind != "lidar")

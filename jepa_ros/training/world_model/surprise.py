@@ -7,9 +7,10 @@ event is ever shown to it. To be fitted anew whenever the weights of scene_jepa 
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +36,23 @@ from jepa_ros.backends.scene_jepa.model import SceneJepa, load
 from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.sensing.bag import open_bag
-from jepa_ros.types import NANOSECONDS, FloatArray, Observation
+from jepa_ros.types import NANOSECONDS, FloatArray
 
 BATCH = 6
 LEARNING_RATE = 3e-3  # at its highest, after WARM_UP steps; then it falls to 0 along a cosine
 WARM_UP = 100
 VALIDATION = 0.15  # share of the bags, the last ones
 SIMULATED = 40  # worlds that are made where no bag is named
+
+
+@dataclass(frozen=True)
+class Instant:
+    """One encoded observation."""
+
+    stamp_ns: int
+    odom_from_anchor: FloatArray  # (4, 4)
+    latent_ND: Tensor
+    motion_1A: Tensor  # what the ego is taken to intend, one model step ahead
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         "simulated": not args.bags,
         "samples": len(usual),
         "steps": args.steps,
-        "validation_nats_per_visible_cell": round(likelihood(lambda sample: network(_seen([sample])), validation), 5),
+        "validation_nats_per_visible_cell": round(likelihood(lambda sample: network(seen([sample])), validation), 5),
         "of_the_prediction_itself": round(likelihood(_predicted, validation), 5),
     }
     out = args.out or critic_path(model.weights)
@@ -108,7 +119,7 @@ def collect(model: SceneJepa, bags: Sequence[Path], limit: int, rng: np.random.G
     kept: list[Sample] = []
     count = 0
     for bag in tqdm(bags, desc="encode", unit="bag"):
-        for sample in _samples(model, bag):
+        for sample in samples(model, instants(model, bag)):
             count += 1
             if len(kept) < limit:
                 kept.append(sample)
@@ -119,38 +130,55 @@ def collect(model: SceneJepa, bags: Sequence[Path], limit: int, rng: np.random.G
     return kept
 
 
-def _samples(model: SceneJepa, bag: Path) -> Iterator[Sample]:
-    """Samples of one bag, in its order."""
+def instants(model: SceneJepa, bag: Path) -> Iterator[Instant]:
+    """Of one bag, in its order, a model step apart."""
+    step_ns = round(model.spec.dt_s * NANOSECONDS)
+    last_ns: int | None = None
+    for observation in open_bag(bag):
+        if observation.lidar is None or (last_ns is not None and observation.stamp_ns - last_ns < step_ns * 0.875):
+            continue
+        last_ns = observation.stamp_ns
+        motion = torch.as_tensor(steady_motion(observation.ego, 1, model.spec.dt_s), dtype=torch.float32)
+        yield Instant(observation.stamp_ns, observation.odom_from_anchor, model.encode(observation)[0], motion)
+
+
+def samples(model: SceneJepa, stream: Iterable[Instant]) -> Iterator[Sample]:
+    """What the model predicts at each instant, and what came one model step later."""
     memory, critic = LatentMemory(model), SceneCritic(CriticNetwork(CriticConfig()), model.spec.dt_s)
     step_ns = round(model.spec.dt_s * NANOSECONDS)
-    last: tuple[Observation, Tensor] | None = None
-    for observation in open_bag(bag):
-        if observation.lidar is None or (last and observation.stamp_ns - last[0].stamp_ns < step_ns * 0.875):
-            continue
-        latent_ND = model.encode(observation)[0]
-        pose = observation.odom_from_anchor
-        if last and observation.stamp_ns - last[0].stamp_ns < step_ns * 1.25:
-            observed_ZYX = observed(latent_ND)
-            new_from_old = np.linalg.inv(pose) @ last[0].odom_from_anchor
+    last: tuple[Instant, Tensor] | None = None
+    for now in stream:
+        if last and now.stamp_ns - last[0].stamp_ns < step_ns * 1.25:
+            observed_ZYX = observed(now.latent_ND)
+            new_from_old = np.linalg.inv(now.odom_from_anchor) @ last[0].odom_from_anchor
             yield Sample(last[1], new_from_old, observed_ZYX[BODY] > 0.5, visible(observed_ZYX) > 0)
-        memory.add(observation.stamp_ns, pose, latent_ND)
-        motion = torch.as_tensor(steady_motion(observation.ego, 1, model.spec.dt_s), dtype=torch.float32)
-        predicted_ND = model.predict(memory.history(), motion[None])[0, 0]
-        seen = critic.seen(observation.stamp_ns, pose, latent_ND, predicted_ND)
-        last = observation, (255 * seen).round().byte()
+        memory.add(now.stamp_ns, now.odom_from_anchor, now.latent_ND)
+        predicted_ND = model.predict(memory.history(), now.motion_1A[None])[0, 0]
+        view = critic.seen(now.stamp_ns, now.odom_from_anchor, now.latent_ND, predicted_ND)
+        last = now, (255 * view).round().byte()
 
 
-def fit(samples: list[Sample], config: CriticConfig, steps: int, rng: np.random.Generator) -> CriticNetwork:
-    """Maximum likelihood of the returns in all cells that the new sweep shows, over scenes that are turned and mirrored at random."""
+def fit(
+    usual: list[Sample],
+    config: CriticConfig,
+    steps: int,
+    rng: np.random.Generator,
+    begin: CriticNetwork | None = None,
+    learning_rate: float = LEARNING_RATE,
+) -> CriticNetwork:
+    """Maximum likelihood of the returns in all cells that the new sweep shows, over scenes that are turned and mirrored at random.
+
+    begin: a network to go on from, which stays as it is; None = a new one.
+    """
     torch.manual_seed(int(rng.integers(2**31)))
-    network = CriticNetwork(config)
-    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
+    network = CriticNetwork(config) if begin is None else copy.deepcopy(begin).requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / WARM_UP, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1))))
     )
     for _ in tqdm(range(steps), desc="fit", unit="step", mininterval=5):
-        batch = [turned(samples[index], int(rng.integers(4)), bool(rng.integers(2))) for index in rng.integers(len(samples), size=BATCH)]
-        loss = _loss(network(_seen(batch)), batch)
+        batch = [turned(usual[index], int(rng.integers(4)), bool(rng.integers(2))) for index in rng.integers(len(usual), size=BATCH)]
+        loss = _loss(network(seen(batch)), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -171,9 +199,9 @@ def turned(sample: Sample, quarters: int, mirrored: bool) -> Sample:
 
 
 @torch.no_grad()
-def likelihood(logits_of: Callable[[Sample], Tensor], samples: list[Sample]) -> float:
+def likelihood(logits_of: Callable[[Sample], Tensor], judged: list[Sample]) -> float:
     """Mean nats per cell and height band that the returns cost, cells weighed as in the fit; logits_of: a sample -> (1, Z, Y, X)."""
-    return float(np.mean([float(_loss(logits_of(sample), [sample])) for sample in samples]))
+    return float(np.mean([float(_loss(logits_of(sample), [sample])) for sample in judged]))
 
 
 def _predicted(sample: Sample) -> Tensor:
@@ -181,7 +209,8 @@ def _predicted(sample: Sample) -> Tensor:
     return (sample.seen_CYX[None, -len(BODY) - 1 : -1].float() / 255).clamp(0.005, 0.995).logit()
 
 
-def _seen(batch: Sequence[Sample]) -> Tensor:
+def seen(batch: Sequence[Sample]) -> Tensor:
+    """(B, C, Y, X) what a critic reads of each."""
     return torch.stack([sample.seen_CYX for sample in batch]).float() / 255
 
 

@@ -22,7 +22,7 @@ from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE
 from jepa_ros.backends.scene_jepa.encoder import SceneInput
 from jepa_ros.backends.scene_jepa.projection import LIFT_STRIDE, OUTSIDE, SAMPLE_HEIGHTS_M, cell_columns, cell_pixels
 from jepa_ros.sensing.voxelize import occupancy_grid, pillars, visible_cells
-from jepa_ros.training.world_model.augment import Augmentation, draw_augmentation
+from jepa_ros.training.world_model.augment import Augmentation, DrawAugmentation, draw_augmentation
 from jepa_ros.training.world_model.flow import extrapolate
 from jepa_ros.training.world_model.shard import Frame, Shard
 from jepa_ros.types import NANOSECONDS, FloatArray
@@ -56,18 +56,28 @@ class WindowSpec:
     targets: int  # S: how many of the horizon's steps, drawn at random; the horizon itself = all
     cameras: int  # K: image slots
     sensors: tuple[float, float, float] = (0.4, 0.4, 0.2)  # shares of the training batches that see lidar alone, both, camera alone
+    baselines: bool = True  # whether windows for evaluation hold those that take long: accumulated sweeps and flow
 
 
 class Windows(Dataset):
     """Windows by number: item n depends on the seed and n alone, so a resumed training sees what an unbroken one would."""
 
-    def __init__(self, shards: list[Shard], spec: WindowSpec, seed: int, batch: int, fixed: Augmentation | None = None) -> None:
-        """fixed: the same augmentation for every window, which are then taken in order (evaluation); None = drawn at random (training).
+    def __init__(
+        self,
+        shards: list[Shard],
+        spec: WindowSpec,
+        seed: int,
+        batch: int,
+        fixed: Augmentation | None = None,
+        draw: DrawAugmentation = draw_augmentation,
+    ) -> None:
+        """fixed: the same augmentation for every window, which are then taken in order (evaluation); None = drawn at random (training),
+        by `draw`.
 
         Recordings that begin at the same nanosecond are branches of one world (`jepa_ros.sim.branches`): drawn together with the same
         augmentation, they show what the motion of the ego changes.
         """
-        self.shards, self.spec, self.seed, self.batch, self.fixed = shards, spec, seed, batch, fixed
+        self.shards, self.spec, self.seed, self.batch, self.fixed, self._draw_augmentation = shards, spec, seed, batch, fixed, draw
         self.anchors = [(s, i) for s, shard in enumerate(shards) for i in range(len(shard)) if self._future(shard, i, 1) is not None]
         self._branches: dict[int, list[int]] = defaultdict(list)
         for index, shard in enumerate(shards):
@@ -87,7 +97,7 @@ class Windows(Dataset):
         batch_rng = np.random.default_rng((self.seed, number // self.batch, 1))
         steps = self._draw_steps(batch_rng)
         many_rings = self.fixed is None and self.shards[shard_index].rings > MANY_RINGS
-        augmentation = self.fixed or draw_augmentation(rng, batch_rng, self.spec.sensors, many_rings)
+        augmentation = self.fixed or self._draw_augmentation(rng, batch_rng, self.spec.sensors, many_rings)
         return self._build(self.shards[shard_index], now, steps, augmentation)
 
     def _draw(self, number: int) -> tuple[int, int, np.random.Generator]:
@@ -128,10 +138,11 @@ class Windows(Dataset):
         future_indices = [self._future(shard, now_index, int(step) + 1) for step in steps]
         future = [augmentation.sensors(shard[now_index if i is None else i], 100 + k, now) for k, i in enumerate(future_indices)]
 
-        view = _View(shard, now, augmentation, self.spec.cameras if augmentation.use_camera else 0)
+        view = FrameView(shard, now, augmentation, self.spec.cameras if augmentation.use_camera else 0)
         use_lidar = augmentation.use_lidar or not shard.cameras
         scenes = [view.scene(frame, frame, use_lidar) for frame in history]
         targets = [view.scene(frame, now, True) for frame in ([] if augmentation.use_lidar else [history[-1]]) + future]
+        baselines = self.fixed is not None and self.spec.baselines
         labels = [view.labels(frame) for frame in [history[-1], *future]]
         for label, index in zip(labels[1:], future_indices, strict=True):
             label[1][:] &= index is not None
@@ -143,11 +154,11 @@ class Windows(Dataset):
             targets=_stack(targets),
             occupied=torch.from_numpy(np.stack([label[0] for label in labels])),
             visible=torch.from_numpy(np.stack([label[1] for label in labels])),
-            accumulated=torch.zeros(0, 0) if self.fixed is None else view.mean_occupancy(history),
-            flow=torch.zeros(0, 0, 0) if self.fixed is None else view.flow(history, self.spec.dt_s, np.array([0, *(steps + 1)])),
+            accumulated=view.mean_occupancy(history) if baselines else torch.zeros(0, 0),
+            flow=view.flow(history, self.spec.dt_s, np.array([0, *(steps + 1)])) if baselines else torch.zeros(0, 0, 0),
         )
 
-    def _actions(self, shard: Shard, now_index: int, view: _View) -> NDArray[np.float32]:
+    def _actions(self, shard: Shard, now_index: int, view: FrameView) -> NDArray[np.float32]:
         """(H, 3): what the vehicle did is what it had intended; where the recording ends it stays."""
         actions = np.zeros((self.spec.horizon, 3), np.float32)
         for k in range(self.spec.horizon):
@@ -160,7 +171,7 @@ class Windows(Dataset):
         return actions
 
 
-class _View:
+class FrameView:
     """Frames of one window as seen from its (perhaps turned and mirrored) anchor frame."""
 
     def __init__(self, shard: Shard, now: Frame, augmentation: Augmentation, cameras: int) -> None:
@@ -214,6 +225,15 @@ class _View:
 
     def _ground_m(self, frame: Frame, target_from_frame: FloatArray) -> float:
         return frame.ground_height_m + float(target_from_frame[2, 3]) + self._augmentation.ground_error_m
+
+
+def model_steps(shard: Shard, dt_s: float) -> list[int]:
+    """Frames of a shard that are a model step apart, as far as it is dense enough for that."""
+    chosen: list[int] = []
+    for index, stamp_ns in enumerate(shard.stamps_ns):
+        if not chosen or stamp_ns - shard.stamps_ns[chosen[-1]] >= (1 - TOLERANCE / 2) * dt_s * NANOSECONDS:
+            chosen.append(index)
+    return chosen
 
 
 def _moved(points_m: FloatArray, target_from_source: FloatArray) -> NDArray[np.float32]:
