@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.constants.numbers import Number, changed, numbers_of
+from experiments.numbers import Number, changed, numbers_of
 from jepa_ros.training.detection_score import Truth, evaluate, truth_from_markers, truth_from_table
 
 FACTORS = (0.7, 1.4)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.constants.numbers import changed, numbers_of
+from experiments.numbers import changed, numbers_of
 from experiments.constants.report import matters, table
 from jepa_ros.objects import detection
 from jepa_ros.sensing import terrain

@@ -13,7 +13,7 @@ from paths import ROOT
 
 PACKAGE = ROOT / "jepa_ros"
 EXPERIMENTS = ROOT / "experiments"
-SHARED_BY_EXPERIMENTS = {"experiments.common"}
+SHARED_BY_EXPERIMENTS = {"experiments.common", "experiments.numbers"}
 MOST_MODULES, MOST_LINES = 15, 300  # in a folder, beside its __init__; in a module
 MOST_SHARED = 5  # lines in a row that two modules may have in common
 SHARED = {  # two modules -> why they share more
