@@ -1,12 +1,13 @@
 """The documentation site: Sphinx with MyST, which is also what rosdoc2 runs. `make docs` builds it with warnings as errors."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
-# rosdoc2 runs this text from a file of its own, so the package is looked for from there and from the working directory.
+# rosdoc2 copies docs/ to a place of its own and runs this text there, with the package's folder on sys.path.
 ROOT = next(
     folder
-    for start in (Path(__file__).resolve(), Path.cwd())
+    for start in (Path(__file__).resolve(), Path.cwd(), *map(Path, sys.path))
     for folder in (start, *start.parents)
     if (folder / "jepa_ros" / "pipeline.py").is_file()
 )
@@ -19,9 +20,13 @@ author = "jepa_ros maintainers"
 copyright = "jepa_ros maintainers, Apache-2.0"
 release = version = package_facts(ROOT)["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton", "site_pages", "docstrings"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "site_pages", "docstrings"]
+# requirements/docs.txt has both; rosdoc2 runs without them, with a theme of its own.
+extensions += [name for name in ("sphinx_copybutton",) if importlib.util.find_spec(name)]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext"]
+# What rosdoc2 adds, of which these pages have their own form: index, README, change log, interfaces.
+exclude_patterns += ["index.rst", "__*", "README.md", "CONTRIBUTING.md", "CHANGELOG.rst", "msg", "srv", "action"]
 root_doc = "index"
 # What a machine that only builds documentation lacks is replaced by stand-ins, so that signatures and parameters can still be read.
 jepa_ros_root = str(ROOT)
@@ -33,8 +38,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 
-html_theme = "furo"
 html_title = f"jepa_ros {release}"
-html_theme_options = {"navigation_with_keys": True}
+if importlib.util.find_spec("furo"):
+    html_theme = "furo"
+    html_theme_options = {"navigation_with_keys": True}
 linkcheck_ignore = [r"http://localhost.*"]
-rosdoc2_settings = {"enable_breathe": False, "enable_exhale": False}  # there is no C++ here
+# There is no C++ here. site_pages and docstrings are extensions of our own; the theme is the one that all ROS packages share.
+rosdoc2_settings = {"enable_breathe": False, "enable_exhale": False, "allow_other_extensions": True}

@@ -23,7 +23,8 @@ FOREIGN = (
     "torch", "rclpy", "lifecycle_msgs", "diagnostic_msgs", "geometry_msgs", "nav_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs",
     "std_msgs", "builtin_interfaces", "tf2_msgs", "visualization_msgs", "jepa_ros.msg", "jepa_ros.srv", "jepa_ros.action", "safetensors",
     "rosbags", "mujoco", "matplotlib", "transformers", "tensorboard", "ray", "mcap", "mcap_ros2", "cv2", "scipy", "PIL", "tqdm", "pyarrow",
-    "onnxruntime", "launch", "launch_ros", "tf2_ros", "diagnostic_updater", "nav2_msgs", "action_msgs", "vision_msgs",
+    "onnxruntime", "backports", "ament_index_python", "launch", "launch_ros", "tf2_ros", "diagnostic_updater", "nav2_msgs", "action_msgs",
+    "vision_msgs", "mcp", "anyio",
 )  # fmt: skip
 PARTS = (
     "types", "protocols", "config", "extensions", "pipeline", "memory", "sensing", "backends", "objects", "forecast", "planning", "viz",
@@ -243,5 +244,6 @@ def _place_pages(app: Sphinx, name: str, source: list[str]) -> None:
     """`{{others}}` in the index: pages directly below docs/ that its tables of contents do not name yet."""
     if name == "index":
         named = set(re.findall(r"(?m)^(?:[^\n<]*<)?([\w/]+)>?$", source[0]))
-        others = sorted(path.stem for path in Path(app.srcdir).glob("*.md") if path.stem not in named | {"index"})
+        unwanted = {"index.md", *app.config.exclude_patterns}
+        others = sorted(path.stem for path in Path(app.srcdir).glob("*.md") if path.stem not in named and path.name not in unwanted)
         source[0] = source[0].replace("{{others}}", "\n".join(others))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ FORECAST_SIGMA_M = 0.05  # forecasters take tracks for exact; with this, what a 
 UNLIKELY = 0.01  # modes of boxes below this cost nothing: each is laid over the whole grid
 FOLLOWS_WITHIN_RAD = math.pi / 4  # of the robot's heading; whoever crosses behind it does not follow
 HALF_LANE_M = 1.75  # lanes of urban roads are 3 to 3.75 m wide (RASt 06, AASHTO Green Book)
-Shapes = tuple[Tensor | None, Tensor | None, Tensor | None]  # halves_P2, yaws_PKT, vehicles_P of PeopleFuture
+Shapes: TypeAlias = "tuple[Tensor | None, Tensor | None, Tensor | None]"  # halves_P2, yaws_PKT, vehicles_P of PeopleFuture
 QUASI_SAMPLES = 128
 FARTHEST_DRAW = 4.0  # no quasi-normal of that set is longer
 DRAWS_AT_ONCE = 2048  # times QUASI_SAMPLES floats stay in the cache

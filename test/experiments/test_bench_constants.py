@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments.numbers import changed, numbers_of
 from experiments.constants.report import matters, table
+from experiments.numbers import changed, numbers_of
 from jepa_ros.objects import detection
 from jepa_ros.sensing import terrain
 from jepa_ros.sensing.terrain import Terrain

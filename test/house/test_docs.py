@@ -34,9 +34,9 @@ def test_links_lead_somewhere(page):
             continue  # out into the world: `make docs-links`
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        made = (ROOT / "docs" / "reference") in file.parents
+        made = (ROOT / "docs" / "reference") in file.parents  # not in a checkout: docs/reference.md says how to make it
         headings = re.findall(r"(?m)^#+ (.*)$", file.read_text()) if anchor and file.suffix == ".md" and file.is_file() else None
-        if not (file.exists() or made) or (headings is not None and anchor not in map(slug, headings)):
+        if made or not file.exists() or (headings is not None and anchor not in map(slug, headings)):
             broken.append(target)
     assert broken == []
 
