@@ -9,7 +9,8 @@ from typing import Any
 from jepa_ros.sensing.choice.book import EvidenceBook
 from jepa_ros.sensing.choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
 from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, NOT_READ, ODOMETRY, TF
-from jepa_ros.sensing.choice.rule import Choice, Named, Verdict, choose, may_be_outdone
+from jepa_ros.sensing.choice.rule import choose, may_be_outdone
+from jepa_ros.sensing.choice.verdicts import Choice, Named, Verdict
 from jepa_ros.types import NANOSECONDS
 
 __all__ = ["CLOUD", "COMPRESSED", "IMAGE", "INFO", "KINDS", "ODOMETRY", "TF", "LiveChoice"]

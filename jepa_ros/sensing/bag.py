@@ -19,7 +19,8 @@ from jepa_ros.sensing.bags.report import BagReport, nothing_came, verdicts_of
 from jepa_ros.sensing.bags.storage import bag_info, read_raw
 from jepa_ros.sensing.choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
 from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, ROLES, TF, camera_info_topic
-from jepa_ros.sensing.choice.rule import Choice, Named, Scene, choose
+from jepa_ros.sensing.choice.rule import choose
+from jepa_ros.sensing.choice.verdicts import Choice, Named, Scene
 from jepa_ros.sensing.config import SensingConfig
 from jepa_ros.sensing.hub.hub import SensorHub
 from jepa_ros.types import NANOSECONDS, Observation

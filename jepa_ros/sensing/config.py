@@ -11,7 +11,9 @@ from jepa_ros.config import param, validate
 class SensingConfig:
     """How messages are matched, and which frames they are put in. The defaults suit most rigs."""
 
-    base_frame: str = param("", "Frame of the vehicle; empty = the child frame of the odometry, or base_link")
+    base_frame: str = param(
+        "", "Frame of the vehicle; empty = the odometry's child frame, or base_link where that lies, is turned or missing"
+    )
     odom_frame: str = param("", "Fixed frame of the odometry; empty = the frame of the odometry messages, or odom")
     match_tolerance_s: float = param(
         0.1, "Largest difference of stamps between a sweep and an image, or another lidar's sweep, used with it, s", at_least=0.0

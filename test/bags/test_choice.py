@@ -87,9 +87,9 @@ def test_a_robot_that_drives_straight_or_sideways_has_a_heading():
 )
 def test_a_sensor_whose_mount_is_known_drives_straight_on_the_vehicle(mount):
     """Its own heading points elsewhere than its way; the vehicle's does not. As a position without a heading it was refused."""
-    for base_frame, taken in (("base_link", "/odom"), ("", None)):  # unless its frame is the vehicle's
+    for base_frame, parent, taken in (("base_link", "base_link", "/odom"), ("", "base_link", "/odom"), ("", "rack", None)):
         book = EvidenceBook(base_frame)
-        book.look("/tf_static", TF, messages.transforms((T, "base_link", "sensor", (0.2, 0.0, 0.5), mount)), 0)
+        book.look("/tf_static", TF, messages.transforms((T, parent, "sensor", (0.2, 0.0, 0.5), mount)), 0)
         for i in range(60):
             book.look("/odom", ODOMETRY, messages.odometry(T + i / 10, x=0.1 * i, q=mount, child="sensor"), 0)
         assert choose(book.scene).odometry == taken

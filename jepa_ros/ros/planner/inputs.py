@@ -28,7 +28,7 @@ from jepa_ros.ros.candidates import own_graph
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import ODOMETRY, TF, LiveChoice
 from jepa_ros.ros.world_model.subscriptions import EVERY, LATCHED, NO_MESSAGE, SEARCH_PERIOD_S, TYPES, warm_up_reading
-from jepa_ros.sensing.choice.rule import Named
+from jepa_ros.sensing.choice.verdicts import Named
 from jepa_ros.sensing.frames.ego import EgoHistory, OdometrySample, finite_difference, read_odometry
 from jepa_ros.sensing.frames.odometry import fixed_from_told, in_base
 from jepa_ros.sensing.frames.poses import message_pose

@@ -12,7 +12,8 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.world_model.stream import Stream
 from jepa_ros.sensing import InputStatus
-from jepa_ros.sensing.choice.rule import NOT_YET, Verdict
+from jepa_ros.sensing.choice.rule import NOT_YET
+from jepa_ros.sensing.choice.verdicts import Verdict
 from jepa_ros.types import FloatArray, SceneState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR

@@ -31,7 +31,7 @@ from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE, INFO, KINDS, ODOMETRY,
 from jepa_ros.ros.world_model.message_check import refusal
 from jepa_ros.ros.world_model.watch import ArrivalWatch
 from jepa_ros.sensing import SensorHub, decode_compressed_image
-from jepa_ros.sensing.choice.rule import Choice, Named, Verdict
+from jepa_ros.sensing.choice.verdicts import Choice, Named, Verdict
 from jepa_ros.types import NANOSECONDS
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -14,6 +14,8 @@ from jepa_ros.sensing.choice.kinds import ODOMETRY, TF, transform_topics
 from jepa_ros.types import NANOSECONDS
 
 LONGEST_LOOK_NS = 20 * NANOSECONDS  # of log time; candidates that are all still silent are waited for
+LONGEST_STAND_NS = 1800 * NANOSECONDS  # of log time, for odometries alone
+ENOUGH_STRETCHES = 40  # straight on for so long, any heading will do
 
 
 @functools.cache
@@ -54,7 +56,20 @@ def look_into(info: BagInfo, base_frame: str = "") -> EvidenceBook:
         waited_for = [evidence for evidence in book.scene.evidence.values() if not _settled(evidence, rivals)]
         if not waited_for or (late and _each_role_seen(book)):
             break
+    if rivals and begin_ns is not None:
+        _look_for_motion(info, book, raw.log_time_ns, begin_ns + LONGEST_STAND_NS)
     return book
+
+
+def _look_for_motion(info: BagInfo, book: EvidenceBook, seen_ns: int, until_ns: int) -> None:
+    """A vehicle that stands or drives straight tells nothing of headings: its odometries alone are read on until they are told apart."""
+    rivals = {topic: found for topic, found in book.scene.evidence.items() if isinstance(found, OdometryEvidence)}
+    for raw in read_raw(info.path, set(rivals)):
+        told = all(found.turned or found.has_no_heading() for found in rivals.values())
+        if told or any(found.stretches >= ENOUGH_STRETCHES for found in rivals.values()) or raw.log_time_ns > until_ns:
+            break
+        if raw.log_time_ns > seen_ns:
+            _look(book, raw)
 
 
 def transforms_of(info: BagInfo) -> set[str]:

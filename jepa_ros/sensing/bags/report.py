@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jepa_ros.sensing.bags.records import BagInfo
 from jepa_ros.sensing.choice.kinds import NOT_READ
-from jepa_ros.sensing.choice.rule import Choice, Verdict
+from jepa_ros.sensing.choice.verdicts import Choice, Verdict
 from jepa_ros.sensing.hub.status import InputStatus, advice
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jepa_ros.sensing.choice.evidence import CloudEvidence, Evidence, ImageEvidence, InfoEvidence, OdometryEvidence
 from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
-from jepa_ros.sensing.choice.rule import Scene
+from jepa_ros.sensing.choice.verdicts import Scene
 
 KIND_OF: dict[str, type[Evidence]] = {
     CLOUD: CloudEvidence,

@@ -14,16 +14,21 @@ from jepa_ros.sensing.choice.kinds import COMPRESSED, ROLE_OF
 from jepa_ros.sensing.decode.camera_info import calibration, is_rectified
 from jepa_ros.sensing.decode.cloud import decode_cloud
 from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
+from jepa_ros.sensing.decode.image import decode_compressed_image
+from jepa_ros.sensing.frames.odometry import is_upright
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
 ENOUGH_FRAMES = 3  # images and clouds that are looked at closely; those after them are only counted
 KEPT_POINTS = 200_000
-FEW_SHADES = 16  # a grey image with no more different values, in all that was looked at, is drawn, not taken
+FEW_SHADES = 16  # an image with no more different values or colours, in all that was looked at, is drawn, not taken
 PIXELS = 20_000
 MOVED_M = 0.5
+TURNED = np.sin(np.radians(2.0) / 2)  # of a heading: about the vertical; the tilt of a position with an IMU beside it is none
 OFF_COURSE = np.radians(30.0)  # between heading and way; wheels slip less
 SIDEWAYS_MPS = 0.05
+CHANNELS = {"mono8": 1, "8uc1": 1, "mono16": 1, "rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "8uc4": 4}
+PNG_MAGIC, PNG_DEPTH, PNG_COLOUR = b"\x89PNG\r\n\x1a\n", 24, 25  # bits of a channel; 0 = grey
 WAYS = 64  # stretches that are remembered
 FEWEST_STRETCHES = 3  # of MOVED_M; localisation may jump once, and back
 SLOW_S = 0.35  # odometry that comes less often is no ego motion: velocities and poses between its samples are guesses
@@ -105,10 +110,11 @@ class ImageEvidence(Evidence):
             self._look_compressed(message)
             return
         self.encoding = str(message.encoding)
-        if self.count > ENOUGH_FRAMES or not self.is_grey:
+        channels = CHANNELS.get(self.encoding.lower())
+        if self.count > ENOUGH_FRAMES or channels is None:
             return
         data = byte_view(message.data)
-        self.shades |= set(np.unique(data[:: max(len(data) // PIXELS, 1)]).tolist())
+        self._look_at_shades(data[: len(data) - len(data) % channels].reshape(-1, channels))
 
     def _look_compressed(self, message: Any) -> None:
         words = str(message.format).lower().replace(",", ";").split(";")
@@ -116,6 +122,19 @@ class ImageEvidence(Evidence):
         if "compresseddepth" in str(message.format).lower():
             self.encoding = "16UC1"
         self.video = next((codec for codec in ("h264", "h265", "hevc", "av1", "vp9", "theora") if codec in str(message.format).lower()), "")
+        header = byte_view(message.data)[: PNG_COLOUR + 1].tobytes()
+        if self.count > ENOUGH_FRAMES or self.video or not header.startswith(PNG_MAGIC) or len(header) <= PNG_COLOUR:
+            return  # jpeg draws no clean masks, and holds no 16 bits
+        if not self.encoding:
+            self.encoding = ("mono16" if header[PNG_DEPTH] == 16 else "mono8") if header[PNG_COLOUR] == 0 else "rgb8"
+        if header[PNG_DEPTH] <= 8:
+            pixels = decode_compressed_image(message)
+            self._look_at_shades(pixels.reshape(-1, pixels.shape[-1]))
+
+    def _look_at_shades(self, pixels: NDArray[np.uint8]) -> None:
+        """(N, C) values, of which some are enough."""
+        some = pixels[:: max(len(pixels) // PIXELS, 1)].astype(np.int64)
+        self.shades |= set(np.unique(some @ (256 ** np.arange(some.shape[1]))).tolist())
 
     @property
     def is_grey(self) -> bool:
@@ -128,8 +147,8 @@ class ImageEvidence(Evidence):
 
     @property
     def is_drawn(self) -> bool:
-        """A mask or labels: grey, and hardly any different values."""
-        return self.is_grey and 0 < len(self.shades) <= FEW_SHADES
+        """A mask, labels, or classes painted in colours: hardly any different values. One grey or colour alone may be the sky."""
+        return (self.is_grey or len(self.shades) > 1) and 0 < len(self.shades) <= FEW_SHADES
 
 
 @dataclass
@@ -156,6 +175,8 @@ class OdometryEvidence(Evidence):
     spread_m: float = 0.0  # the farthest it has been from where it began
     stretches: int = 0
     ways: deque[NDArray[np.float64]] = field(default_factory=lambda: deque(maxlen=WAYS))  # (3,) of each stretch, in the child frame
+    upright: bool = True  # as a vehicle's frame is
+    measured: bool = True  # its covariance does not say that it is not
     _start: NDArray[np.float64] | None = None
     _mark: NDArray[np.float64] | None = None
     _heading: tuple[float, ...] | None = None
@@ -163,25 +184,29 @@ class OdometryEvidence(Evidence):
     def _look(self, message: Any, stamp: int) -> None:
         self.child = str(message.child_frame_id).lstrip("/")
         position, turn = message.pose.pose.position, message.pose.pose.orientation
-        place = np.array([position.x, position.y], np.float64)
+        place = np.array([position.x, position.y, position.z], np.float64)
         quaternion = (float(turn.x), float(turn.y), float(turn.z), float(turn.w))
         if not np.isfinite([*place, *quaternion]).all():
             raise MalformedMessage("non_finite_pose", "pose is not finite")
         if abs(np.linalg.norm(quaternion) - 1.0) > 0.1:
             raise MalformedMessage("non_finite_pose", f"quaternion {quaternion} is no rotation")
         self._heading = self._heading or quaternion
-        self.turned |= max(abs(a - b) for a, b in zip(quaternion, self._heading, strict=True)) > 1e-9
+        since = Rotation.from_quat(quaternion) * Rotation.from_quat(self._heading).inv()
+        z, w = since.as_quat()[2:]
+        self.turned |= bool(abs(z) > TURNED * np.hypot(z, w))
+        self.upright = is_upright(Rotation.from_quat(quaternion).as_matrix())
+        self.measured = not float(message.pose.covariance[0]) < 0.0
         twist = message.twist.twist
         told = (twist.linear.x, twist.linear.y, twist.angular.z)
         self.has_twist |= bool(np.isfinite(told).all()) and any(abs(value) > 1e-6 for value in told)
         if self._start is None or self._mark is None:
             self._start = self._mark = place
             return
-        self.spread_m = max(self.spread_m, float(np.linalg.norm(place - self._start)))
+        self.spread_m = max(self.spread_m, float(np.linalg.norm((place - self._start)[:2])))
         way = place - self._mark
         if np.linalg.norm(way) >= MOVED_M:
             self.stretches += 1
-            ahead = Rotation.from_quat(quaternion).inv().apply((*(way / np.linalg.norm(way)), 0.0))
+            ahead = Rotation.from_quat(quaternion).inv().apply(way / np.linalg.norm(way))
             self.ways.append(ahead if abs(twist.linear.y) < SIDEWAYS_MPS else np.zeros(3))  # some robots go sideways, and say so
             self._mark = place
 

@@ -7,13 +7,12 @@ but for the last tie-break: of candidates that are equal in all else, the one wi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-from jepa_ros.sensing.choice.copies import CopyFinder
-from jepa_ros.sensing.choice.evidence import SLOW_S, CloudEvidence, Evidence, ImageEvidence, InfoEvidence, OdometryEvidence
-from jepa_ros.sensing.choice.frames import FIXED, FrameBook
+from jepa_ros.sensing.choice.evidence import SLOW_S, CloudEvidence, ImageEvidence, InfoEvidence, OdometryEvidence
+from jepa_ros.sensing.choice.frames import FIXED
 from jepa_ros.sensing.choice.kinds import COMPRESSED, camera_info_topic
+from jepa_ros.sensing.choice.verdicts import Choice, Named, Scene, Verdict
+from jepa_ros.sensing.frames.odometry import vehicle_frame
 from jepa_ros.types import FloatArray
 
 NOT_A_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "segment", "semantic")  # of colours, only the name tells
@@ -25,87 +24,32 @@ COLOUR_FIELDS = frozenset(("rgb", "rgba"))
 MOUNTS = "set sensing.static_transforms"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one candidate."""
-
-    topic: str
-    role: str  # camera | lidar | odometry
-    taken: bool
-    why: str
-    doubtful: bool = False  # nothing it carries decides: the user may know better
-    fix: str = ""  # where it is broken, rather than not what is wanted: what to do
-
-    def __str__(self) -> str:
-        return f"{self.role} {self.topic}: {'taken' if self.taken else 'left'}{': ' if self.why else ''}{self.why}"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which topics feed which input. Cameras: image topic -> its CameraInfo topic, or None."""
-
-    cameras: Mapping[str, str | None] = field(default_factory=dict)
-    lidars: tuple[str, ...] = ()  # all of them are merged
-    odometry: str | None = None
-    verdicts: tuple[Verdict, ...] = ()
-
-    @property
-    def lidar(self) -> str | None:
-        """The lidar that leads: the one mounted highest, of several the first by name."""
-        return self.lidars[0] if self.lidars else None
-
-    @property
-    def frame_topic(self) -> str | None:
-        """The topic whose messages count as frames: the leading lidar, else a camera."""
-        return self.lidar or next(iter(self.cameras), None)
-
-    @property
-    def topics(self) -> set[str]:
-        """All that is taken, CameraInfo included."""
-        infos = {info for info in self.cameras.values() if info}
-        return {*self.cameras, *infos, *self.lidars, *([self.odometry] if self.odometry else [])}
-
-
-@dataclass(frozen=True)
-class Named:
-    """What the user has named. None = found by the rule; an empty collection = none of that kind."""
-
-    cameras: Sequence[str] | None = None
-    lidars: Sequence[str] | None = None
-    odometry: str | None = None
-    infos: Mapping[str, str] = field(default_factory=dict)  # image topic -> CameraInfo topic
-
-
-@dataclass
-class Scene:
-    """All that is known of the candidates."""
-
-    evidence: dict[str, Evidence] = field(default_factory=dict)
-    frames: FrameBook = field(default_factory=FrameBook)
-    base_frame: str = ""  # named by the user
-    silent: frozenset[str] = frozenset()  # topics that have stopped sending while others go on
-    copies: CopyFinder = field(default_factory=CopyFinder)
-
-    def of(self, kind: type[Evidence]) -> list[Evidence]:
-        return [found for found in self.evidence.values() if isinstance(found, kind)]
-
-
 def choose(scene: Scene, named: Named | None = None) -> Choice:
     """Judge all candidates. Those that have shown no message yet are left for now."""
     named = named or Named()
     odometry, about_odometry = _odometry(scene, named)
     chosen = scene.evidence.get(odometry or "")
     told = chosen if isinstance(chosen, OdometryEvidence) else None
-    base = scene.base_frame.lstrip("/") or (told.child if told else "") or "base_link"
-    lidars, about_lidars = _lidars(scene, named, base, told.frame if told else "odom")
-    cameras, about_cameras = _cameras(scene, named)
+    base = (_vehicle(scene, told) if told else "") or scene.base_frame.lstrip("/") or "base_link"
+    odom = told.frame if told else "odom"
+    lidars, about_lidars = _lidars(scene, named, base, odom)
+    cameras, about_cameras = _cameras(scene, named, base, odom)
     verdicts = (*about_cameras, *about_lidars, *about_odometry)
     return Choice(cameras, tuple(lidars), odometry, verdicts)
+
+
+def _vehicle(scene: Scene, odometry: OdometryEvidence) -> str:
+    """The frame of the vehicle that an odometry tells of, as the hub sees it; empty where it tells of none."""
+    named = scene.base_frame.lstrip("/")
+    return named or (vehicle_frame(odometry.child, odometry.upright, scene.frames.pose) if odometry.child else "")
 
 
 def odometry_doubts(found: OdometryEvidence, silent: bool = False, base_from_child: FloatArray | None = None) -> list[tuple[int, str, str]]:
     """(weight, what speaks against it, what to do) of an odometry; an empty list is a good one. base_from_child: where TF knows it."""
     doubts = []
+    if found.child and not found.upright and base_from_child is None:
+        text = f"its child frame {found.child} lies on its side or is upside down, and TF joins it to no vehicle"
+        doubts.append((32, text, f"publish base_link -> {found.child} on /tf_static, or set sensing.base_frame"))
     if found.count and found.unusable:
         doubts.append((64, f"none of its messages could be used: {found.unusable}", "publish a finite pose and a quaternion of length 1"))
     if silent:
@@ -113,6 +57,8 @@ def odometry_doubts(found: OdometryEvidence, silent: bool = False, base_from_chi
     if found.has_no_heading(base_from_child):
         text = "its heading never changes while it moves elsewhere than ahead: a position, no pose"
         doubts.append((16, text, "fill its orientation; where its child frame is a sensor's, set sensing.base_frame"))
+    if not found.measured:
+        doubts.append((2, "its covariance begins with -1: not measured", ""))
     if not found.child:
         doubts.append((8, "it names no child frame", "let its driver fill child_frame_id (base_link), or set sensing.base_frame"))
     if found.period_s > SLOW_S:
@@ -134,7 +80,8 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     farthest_m = max((evidence.spread_m for evidence in heard), default=0.0)
 
     def mount(evidence: OdometryEvidence) -> FloatArray | None:
-        return scene.frames.pose(scene.base_frame.lstrip("/"), evidence.child)  # else the child frame is the vehicle's
+        vehicle = _vehicle(scene, evidence)  # else the child frame is the vehicle's
+        return scene.frames.pose(vehicle, evidence.child) if vehicle else None
 
     def doubts(evidence: OdometryEvidence) -> list[tuple[int, str, str]]:
         against = odometry_doubts(evidence, evidence.topic in scene.silent, mount(evidence))
@@ -162,7 +109,8 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     for index, evidence in enumerate(heard):
         found_wrong = sorted(doubts(evidence), reverse=True)
         against, fixes = [text for _, text, _ in found_wrong], [fix for _, _, fix in found_wrong if fix]
-        taken = index == 0 and not evidence.has_no_heading(mount(evidence))  # a wrong heading is worse than none
+        lies = evidence.child and not evidence.upright and mount(evidence) is None
+        taken = index == 0 and not lies and not evidence.has_no_heading(mount(evidence))  # a wrong heading is worse than none
         equal = rank(evidence)[:-2] == rank(best := heard[0])[:-2]  # but for their names
         better = (
             f"as good as {best.topic}, which has the shorter name, or comes first" if equal else f"{best.topic} keeps to TF, or to odom"
@@ -237,7 +185,7 @@ def _only_lidars(candidates: list[CloudEvidence], left: dict[str, str]) -> list[
     return lidars
 
 
-def _cameras(scene: Scene, named: Named) -> tuple[dict[str, str | None], list[Verdict]]:
+def _cameras(scene: Scene, named: Named, base: str, odom: str) -> tuple[dict[str, str | None], list[Verdict]]:
     infos = {evidence.topic for evidence in scene.of(InfoEvidence)}
     if named.cameras is not None:
         chosen = {image: named.infos.get(image) or camera_info_topic(image, infos) for image in named.cameras}
@@ -248,6 +196,8 @@ def _cameras(scene: Scene, named: Named) -> tuple[dict[str, str | None], list[Ve
     for evidence in scene.of(ImageEvidence):
         assert isinstance(evidence, ImageEvidence)
         why, fix, info = _no_camera(evidence, infos, scene)
+        if not why and scene.frames.rides(evidence.frame, base, odom) is False:
+            why = f"its frame {evidence.frame} does not move with the vehicle: another robot's camera, or one on a wall"
         if why or info is None:
             left[evidence.topic], fixes[evidence.topic] = why, fix
         else:

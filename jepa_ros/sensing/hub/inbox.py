@@ -15,18 +15,20 @@ from jepa_ros.sensing.decode.camera_info import Calibration, calibration, is_rec
 from jepa_ros.sensing.decode.cloud import decode_cloud
 from jepa_ros.sensing.decode.errors import MalformedMessage, stamp_ns
 from jepa_ros.sensing.frames.ego import EgoHistory, read_odometry
-from jepa_ros.sensing.frames.odometry import in_base
+from jepa_ros.sensing.frames.odometry import in_base, is_upright, vehicle_frame
 from jepa_ros.sensing.frames.poses import message_pose, static_transform
 from jepa_ros.sensing.frames.transforms import TransformError, TransformLoop, Transforms, TransformTree
 from jepa_ros.sensing.hub.status import Counters
+from jepa_ros.sensing.time.pace import Pace
 from jepa_ros.sensing.time.stamps import COHERENT_NS, StampGate, Verdict
-from jepa_ros.types import NANOSECONDS
+from jepa_ros.types import NANOSECONDS, FloatArray
 
 # What a message that is not even shaped like its type can raise when it is read.
 UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
 MAX_SWEEPS = 8  # of a lidar
 MAX_IMAGES = 32  # of a camera; time bounds them first
 MAX_HELD = 64
+STAMPED = ("camera", "lidar", "odometry")
 
 
 @dataclass(eq=False)  # found by identity: comparing messages would compare arrays
@@ -68,6 +70,7 @@ class Inbox:
         self._image_span_ns = round((2 * config.match_tolerance_s + config.match_wait_s) * NANOSECONDS)
         self._clock_ns = clock_ns
         self._gate = StampGate(config.jump_back_s, clock_ns)
+        self._paces: dict[str, Pace] = defaultdict(Pace)
         self._held: deque[tuple[str, int, Callable[[int], None]]] = deque(maxlen=MAX_HELD)
         for text in config.static_transforms:
             self.tree.add(*static_transform(text), None)
@@ -175,6 +178,10 @@ class Inbox:
         if counters.last_stamp_ns is not None and stamp < counters.last_stamp_ns - self.jump_back_ns:
             self._forget_input(name, counters)
         counters.saw(stamp)
+        others = (known.last_stamp_ns or 0 for other, known in self.counters.items() if other != name and known.kind in STAMPED)
+        if self._paces[name].stands_still(stamp, max(others, default=0)):
+            counters.malformed["stalled_stamp"] += 1
+            return
         try:
             store(stamp)
         except UNREADABLE as error:
@@ -219,13 +226,27 @@ class Inbox:
         if not self.config.odom_frame and sample.odom_frame:
             self.odom_frame = sample.odom_frame
         if not self.config.base_frame and sample.child_frame:
-            self.base_frame = sample.child_frame
+            self._use_base(vehicle_frame(sample.child_frame, is_upright(sample.state.odom_from_base), self._mount), sample.child_frame)
         state = in_base(sample, self.base_frame, self.tree)
         self.ego.add(state, sample.has_twist)
         counters.tell("twist", None if self.ego.twist.believed else self.ego.twist.explain())
         counters.tell("frame", self._unknown_frame())
         counters.used += 1
         counters.good_stamp_ns = max(counters.good_stamp_ns or 0, state.stamp_ns)
+
+    def _use_base(self, base_frame: str, child_frame: str) -> None:
+        """The vehicle's frame, as the odometry and TF tell it. Raises MalformedMessage where they tell of none."""
+        if not base_frame:
+            raise MalformedMessage("tilted_frame", f"child frame {child_frame!r} does not stand upright, and TF joins it to no base_link")
+        if base_frame != self.base_frame:
+            self.base_frame = base_frame
+            self.ego.clear()  # its states are those of another frame
+
+    def _mount(self, target: str, source: str) -> FloatArray | None:
+        try:
+            return self.tree.lookup(target, source, None)
+        except TransformError:
+            return None
 
     def _unknown_frame(self) -> str | None:
         """What is missing before the poses of the odometry can be used in the frame that was asked for."""
