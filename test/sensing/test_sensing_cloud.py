@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sensing_messages as messages
 
-from jepa_ros.sensing import MalformedMessage, decode_cloud
+from jepa_ros.sensing import MalformedMessage, SensorHub, decode_cloud
 
 RNG = np.random.default_rng(0)
 COUNT = 12
@@ -158,3 +158,66 @@ def test_a_dense_sweep_decodes_in_milliseconds():
         took.append(time.perf_counter() - started)
     # 0.2 ms on an idle core; a loop over the points would take 100 ms.
     assert min(took) < 0.01
+
+
+def test_zeros_that_stand_for_no_return_are_no_points():
+    """Organised clouds of many drivers; a lidar at the front of a vehicle would have an obstacle in itself."""
+    x = np.array([0.0, 4.0, 0.0, 5.0, 0.0])
+    cloud = decode_cloud(messages.cloud(values={"x": x, "y": 0 * x, "z": 0 * x, "intensity": x}))
+    np.testing.assert_array_equal(cloud.points_m[:, 0], [4.0, 5.0])
+    assert cloud.dropped == 3
+
+
+def test_millimetres_as_floats_are_refused():
+    hub = SensorHub()
+    hub.put_transforms(messages.transforms(*messages.EXTRINSICS), static=True)
+    for scale in (1000.0, 1.0):
+        stamp = messages.START_S + 0.1 / scale
+        hub.put_odometry("odom", messages.odometry(stamp))
+        spread = np.random.default_rng(0).uniform(1.0, 30.0, (4, 200)) * scale
+        hub.put_cloud("points", messages.cloud(stamp, values=dict(zip(("x", "y", "z", "intensity"), spread, strict=True))))
+        observation = hub.take(patient=False)
+        assert (observation is None) == (scale > 1.0)
+    assert hub.status()["points"].malformed == {"bad_fields": 1}
+
+
+MOMENTS = 1_700_000_000_123_456_789 + np.linspace(0, 10**8, 50).astype(np.int64)
+PARTS = {"a": (MOMENTS // 10**9).astype("u4"), "b": (MOMENTS % 10**9).astype("u4")}
+
+
+def timed(fields, values):
+    """The time offsets of a cloud whose further fields hold MOMENTS. fields: (name, datatype, offset, count)."""
+    formats, offsets = ["f4", *(column.dtype for column in values.values())], [0, *(field[2] for field in fields)]
+    dtype = np.dtype({"names": ["x", *values], "formats": formats, "offsets": offsets[: len(formats)], "itemsize": 40})
+    points = np.ones(len(MOMENTS), dtype)
+    for name, column in values.items():
+        points[name] = column
+    described = [("x", 7, 0, 1), ("y", 7, 0, 1), ("z", 7, 0, 1), *fields]
+    message = messages.cloud(MOMENTS[0] / 1e9)
+    message.header.stamp.sec, message.header.stamp.nanosec = (int(part) for part in divmod(MOMENTS[0], 10**9))
+    message.fields = [messages.TYPES["PointField"](name=n, offset=o, datatype=d, count=c) for n, d, o, c in described]
+    message.height, message.width, message.point_step, message.row_step = 1, len(points), 40, 40 * len(points)
+    message.data = points.view(np.uint8).reshape(-1)
+    return decode_cloud(message).time_offset_s
+
+
+@pytest.mark.parametrize(
+    ("fields", "values"),
+    [
+        ([("timestamp", 6, 8, 2)], {"timestamp": MOMENTS.astype("u8")}),  # 64 bits as two elements,
+        ([("t", 2, 8, 8)], {"t": MOMENTS.astype("u8")}),  # as eight,
+        ([("time", 8, 8, 1)], {"time": MOMENTS.astype("u8")}),  # called a float64,
+        ([("time_stamp", 10, 8, 1)], {"time_stamp": MOMENTS.astype("u8")}),  # and as PCL has them
+        ([("timestampSec", 6, 8, 1), ("timestampNsec", 6, 12, 1)], PARTS),
+        ([("time_s", 6, 8, 1), ("time_ns", 6, 12, 1)], PARTS),
+        ([("stamp", 6, 8, 2)], {"stamp": (MOMENTS // 10**9 + (MOMENTS % 10**9 << 32)).astype("u8")}),  # seconds, then nanoseconds
+        ([("GpsTime", 8, 8, 1)], {"GpsTime": MOMENTS / 1e9}),  # a name that is not in the list
+        ([("acquisition_time", 8, 8, 1), ("flags", 77, 16, 1)], {"acquisition_time": MOMENTS / 1e9, "b": np.zeros(50, "u1")}),
+    ],
+)  # fmt: skip
+def test_times_of_64_bits_in_any_disguise(fields, values):
+    np.testing.assert_allclose(timed(fields, values), np.linspace(0, 0.1, 50), atol=1e-6)
+
+
+def test_a_float32_holds_no_time_since_1970():
+    assert timed([("timestamp", 7, 8, 1)], {"timestamp": (MOMENTS / 1e9).astype("f4")}) is None

@@ -254,3 +254,31 @@ def test_equal_to_cv_bridge():
     for layout, mode in (("png", "RGB"), ("jpeg", "RGB")):
         message = messages.compressed(0.0, picture(layout, mode)[0], layout)
         np.testing.assert_array_equal(decode_compressed_image(message), bridge.compressed_imgmsg_to_cv2(message, "rgb8"))
+
+
+@pytest.mark.parametrize(("name", "known"), [("RGB8", "rgb8"), ("Bgr8", "bgr8"), ("bgr", "bgr8"), ("MONO8", "mono8"), ("8uc3", "8UC3")])
+def test_names_of_any_case_and_short_ones_are_read(name, known):
+    shape = (4, 6) if "mono" in known else (4, 6, 3)
+    pixels = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    left, right = (decode_image(messages.image(encoding=encoding, pixels=pixels)) for encoding in (name, known))
+    np.testing.assert_array_equal(left, right)
+
+
+def test_planar_yuv_of_webcams():
+    pytest.importorskip("cv2")
+    luma, blue, red = np.full((4, 6), 120, np.uint8), np.full(6, 90, np.uint8), np.full(6, 200, np.uint8)
+    images = {}
+    planes, pairs = np.concatenate((blue, red)), np.stack((blue, red), 1).ravel()
+    for encoding, chroma in (("i420", planes), ("YUV420P", planes), ("nv12", pairs)):
+        message = messages.image(encoding=encoding, pixels=luma)
+        message.data = np.concatenate((luma.ravel(), chroma))
+        images[encoding] = decode_image(message)
+    assert all(np.array_equal(image, images["nv12"]) for image in images.values())
+
+
+def test_a_mosaic_that_was_compressed_as_the_sensor_gave_it_has_colours():
+    cv2 = pytest.importorskip("cv2")
+    mosaic = np.zeros((8, 12), np.uint8)
+    mosaic[0::2, 0::2], mosaic[0::2, 1::2], mosaic[1::2, 0::2], mosaic[1::2, 1::2] = 200, 100, 100, 30
+    message = messages.compressed(messages.START_S, cv2.imencode(".png", mosaic)[1].tobytes(), "bayer_rggb8; png compressed bayer_rggb8")
+    np.testing.assert_array_equal(decode_compressed_image(message)[4, 6], [200, 100, 30])

@@ -134,10 +134,10 @@ def _lidars(scene: Scene, named: Named, base: str, odom: str) -> tuple[list[str]
             left[evidence.topic] = NOT_YET
         elif evidence.topic in scene.silent:
             left[evidence.topic] = "it has stopped sending"
-        elif not evidence.points:
-            broken.append(evidence)
         elif (rides := scene.frames.rides(evidence.frame, base, odom)) is False:
             left[evidence.topic] = f"its frame {evidence.frame} does not move with the vehicle: a map, not a sweep"
+        elif not evidence.points:
+            broken.append(evidence)
         else:
             (loose if rides is None else riding).append(evidence)
     taken: list[CloudEvidence] = []

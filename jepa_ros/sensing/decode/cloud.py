@@ -12,20 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
-from jepa_ros.sensing.time.offsets import NAMES as TIME_NAMES
+from jepa_ros.sensing.time.fields import point_times
 from jepa_ros.sensing.time.offsets import time_offsets_s
 from jepa_ros.types import NANOSECONDS
 
-# sensor_msgs/PointField: datatype -> numpy type without its byte order
-DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+# sensor_msgs/PointField: datatype -> numpy type without its byte order. From 9 on they are PCL's, and of later releases.
+DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8", 9: "i8", 10: "u8", 11: "u1"}
 INTENSITY_NAMES = ("intensity", "intensities", "i", "reflectivity")
 RING_NAMES = ("ring", "channel", "line", "laser_id")
 FARTHEST_M = 1e5  # numbers beyond are garbage, and overflow in later arithmetic
+NEAREST_M = 0.001  # drivers of organised clouds write zeros where nothing returned; no sensor measures itself
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points in the frame of the message's header; those non-finite or beyond any sensor's range are left out and counted in `dropped`."""
+    """Points in the frame of the message's header; those non-finite, at zero or beyond any range are left out and counted in `dropped`."""
 
     points_m: NDArray[np.float32]  # (N, 3)
     intensity: NDArray[np.float32] | None  # (N,) sensor units
@@ -52,24 +53,25 @@ def decode_cloud(message: Any) -> Cloud:
         )
 
     xyz = _coordinates([points[known[axis]] for axis in "xyz"])
-    real = np.abs(xyz) <= FARTHEST_M  # False for NaN and infinity too
-    keep = slice(None) if real.all() else np.flatnonzero(real.all(axis=1))
+    size = np.abs(xyz)
+    real = size <= FARTHEST_M  # False for NaN and infinity too
+    apart = (size[:, 0] > NEAREST_M) | (size[:, 1] > NEAREST_M) | (size[:, 2] > NEAREST_M)
+    keep = slice(None) if apart.all() and real.all() else np.flatnonzero(apart & real.all(axis=1))
     total = len(xyz)
     xyz = xyz[keep]
-
-    time_name = next((name for name in TIME_NAMES if name in known), "")
 
     def column(candidates: tuple[str, ...]) -> NDArray[Any] | None:
         name = next((known[name] for name in candidates if name in known), None)
         return None if name is None else _first(points[name])[keep]
 
-    intensity, ring, times = column(INTENSITY_NAMES), column(RING_NAMES), column((time_name,))
+    intensity, ring = column(INTENSITY_NAMES), column(RING_NAMES)
     stamp_ns = int(message.header.stamp.sec) * NANOSECONDS + int(message.header.stamp.nanosec)
+    timed = point_times(points, stamp_ns)
     return Cloud(
         points_m=xyz,
         intensity=None if intensity is None else np.nan_to_num(intensity.astype(np.float32)),
         ring=None if ring is None else np.nan_to_num(ring).astype(np.int32),
-        time_offset_s=None if times is None else time_offsets_s(time_name, times, stamp_ns),
+        time_offset_s=None if timed is None else time_offsets_s(timed[0], timed[1][keep], stamp_ns),
         dropped=total - len(xyz),
     )
 
@@ -103,6 +105,8 @@ def _dtype(fields: Any, step: int | None, bigendian: bool) -> np.dtype[Any]:
     for field in fields:
         kind, offset, count = DATATYPES.get(int(field.datatype)), int(field.offset), max(int(field.count), 1)
         if field.name in names or not field.name:  # some drivers name padding "" or "_"
+            continue
+        if kind is None and field.name.lower() not in ("x", "y", "z"):  # of a later release of PointField; it is not needed
             continue
         if kind is None:
             raise MalformedMessage("bad_fields", f"field {field.name!r} has unknown datatype {field.datatype}")

@@ -40,7 +40,9 @@ NUMPY_TYPES = {"8S": "i1", "16S": "i2", "32S": "i4", "32F": "f4", "64F": "f8"}
 BAYER = re.compile("bayer_(rggb|bggr|gbrg|grbg)(8|16)")
 # New names for what cv_bridge and rosbags-image know by the old ones.
 PACKED_YUV = {"uyvy": "yuv422", "yuv422": "yuv422", "yuyv": "yuv422_yuy2", "yuv422_yuy2": "yuv422_yuy2"}
-PLANAR_YUV = ("nv12", "nv21", "nv24")
+PLANAR_YUV = ("nv12", "nv21", "nv24", "i420")
+# What drivers write that does not keep to sensor_msgs/image_encodings; letters of any size are read, too.
+OTHER_NAMES = {"rgb": "rgb8", "bgr": "bgr8", "mono": "mono8", "yuy2": "yuyv", "yuv420": "i420", "yuv420p": "i420", "yu12": "i420"}
 
 
 def decode_image(message: Any) -> Rgb:
@@ -50,7 +52,7 @@ def decode_image(message: Any) -> Rgb:
     smallest to largest value, non-finite pixels black. Raises MalformedMessage: "unknown_encoding", "wrong_step", "truncated_data",
     "bad_size", or "no_decoder" where OpenCV is needed and absent.
     """
-    encoding = GUESSED.get(message.encoding, message.encoding)
+    encoding = _encoding(str(message.encoding))
     if encoding in ("8U", "16U"):
         encoding = {"8U": "mono8", "16U": "mono16"}[encoding]
     if encoding in PLAIN:
@@ -68,6 +70,14 @@ def decode_image(message: Any) -> Rgb:
     if encoding in PLANAR_YUV:
         return _planar_yuv(message, encoding)
     raise MalformedMessage("unknown_encoding", repr(message.encoding))
+
+
+def _encoding(name: str) -> str:
+    """The name that stands for it here."""
+    large, small = name.strip().upper(), name.strip().lower()
+    if large in GUESSED or SINGLE_CHANNEL.fullmatch(large) or large in ("8U", "16U"):
+        return GUESSED.get(large, large)
+    return OTHER_NAMES.get(small, small)
 
 
 def decode_compressed_image(message: Any) -> Rgb:
@@ -92,6 +102,9 @@ def decode_compressed_image(message: Any) -> Rgb:
         raise MalformedMessage("undecodable_image", str(error)) from None
     if image is None:
         raise MalformedMessage("undecodable_image", f"{len(data)} bytes of {message.format!r} decode to nothing")
+    mosaic = BAYER.search(message.format.lower())
+    if mosaic and image.ndim == 2:  # stored as the sensor gave it
+        return _eight_bit(_convert(image, f"bayer_{mosaic[1]}{8 * image.itemsize}", f"rgb{8 * image.itemsize}"))
     channels = image.reshape(*image.shape[:2], -1)
     return _ordered(_eight_bit(channels), (2, 1, 0) if channels.shape[2] >= 3 else (0, 0, 0))
 
@@ -147,7 +160,7 @@ def _ordered(pixels: Rgb, order: tuple[int, int, int]) -> Rgb:
 
 
 def _planar_yuv(message: Any, encoding: str) -> Rgb:
-    """A luma plane, then a plane of interleaved chroma: half as high and wide for nv12 and nv21, full size for nv24."""
+    """A luma plane, then chroma, interleaved but for i420: half as high and wide, full size for nv24."""
     cv2 = opencv()
     if cv2 is None:
         raise _no_decoder(encoding)
@@ -160,7 +173,7 @@ def _planar_yuv(message: Any, encoding: str) -> Rgb:
         return np.ascontiguousarray(cv2.cvtColor(doubled, cv2.COLOR_YUV2RGB_NV12)[::2, ::2])
     if height % 2 or width % 2:
         raise MalformedMessage("bad_size", f"{encoding} needs even sides, got {width} x {height}")
-    code = cv2.COLOR_YUV2RGB_NV12 if encoding == "nv12" else cv2.COLOR_YUV2RGB_NV21
+    code = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21, "i420": cv2.COLOR_YUV2RGB_I420}[encoding]
     return cv2.cvtColor(_planes(message, height + height // 2), code)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jepa_ros.levelling import levelled
 from jepa_ros.sensing.decode.camera_info import Calibration
@@ -19,6 +20,9 @@ from jepa_ros.sensing.hub.own_body import Box, of_points, off_body, own_body
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.sensing.time.deskew import deskewed, is_compensated
 from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation
+
+ENOUGH_POINTS = 500
+NEAR_SHARE, NEAREST_FAR_M = 0.1, 200.0  # in any surroundings a tenth of a lidar's returns is much nearer
 
 
 @dataclass
@@ -74,13 +78,14 @@ class ObservationBuilder:
         try:
             cloud = pending.value()
             if not len(cloud.points_m):
-                raise MalformedMessage("no_points", f"an empty cloud, or all of its {cloud.dropped} points are non-finite")
+                raise MalformedMessage("no_points", f"an empty cloud, or all of its {cloud.dropped} points are non-finite or zero")
+            pose = base_from_lidar.astype(np.float32)
+            points = cloud.points_m @ np.ascontiguousarray(pose[:3, :3].T) + pose[:3, 3]
+            _check_unit(points)
         except UNREADABLE as error:
             self._settle(pending, error)
             return None
         self._settle(pending)
-        pose = base_from_lidar.astype(np.float32)
-        points = cloud.points_m @ np.ascontiguousarray(pose[:3, :3].T) + pose[:3, 3]
         return LidarSweep(pending.stamp_ns, points, cloud.intensity, cloud.ring, cloud.time_offset_s, base_from_lidar, cloud.dropped)
 
     def _decode_sweeps(self, selection: Selection) -> list[tuple[str, LidarSweep]] | None:
@@ -146,3 +151,11 @@ class ObservationBuilder:
     def _settle(self, pending: Pending, error: Exception | None = None) -> None:
         with self._lock:
             self._inbox.settle(pending, error)
+
+
+def _check_unit(points_base_m: NDArray[np.float32]) -> None:
+    """Raises MalformedMessage("bad_fields") where hardly anything is near: numbers in millimetres, taken for metres."""
+    some = points_base_m[:: max(len(points_base_m) // ENOUGH_POINTS, 1)]
+    near_m = float(np.quantile(np.hypot(some[:, 0], some[:, 1]), NEAR_SHARE))
+    if near_m > NEAREST_FAR_M:
+        raise MalformedMessage("bad_fields", f"nine of ten points are farther than {near_m:.0f} m: millimetres? REP-103 asks for metres")

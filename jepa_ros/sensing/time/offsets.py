@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 
 from jepa_ros.types import NANOSECONDS
 
-NAMES = (
-    "t", "time", "timestamp", "timestamps", "time_stamp", "offset_time", "time_offset", "ts", "dt", "point_time_offset", "relative_time",
-    "rel_time", "time_offset_ns", "timestamp_ns", "t_ns", "t_us", "offset_ns", "time_ns", "time_us", "timestamp_us", "timeoffset", "stamp",
-)  # fmt: skip
 SUFFIX = re.compile(r"_(ns|nsec|us|usec|ms|s|sec)$")
 TICKS_NS = {"s": 10**9, "sec": 10**9, "ms": 10**6, "us": 10**3, "usec": 10**3, "ns": 1, "nsec": 1}
 # The units overlap in nothing that a sweep can last: the slowest spinning lidars turn five times a second.
 LONGEST_NS = NANOSECONDS // 2
 SAME_CLOCK_NS = NANOSECONDS  # a header is no farther from its own points
 SAMPLE = 2000  # points that tell the unit
+COARSEST_NS = NANOSECONDS // 200  # a float32 counts seconds since 1970 in steps of two minutes
 MOST_UNTIMED = 0.05  # share of points whose time may be a filler such as 0
 
 
@@ -45,6 +42,8 @@ def time_offsets_s(name: str, times: NDArray[Any], stamp_ns: int) -> NDArray[np.
     if unit is None:
         return None
     tick_ns, origin_ns = unit
+    if times.dtype.kind == "f" and float(np.spacing(np.abs(middle))) * tick_ns > COARSEST_NS:
+        return None
     if origin_ns is None:
         within = ticks[np.abs(ticks) * tick_ns <= LONGEST_NS]
         origin_ns = -float(within.min()) * tick_ns

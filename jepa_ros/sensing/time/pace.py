@@ -32,11 +32,12 @@ class Pace:
         """Whether its stamps stand still, one more included. `others_ns`: the newest stamp of all other inputs, 0 = none."""
         last, self._last = self._last, (stamp_ns, others_ns)
         if last is None or not others_ns or not last[1]:
-            return self._stands
+            return False
         own, passed = stamp_ns - last[0], others_ns - last[1]
         if own < 0 or passed < 0:  # time has jumped
             self._steps.clear()
-            return self._stands
+            self._stands = False
+            return False
         self._steps.append((own, passed))
         self._count += 1
         if not self._count % SELDOM:
@@ -48,6 +49,5 @@ class Pace:
         while total - self._steps[0][1] > LONGEST_NS:
             total -= self._steps.popleft()[1]
         own, passed = np.array(self._steps, np.float64).T
-        if len(own) < FEWEST or total < LEAST_NS or passed.max() > SPREAD * total:
-            return  # nothing can be said
-        self._stands = bool(np.quantile(own, COMMON) < STANDING * passed.mean())
+        known = len(own) >= FEWEST and total >= LEAST_NS and passed.max() <= SPREAD * total
+        self._stands = known and bool(np.quantile(own, COMMON) < STANDING * passed.mean())
