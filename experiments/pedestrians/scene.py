@@ -26,7 +26,7 @@ COLUMNS = ("ade", "fde", "mode_ade", "mode_fde", "nll", "cover50", "cover90", "t
 
 def held_out(count: int) -> list[tuple[str, int]]:
     """`count` places, all kinds in turn; no training set holds a square."""
-    names = list(PLACES)
+    names = [name for name in PLACES if name != "car_park"]  # which came later
     return [(names[index % len(names)], FIRST_SEED + index) for index in range(count)]
 
 

@@ -72,11 +72,11 @@ class Sum(Composable):
         grids = [term for term in flat if isinstance(term, GridCost)]
         melted: list[GridCost] = []
         for cost in grids:
-            same = next((i for i, other in enumerate(melted) if other.grid == cost.grid), None)
+            same = next((i for i, other in enumerate(melted) if other.grid == cost.grid and other.discs_D2 is cost.discs_D2), None)
             if same is None:
                 melted.append(cost)
             else:
-                melted[same] = GridCost(melted[same].volume_LYX + cost.volume_LYX, cost.grid)
+                melted[same] = GridCost(melted[same].volume_LYX + cost.volume_LYX, cost.grid, cost.discs_D2)
         self.terms: tuple[Objective, ...] = (*melted, *(term for term in flat if not isinstance(term, GridCost)))
 
     def __call__(self, rollout: Rollout) -> Tensor:
@@ -87,17 +87,25 @@ class Sum(Composable):
 
 
 class GridCost(Composable):
-    """The sum over the steps of a cost read bilinearly from that step's layer; beyond the grid the border's value holds."""
+    """The sum over the steps of a cost read bilinearly from that step's layer; beyond the grid the border's value holds.
 
-    def __init__(self, volume_LYX: Tensor, grid: GridSpec) -> None:
+    discs_D2: places in base_link; the highest of what is read there counts. None = base_link itself.
+    """
+
+    def __init__(self, volume_LYX: Tensor, grid: GridSpec, discs_D2: Tensor | None = None) -> None:
         self.volume_LYX = volume_LYX
         self.grid = grid
+        self.discs_D2 = discs_D2
 
     def __call__(self, rollout: Rollout) -> Tensor:
         return self.read(rollout.states_SLX).sum(0)
 
     def read(self, states_SLX: Tensor) -> Tensor:
         """(L, S) value at each state."""
+        if self.discs_D2 is not None:
+            at_SLD2 = beside(states_SLX, self.discs_D2)
+            at_base = GridCost(self.volume_LYX, self.grid)
+            return at_base.read(at_SLD2.permute(0, 2, 1, 3).flatten(0, 1)).unflatten(1, (len(states_SLX), -1)).amax(-1)
         positions_LS2 = states_SLX[..., :2].transpose(0, 1)
         span = torch.tensor([self.grid.columns, self.grid.rows]) * (0.5 * self.grid.resolution_m)
         middle = torch.tensor(self.grid.origin_m, dtype=torch.float32) + span
@@ -108,7 +116,7 @@ class GridCost(Composable):
     def split(self) -> GridCost:
         """The same cost, as it is read, on cells of half the size."""
         finer_LYX = F.interpolate(self.volume_LYX[:, None], scale_factor=2.0, mode="bilinear", align_corners=False)[:, 0]
-        return GridCost(finer_LYX, halved(self.grid))
+        return GridCost(finer_LYX, halved(self.grid), self.discs_D2)
 
 
 class PoseGoal(Composable):
@@ -193,9 +201,19 @@ class LatentGoal(Composable):
         return torch.cat(costs).cpu()
 
 
-def occupancy_cost(inflated_LYX: Tensor, grid: GridSpec, dt_s: float, occupied_from: float, weights: CostWeights) -> GridCost:
-    """Occupancy under the robot, by its risk."""
-    return GridCost((weights.occupancy * dt_s) * risk(inflated_LYX, occupied_from), grid)
+def beside(states_SLX: Tensor, places_D2: Tensor) -> Tensor:
+    """(S, L, D, 2) where places of base_link are at each state."""
+    cos_SL1, sin_SL1 = states_SLX[..., 2:3].cos(), states_SLX[..., 2:3].sin()
+    x_D, y_D = places_D2.unbind(-1)
+    turned_SLD2 = torch.stack((cos_SL1 * x_D - sin_SL1 * y_D, sin_SL1 * x_D + cos_SL1 * y_D), -1)
+    return states_SLX[..., None, :2] + turned_SLD2
+
+
+def occupancy_cost(
+    inflated_LYX: Tensor, grid: GridSpec, dt_s: float, occupied_from: float, weights: CostWeights, discs_D2: Tensor | None = None
+) -> GridCost:
+    """Occupancy under the robot, or under the discs that stand for it, by its risk."""
+    return GridCost((weights.occupancy * dt_s) * risk(inflated_LYX, occupied_from), grid, discs_D2)
 
 
 def risk(occupancy: Tensor, occupied_from: float) -> Tensor:
@@ -208,13 +226,20 @@ def risk(occupancy: Tensor, occupied_from: float) -> Tensor:
 
 
 def people_cost(
-    future: PeopleFuture, grid: GridSpec, dt_s: float, robot_radius_m: float, personal_m: float, weights: CostWeights
+    future: PeopleFuture,
+    grid: GridSpec,
+    dt_s: float,
+    robot_radius_m: float,
+    personal_m: float,
+    weights: CostWeights,
+    discs_D2: Tensor | None = None,
 ) -> GridCost:
-    """Expected contacts with people, and intrusion into their personal space; `future` at the L step times."""
+    """Expected contacts with people, and intrusion into their personal space; `future` at the L step times. The radius is that of the
+    robot, or of each disc that stands for it."""
     relative = weights.personal_space / weights.person if weights.person > 0 else 0.0
     contacts_LYX = expected_contacts(future, grid, robot_radius_m, personal_m, relative)
     fading_L = torch.exp(-future.times_s / weights.foresight_s)
-    return GridCost(weights.person * dt_s * fading_L[:, None, None] * contacts_LYX, grid)
+    return GridCost(weights.person * dt_s * fading_L[:, None, None] * contacts_LYX, grid, discs_D2)
 
 
 def detour_cost(cost_to_go: CostToGo, grid: GridSpec, steps: int, weights: CostWeights) -> GridCost:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
@@ -33,7 +34,12 @@ class Goal:
 
 
 def fault_of(
-    scene: PlanningScene, goal: FloatArray, deadline_s: float, max_speed_mps: float | None, goal_tolerance_m: float | None
+    scene: PlanningScene,
+    goal: FloatArray,
+    deadline_s: float,
+    max_speed_mps: float | None,
+    goal_tolerance_m: float | None,
+    footprint: Footprint,
 ) -> tuple[PlanStatus, str] | None:
     """Why a question cannot be answered at all: status and message; None where it can."""
     if np.shape(goal) != (3,):
@@ -47,6 +53,11 @@ def fault_of(
             return PlanStatus.INVALID_REQUEST, f"{name} must lie in (0, 50], got {value}"
     if scene.occupancy.probability.size == 0:
         return PlanStatus.UNSUPPORTED, "the world model gives no occupancy forecast, and without one no path can be called safe"
+    grid = scene.occupancy.grid
+    across_m, size_m = 2.0 * footprint.around_m, grid.resolution_m * min(grid.rows, grid.columns)
+    if across_m > size_m:
+        text = f"the footprint is {across_m:.1f} m across, the occupancy forecast {size_m:.1f} m: is planner.footprint in metres?"
+        return PlanStatus.UNSUPPORTED, text
     return None
 
 

@@ -1,7 +1,7 @@
 """What moves as the planner sees it: for each a small Gaussian mixture over (x, y) at every step, in the planning frame.
 
-People are discs; cyclists and vehicles are boxes, turned as they drive. The robot is a disc, so that it touches a box where its centre
-comes nearer to the box than its radius: that distance is exact, corners and all.
+People are discs; cyclists and vehicles are boxes, turned as they drive. A robot that is a disc touches a box where its centre comes nearer
+to the box than its radius; one that is a polygon where the two overlap, at its own heading. Both are exact, corners and all.
 
 Axes: P person (or cyclist, or vehicle), K mode, T time, Y/X grid rows and columns, S path, F fine time, Q quasi-random sample.
 """
@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jepa_ros.planning.footprint import Footprint
+from jepa_ros.planning.footprint.contact import meets_box, meets_disc
 from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.types import FloatArray, GridSpec
 
@@ -87,12 +89,12 @@ class PeopleFuture:
         return PeopleFuture(*parts, self.times_s, *shapes)
 
 
-def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
-    """Everybody in the scene, moved from odom into the anchor frame, with the present as the first step.
+def people_future(scene: PlanningScene, robot: Footprint | float) -> PeopleFuture:
+    """Everybody in the scene, moved from odom into the anchor frame, with the present as the first step. robot: a number is a radius, m.
 
     A "person" whose centre lies inside the robot is no person (a robot sees parts of itself) and is left out.
     """
-    forecast, people, anchor_from_odom = scene.moving.forecast, scene.moving, scene.anchor_from_odom
+    forecast, people, anchor_from_odom, footprint = scene.moving.forecast, scene.moving, scene.anchor_from_odom, Footprint.of(robot)
     rotation, shift = anchor_from_odom[:2, :2], anchor_from_odom[:2, 3]
     order = np.argsort(-forecast.probabilities, axis=1)[:, :MAX_MODES]
     row = np.arange(len(order))[:, None]
@@ -117,9 +119,13 @@ def people_future(scene: PlanningScene, robot_radius_m: float) -> PeopleFuture:
     )
     anchor_from_base = anchor_from_odom @ scene.ego.odom_from_base
     if future.halves_P2 is not None:
-        future = replace(future, follows_P=_following(future, anchor_from_base, robot_radius_m))
+        future = replace(future, follows_P=_following(future, anchor_from_base, footprint))
     ego_2 = anchor_from_base[:2, 3]
-    outside = np.linalg.norm(now_P2 - ego_2, axis=1) > np.where(future.boxed_P.numpy(), 0.0, robot_radius_m)
+    if footprint.is_round:
+        outside = np.linalg.norm(now_P2 - ego_2, axis=1) > np.where(future.boxed_P.numpy(), 0.0, footprint.radius_m)
+    else:
+        there_P2 = torch.as_tensor((now_P2 - ego_2) @ anchor_from_base[:2, :2])
+        outside = future.boxed_P.numpy() | (footprint.gap_squared(there_P2[:, 0], there_P2[:, 1]).numpy() > 0.0)
     return future if outside.all() else future.select(torch.as_tensor(outside))
 
 
@@ -134,7 +140,7 @@ def _shapes(moving: Moving, row: NDArray[np.intp], order: NDArray[np.intp], turn
     return halves_P2, torch.as_tensor(yaws_PKT, dtype=torch.float32), torch.as_tensor(moving.boxes.vehicles)
 
 
-def _following(future: PeopleFuture, anchor_from_base: FloatArray, robot_radius_m: float) -> Tensor:
+def _following(future: PeopleFuture, anchor_from_base: FloatArray, footprint: Footprint) -> Tensor:
     """(P,) which vehicles drive behind the robot, in its lane and in its direction.
 
     Whoever drives behind keeps the distance (Shalev-Shwartz, Shammah and Shashua, On a formal model of safe and scalable self-driving cars,
@@ -150,8 +156,8 @@ def _following(future: PeopleFuture, anchor_from_base: FloatArray, robot_radius_
     along_P, across_P = offset_P2 @ ahead_2, offset_P2 @ torch.stack((-ahead_2[1], ahead_2[0]))
     yaw_P = future.yaws_PKT[:, 0, 0]
     same_way_P = torch.stack((yaw_P.cos(), yaw_P.sin()), -1) @ ahead_2 > math.cos(FOLLOWS_WITHIN_RAD)
-    behind_P = along_P < -(robot_radius_m + future.halves_P2[:, 0])
-    same_lane_P = across_P.abs() < (robot_radius_m + future.halves_P2[:, 1]).clamp(min=HALF_LANE_M)
+    behind_P = along_P < -(footprint.behind_m + future.halves_P2[:, 0])
+    same_lane_P = across_P.abs() < (footprint.beside_m + future.halves_P2[:, 1]).clamp(min=HALF_LANE_M)
     return future.vehicles_P & behind_P & same_way_P & same_lane_P
 
 
@@ -218,16 +224,22 @@ def _interval_mass(at: Tensor, centre: Tensor, sigma: Tensor, half_width: Tensor
     return 0.5 * (torch.erf((offset + half_width) * scale) - torch.erf((offset - half_width) * scale))
 
 
-def contact_probability(future: PeopleFuture, path_SF2: Tensor, robot_radius_m: float) -> Tensor:
+def contact_probability(future: PeopleFuture, path_SFX: Tensor, robot: Footprint | float) -> Tensor:
     """(S,): probability that each path touches anybody; `future` is given at the F times of the paths.
 
+    path_SFX: x m, y m and, where the robot is no disc, yaw rad. robot: a number is the radius of a disc, m.
     Each mode is drawn as whole paths, its deviation one standard normal for all steps (as the forecast defines its samples), on a fixed
     low-discrepancy set; a person's modes add up by their weights; people are independent. Ignores that people react to the robot.
     """
+    footprint, boxed_P = Footprint.of(robot), future.boxed_P
+    if not footprint.is_round and bool(boxed_P.any()) and not bool(boxed_P.all()):  # the two are looked at in different ways
+        discs_S, boxes_S = (contact_probability(future.select(kind_P), path_SFX, footprint) for kind_P in (~boxed_P, boxed_P))
+        return 1.0 - (1.0 - discs_S) * (1.0 - boxes_S)
+    path_SF2 = path_SFX[..., :2]
     paths, people, modes = len(path_SF2), *future.weights_PK.shape
     xx, xy, yy = future.covariances_PKT3.unbind(-1)
-    touch_P = robot_radius_m + future.round_P
-    reach_P = robot_radius_m + future.reach_P
+    touch_P = footprint.radius_m + future.round_P
+    reach_P = footprint.reach_m + future.reach_P
     # No draw lies further out than this: all other times of all other modes need no look. N counts what is left.
     bound_PKF = reach_P[:, None, None] + FARTHEST_DRAW * (xx + yy).sqrt()
     offset_SPKF2 = path_SF2[:, None, None] - future.means_PKT2
@@ -244,13 +256,21 @@ def contact_probability(future: PeopleFuture, path_SF2: Tensor, robot_radius_m: 
     hits_MQ = path_SF2.new_zeros(len(mode_ids_M), QUASI_SAMPLES)
     normal_2Q = _quasi_normals(QUASI_SAMPLES).T.contiguous()
     touch_sq_N = touch_P[person_N].square()
-    turns = None if future.yaws_PKT is None else torch.polar(torch.ones(()), future.yaws_PKT)[person_N, mode_N, time_N]
+    yaw_N = None if footprint.is_round else path_SFX[path_N, time_N, 2]
+    box_yaw_N = None if future.yaws_PKT is None else future.yaws_PKT[person_N, mode_N, time_N]
+    half_N2 = None if future.halves_P2 is None else future.halves_P2[person_N]
     for part in torch.arange(len(path_N)).split(DRAWS_AT_ONCE):
         dx = x_N[part, None] - a_N[part, None] * normal_2Q[0]
         dy = y_N[part, None] - b_N[part, None] * normal_2Q[0] - c_N[part, None] * normal_2Q[1]
-        if turns is not None and future.halves_P2 is not None:
-            dx, dy = outside_box(dx, dy, turns[part, None], future.halves_P2[person_N[part]])
-        hits_MQ.index_add_(0, row_N[part], (dx.square_() + dy.square_() < touch_sq_N[part, None]).float())
+        if yaw_N is None:
+            if box_yaw_N is not None and half_N2 is not None:
+                dx, dy = outside_box(dx, dy, torch.polar(torch.ones(()), box_yaw_N[part, None]), half_N2[part])
+            hit_NQ = dx.square_() + dy.square_() < touch_sq_N[part, None]
+        elif box_yaw_N is None or half_N2 is None or not boxed_P.any():
+            hit_NQ = meets_disc(footprint, dx, dy, yaw_N[part], touch_P[person_N[part]])
+        else:
+            hit_NQ = meets_box(footprint, dx, dy, yaw_N[part], box_yaw_N[part], half_N2[part], touch_P[person_N[part]])
+        hits_MQ.index_add_(0, row_N[part], hit_NQ.float())
     hit_M = (hits_MQ > 0).float().mean(-1) * future.weights_PK.flatten()[mode_ids_M % (people * modes)]
     hit_SP = path_SF2.new_zeros(paths * people).index_add_(0, mode_ids_M // modes, hit_M).view(paths, people)
     return 1.0 - (1.0 - hit_SP.clamp(max=1.0)).prod(dim=1)

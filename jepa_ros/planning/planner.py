@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.guide import CostToGo, StandingMemory
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.kinematics import DYNAMICS, LastPlan, Limits, Vehicle
@@ -41,7 +43,8 @@ class PlannerConfig:
     solver: str = param("mppi", "Search method", choices=tuple(SOLVERS))
     dt_s: float = param(0.2, "Length of a plan step, s", at_least=0.02, at_most=1.0)
     steps: int = param(24, "Steps of a plan; steps x dt_s should not exceed the forecast's horizon", at_least=2, at_most=200)
-    robot_radius_m: float = param(0.4, "Radius of the robot's footprint, m", at_least=0.05, at_most=5.0)
+    robot_radius_m: float = param(0.4, "Radius of the robot, m, where no footprint is given", at_least=0.05, at_most=5.0)
+    footprint: str = param("", "Corners of the robot as in Nav2, [[x, y], ...] in base_link, m; empty = a disc of robot_radius_m")
     personal_space_m: float = param(0.5, "Distance to people that is kept where possible, m", at_least=0.0, at_most=5.0)
     goal_tolerance_m: float = param(0.5, "How near counts as reached, m", at_least=0.05, at_most=10.0)
     goal_tolerance_rad: float = param(
@@ -63,6 +66,12 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        _ = self.body
+
+    @cached_property
+    def body(self) -> Footprint:
+        """The robot's shape. Raises ValueError where `footprint` is none."""
+        return Footprint.parse(self.footprint) if self.footprint else Footprint.of(self.robot_radius_m)
 
 
 @dataclass(frozen=True)
@@ -120,13 +129,14 @@ class Planner:
         NO_SAFE_PATH: what has stood for a while within reach leaves no way, or nothing safe was found.
         With both, the path is a braking one (`fallback`), its probability stated; what is unseen counts as occupied there.
         INVALID_GOAL: not finite, or within reach of the plan and on something that stays occupied with no free place within the tolerance.
-        INVALID_REQUEST: another argument is out of range. UNSUPPORTED: no occupancy forecast. TIMEOUT: nothing verified in time, no path.
+        INVALID_REQUEST: another argument is out of range. UNSUPPORTED: no occupancy forecast, or one smaller than
+        the robot. TIMEOUT: nothing verified in time, no path.
         rehearsal: asked about the best `config.rehearsed` motions before one is chosen, where the deadline leaves the time.
         route_m: (N, 2) in odom, close together: places to keep to on the way.
         """
         started_s = time.perf_counter()
         scene = scene if isinstance(scene, PlanningScene) else PlanningScene.of(scene)
-        fault = fault_of(scene, goal, deadline_s, max_speed_mps, goal_tolerance_m)
+        fault = fault_of(scene, goal, deadline_s, max_speed_mps, goal_tolerance_m, self.config.body)
         if fault is not None:
             return refusal(*fault, self.config.dt_s, time.perf_counter() - started_s)
         limits = self.config.limits if max_speed_mps is None else replace(self.config.limits, max_speed_mps=max_speed_mps)
@@ -148,14 +158,14 @@ class Planner:
     def _search(self, task: _Task, limits: Limits) -> Plan:
         config, goal, weights = self.config, task.goal, self.config.weights
         dynamics = DYNAMICS[config.kinematics](limits, config.dt_s)
-        start_m = task.init_X[:2].numpy().astype(np.float64)
         reach_m = max(abs(float(task.init_X[3])), limits.max_speed_mps) * config.dt_s * config.steps
-        around = Surroundings(task.scene, start_m, reach_m, config.robot_radius_m, config.occupied_from, self._memory)
-        if not around.free_near(goal.pose[:2], goal.tolerance_m):
+        start = task.init_X[:3].numpy().astype(np.float64)
+        around = Surroundings(task.scene, start, reach_m, config.body, config.occupied_from, self._memory)
+        if not around.free_near(goal.pose, goal.tolerance_m):
             return self._refuse(task, PlanStatus.INVALID_GOAL, f"the goal and all within {goal.tolerance_m:.2f} m of it stay occupied")
         verifier = around.verifier(task.offset_s)
         way = around.way_to(goal.pose[:2], goal.tolerance_m)
-        if not way.reachable_from(start_m):
+        if not way.reachable_from(start[:2]):
             return self._brake(task, dynamics, verifier, "no way leads to the goal around what stands still")
         times_L = task.offset_s + config.dt_s * np.arange(1, config.steps + 1)
         objective = around.objective(way, times_L, config.dt_s, config.personal_space_m, config.weights)
@@ -188,7 +198,7 @@ class Planner:
         cost_S, order_S = objective(rollout).sort()
         cost_E, index_E = cost_S[: self.config.rehearsed], order_S[: self.config.rehearsed]
         finalists = Rollout(rollout.states_SLX[index_E], rollout.commands_SLU[index_E], rollout.dt_s)
-        occupied_E = rehearsal.occupied(task.scene, task.init_X, finalists, self.config.robot_radius_m)
+        occupied_E = rehearsal.occupied(task.scene, task.init_X, finalists, self.config.body)
         chosen = int((cost_E + self.config.weights.occupancy * risk(occupied_E, self.config.occupied_from)).argmin())
         one = Rollout(finalists.states_SLX[chosen : chosen + 1], finalists.commands_SLU[chosen : chosen + 1], rollout.dt_s)
         self._rehearse_s = max(time.perf_counter() - started_s, 0.9 * self._rehearse_s)

@@ -9,18 +9,22 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle, FancyArrow, Polygon
 from scipy import ndimage
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import FloatArray, OccupancyForecast, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
 from jepa_ros.viz.boxes import draw_above, spread_ellipse
 
 BEHIND_M, AHEAD_M = 9.0, 25.0  # what is shown along x; across, as much as the panel's shape leaves room for
+OUTLINE_STEPS = 4  # of a plan, from one drawn footprint to the next
 SMOOTHING = 3  # contours are drawn on a grid this much finer
 
 
-def draw_birdseye(axes: Axes, points_m: FloatArray, ground: Terrain, state: SceneState, plan: Plan | None, robot_radius_m: float) -> None:
-    """`points_m`: (N, 3) anchor frame, may be empty."""
-    box = axes.get_window_extent()
+def draw_birdseye(
+    axes: Axes, points_m: FloatArray, ground: Terrain, state: SceneState, plan: Plan | None, robot: Footprint | float
+) -> None:
+    """`points_m`: (N, 3) anchor frame, may be empty. robot: a number is the radius of a disc, m."""
+    footprint, box = Footprint.of(robot), axes.get_window_extent()
     half = 0.5 * (BEHIND_M + AHEAD_M) * box.width / box.height
     axes.set_facecolor(theme.PANEL)
     axes.set_xlim(-half, half)
@@ -34,10 +38,10 @@ def draw_birdseye(axes: Axes, points_m: FloatArray, ground: Terrain, state: Scen
     _points(axes, points_m, ground)
     _occupancy(axes, state.occupancy)
     if plan is not None and len(plan.path) > 1:
-        _plan(axes, plan, state, robot_radius_m)
+        _plan(axes, plan, state, footprint)
     _people(axes, state)
     draw_above(axes, state)
-    _robot(axes, robot_radius_m)
+    _robot(axes, footprint)
     _scale_bar(axes)
 
 
@@ -163,6 +167,14 @@ def _forecast(axes: Axes, state: SceneState, i: int, colour: str) -> None:
             axes.add_patch(ellipse)
 
 
+def plan_outlines(plan: Plan, state: SceneState, footprint: Footprint) -> list[FloatArray]:
+    """(N, 2) the footprint, closed, at some places of the plan and at its end, anchor frame; none for a disc, which the ribbon shows."""
+    if footprint.is_round:
+        return []
+    placed_LN2 = footprint.placed(plan.path[::-OUTLINE_STEPS])
+    return [theme.to_anchor(np.concatenate((outline, outline[:1])), state) for outline in placed_LN2]
+
+
 def plan_ribbon(plan: Plan, state: SceneState, half_width_m: float) -> FloatArray:
     """(2 (L + 1), 2) outline of the strip that the robot sweeps, anchor frame."""
     centre = theme.to_anchor(plan.path[:, :2], state)
@@ -171,20 +183,24 @@ def plan_ribbon(plan: Plan, state: SceneState, half_width_m: float) -> FloatArra
     return np.concatenate([centre + side, (centre - side)[::-1]])
 
 
-def _plan(axes: Axes, plan: Plan, state: SceneState, robot_radius_m: float) -> None:
+def _plan(axes: Axes, plan: Plan, state: SceneState, footprint: Footprint) -> None:
     colour = theme.BRAKING if plan.fallback or plan.status != PlanStatus.OK else theme.PLAN
     axes.add_patch(
-        Polygon(theme.upwards(plan_ribbon(plan, state, robot_radius_m)), facecolor=colour, edgecolor="none", alpha=0.22, zorder=5)
+        Polygon(theme.upwards(plan_ribbon(plan, state, footprint.beside_m)), facecolor=colour, edgecolor="none", alpha=0.22, zorder=5)
     )
+    for outline in plan_outlines(plan, state, footprint):
+        axes.plot(*theme.upwards(outline).T, color=colour, lw=0.8, alpha=0.7, zorder=6)
     centre = theme.upwards(theme.to_anchor(plan.path[:, :2], state))
     axes.plot(*centre.T, color="white", lw=5, zorder=8, solid_capstyle="round")
     axes.plot(*centre.T, color=colour, lw=3, zorder=8, solid_capstyle="round")
     axes.plot(*centre[-1], marker="o", ms=8, mfc="white", mec=colour, mew=2.4, zorder=8)
 
 
-def _robot(axes: Axes, radius_m: float) -> None:
+def _robot(axes: Axes, footprint: Footprint) -> None:
     """The footprint that was planned for, under an arrow that is large enough to be seen."""
-    axes.add_patch(Circle((0, 0), radius_m, facecolor=to_rgba(theme.INK, 0.15), edgecolor=theme.INK, lw=1.2, zorder=12))
+    shape = Circle((0, 0), footprint.radius_m) if footprint.is_round else Polygon(theme.upwards(footprint.outline_N2))
+    shape.set(facecolor=to_rgba(theme.INK, 0.15), edgecolor=theme.INK, lw=1.2, zorder=12)
+    axes.add_patch(shape)
     arrow = np.array([(0.0, 1.0), (0.62, -0.72), (0.0, -0.38), (-0.62, -0.72)])
     axes.add_patch(Polygon(arrow, facecolor=theme.INK, edgecolor="white", lw=1.4, joinstyle="round", zorder=13))
 

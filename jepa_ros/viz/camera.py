@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import FancyBboxPatch, Polygon
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing import project
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import CameraImage, CameraModel, FloatArray, Observation, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
-from jepa_ros.viz.birdseye import plan_ribbon
+from jepa_ros.viz.birdseye import plan_outlines, plan_ribbon
 from jepa_ros.viz.boxes import boxed, colour_of, edges_3d, is_moving, label_of
 
 PERSON_HEIGHT_M = 1.75  # of the drawn box
@@ -28,9 +29,9 @@ def draw_camera(
     ground: Terrain,
     state: SceneState,
     plan: Plan | None,
-    robot_radius_m: float,
+    robot: Footprint | float,
 ) -> None:
-    """`points_m`: (N, 3) anchor frame, may be empty."""
+    """`points_m`: (N, 3) anchor frame, may be empty. robot: a number is the radius of a disc, m."""
     camera, model, to_pixels = camera_view(observation, state, ground)
     if camera is None:
         _lidar_view(axes, points_m, ground, to_pixels)
@@ -43,7 +44,7 @@ def draw_camera(
     for spine in axes.spines.values():
         spine.set_color(theme.GRID)
     if plan is not None and len(plan.path) > 1:
-        _plan(axes, plan, state, ground, to_pixels, robot_radius_m)
+        _plan(axes, plan, state, ground, to_pixels, Footprint.of(robot))
     _people(axes, model, state, ground, to_pixels)
     _boxes(axes, state, ground, to_pixels)
 
@@ -100,9 +101,9 @@ def on_ground(xy: FloatArray, ground: Terrain, above_m: float = 0.02) -> FloatAr
     return np.column_stack([xy, ground.at(xy) + above_m])
 
 
-def _plan(axes: Axes, plan: Plan, state: SceneState, ground: Terrain, to_pixels: Projection, robot_radius_m: float) -> None:
+def _plan(axes: Axes, plan: Plan, state: SceneState, ground: Terrain, to_pixels: Projection, footprint: Footprint) -> None:
     colour = theme.BRAKING if plan.fallback or plan.status != PlanStatus.OK else theme.PLAN
-    outline = plan_ribbon(plan, state, robot_radius_m)
+    outline = plan_ribbon(plan, state, footprint.beside_m)
     half = len(outline) // 2
     left, right = _dense(outline[:half]), _dense(outline[half:][::-1])
     left_px, left_depth = to_pixels(on_ground(left, ground))
@@ -113,6 +114,10 @@ def _plan(axes: Axes, plan: Plan, state: SceneState, ground: Terrain, to_pixels:
     axes.add_patch(
         Polygon(np.concatenate([left_px[ahead], right_px[ahead][::-1]]), facecolor=colour, edgecolor="white", lw=0.8, alpha=0.5, zorder=3)
     )
+    for shape in plan_outlines(plan, state, footprint):
+        pixels, depth = to_pixels(on_ground(_dense(shape), ground))
+        if depth.min() > 0.5:
+            axes.plot(*pixels.T, color="white", lw=0.6, alpha=0.8, zorder=3)
 
 
 def _dense(line: FloatArray, factor: int = 8) -> FloatArray:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing import anchor_points, open_bag
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation, Plan, SceneState
@@ -83,20 +84,20 @@ def recorded_goal(observations: Sequence[Observation], now: Observation) -> Floa
     return np.array([*later.ego.odom_from_base[:2, 3], np.nan])
 
 
-def draw_frame(observation: Observation, state: SceneState, plan: Plan | None, robot_radius_m: float = 0.4) -> Image.Image:
+def draw_frame(observation: Observation, state: SceneState, plan: Plan | None, robot: Footprint | float = 0.4) -> Image.Image:
     """One picture, 720 x 330: the camera on the left, the map on the right."""
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     canvas = FigureCanvasAgg(figure)
     points_m = anchor_points(observation)
     ground = Terrain.fit(points_m, observation.ground_height_m)
-    draw_birdseye(figure.add_axes((0.575, 0.02, 0.415, 0.96)), points_m, ground, state, plan, robot_radius_m)
+    draw_birdseye(figure.add_axes((0.575, 0.02, 0.415, 0.96)), points_m, ground, state, plan, robot)
     models = [camera.model for camera in observation.cameras] or [VIRTUAL]
     width = 0.55
     height = width * WIDTH_PX / HEIGHT_PX * max(model.height / model.width for model in models)
     room = 0.74  # between the words and the legend
     height = min(height, room)
     camera = figure.add_axes((0.012, 0.16 + 0.5 * (room - height), width, height))
-    draw_camera(camera, observation, points_m, ground, state, plan, robot_radius_m)
+    draw_camera(camera, observation, points_m, ground, state, plan, robot)
     _words(figure, observation, state, plan)
     _legend(figure.add_axes((0.012, 0.02, width, 0.13)), state)
     canvas.draw()

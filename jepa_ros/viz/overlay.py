@@ -7,10 +7,12 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from jepa_ros.objects.told import objects_of
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import CameraImage, FloatArray, Observation, SceneState
 from jepa_ros.viz import theme
+from jepa_ros.viz.birdseye import OUTLINE_STEPS
 from jepa_ros.viz.boxes import colour_of, edges_3d, is_moving, label_of
 from jepa_ros.viz.camera import Projection, camera_view, on_ground
 
@@ -21,11 +23,11 @@ MOST_POINTS = 20_000  # that the ground is estimated from
 
 
 def annotated(
-    observation: Observation, state: SceneState, way_odom: FloatArray | None, robot_radius_m: float
+    observation: Observation, state: SceneState, way_odom: FloatArray | None, robot: Footprint | float
 ) -> tuple[CameraImage, np.ndarray] | None:
     """The image of the camera that looks ahead and its annotated copy, (height, width, 3) rgb; None without a camera.
 
-    way_odom: (L, 3) x m, y m, yaw rad of the plan; None = none.
+    way_odom: (L, 3) x m, y m, yaw rad of the plan; None = none. robot: its shape; a number is the radius of a disc, m.
     """
     if not observation.cameras:
         return None
@@ -35,7 +37,10 @@ def annotated(
     assert camera is not None
     picture = np.ascontiguousarray(camera.rgb.copy())
     if way_odom is not None and len(way_odom) > 1:
-        _plan(picture, theme.to_anchor(way_odom[:, :2], state), robot_radius_m, ground, to_pixels)
+        footprint = Footprint.of(robot)
+        _plan(picture, theme.to_anchor(way_odom[:, :2], state), footprint.beside_m, ground, to_pixels)
+        if not footprint.is_round:
+            _outlines(picture, [theme.to_anchor(shape, state) for shape in footprint.placed(way_odom[::-OUTLINE_STEPS])], ground, to_pixels)
     _ways(picture, state, ground, to_pixels)
     for told in objects_of(state):
         here = theme.to_anchor(told.box[:2], state)[None]
@@ -67,6 +72,14 @@ def _plan(picture: np.ndarray, way_m: FloatArray, radius_m: float, ground: Terra
     painted = picture.copy()
     cv2.fillPoly(painted, [_int(outline)], _rgb(theme.PLAN), cv2.LINE_AA)
     cv2.addWeighted(painted, PLAN_SHARE, picture, 1.0 - PLAN_SHARE, 0.0, dst=picture)
+
+
+def _outlines(picture: np.ndarray, shapes: list[FloatArray], ground: Terrain, to_pixels: Projection) -> None:
+    """The footprint along the plan."""
+    for shape in shapes:
+        pixels, depth = to_pixels(on_ground(shape, ground))
+        if depth.min() > NEAREST_M:
+            cv2.polylines(picture, [_int(pixels)], True, _rgb(theme.PLAN), 1, cv2.LINE_AA)
 
 
 def _ways(picture: np.ndarray, state: SceneState, ground: Terrain, to_pixels: Projection) -> None:

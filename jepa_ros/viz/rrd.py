@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import NANOSECONDS, FloatArray, Observation, Plan, PlanStatus, SceneState
 from jepa_ros.viz import theme
+from jepa_ros.viz.birdseye import OUTLINE_STEPS
 from jepa_ros.viz.boxes import boxed, colour_of, is_moving, label_of
 from jepa_ros.viz.camera import PERSON_HEIGHT_M
 from jepa_ros.viz.report.moments import HEIGHTS_M, Moment
@@ -43,15 +45,20 @@ def is_installed() -> bool:
 class Recording:
     """One file, from construction to `close()`. Raises ImportError without rerun-sdk."""
 
-    def __init__(self, path: Path, first_ns: int, image_px: tuple[int, int] | None, robot_radius_m: float = 0.4) -> None:
-        """first_ns: the stamp at which the timelines begin. image_px: width and height of the moments' images; None = no camera."""
+    def __init__(self, path: Path, first_ns: int, image_px: tuple[int, int] | None, robot: Footprint | float = 0.4) -> None:
+        """first_ns: the stamp at which the timelines begin. image_px: width and height of the moments' images; None = no camera.
+        robot: a number is the radius of a disc, m."""
         if rerun is None:
             raise ImportError(MISSING)
         self._first_ns, self._image_px = first_ns, image_px
         self._stream = rerun.RecordingStream("jepa_ros")
         self._stream.save(path, default_blueprint=_layout(image_px))
         self._log("odom", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-        body = rerun.Cylinders3D(lengths=[0.6], radii=[robot_radius_m], centers=[(0, 0, 0.3)], colors=[_rgba(theme.GRID)])
+        self._footprint = Footprint.of(robot)
+        if self._footprint.is_round:
+            body = rerun.Cylinders3D(lengths=[0.6], radii=[self._footprint.radius_m], centers=[(0, 0, 0.3)], colors=[_rgba(theme.GRID)])
+        else:
+            body = rerun.LineStrips3D([_closed(self._footprint.outline_N2)], colors=[_rgba(theme.GRID)], radii=[0.03])
         self._log("odom/robot/body", body, static=True)
         ahead = rerun.Arrows3D(vectors=[(1.2, 0, 0)], origins=[(0, 0, 0.6)], radii=[0.06], colors=[_rgba(theme.GRID)])
         self._log("odom/robot/ahead", ahead, static=True)
@@ -150,6 +157,10 @@ class Recording:
         colour = theme.BRAKING if plan.fallback or plan.status != PlanStatus.OK else theme.PLAN
         way = _lifted(plan.path[:, :2], state, ground, 0.15)
         self._log("odom/plan", rerun.LineStrips3D([way], colors=[_rgba(colour)], radii=[PLAN_RADIUS_M]))
+        if not self._footprint.is_round:
+            outlines = [_lifted(outline, state, ground, 0.05) for outline in self._footprint.placed(plan.path[::-OUTLINE_STEPS])]
+            strips = [np.concatenate((outline, outline[:1])) for outline in outlines]
+            self._log("odom/plan/footprint", rerun.LineStrips3D(strips, colors=[_rgba(colour, 150)], radii=[0.02]))
         self._log("odom/plan/end", rerun.Points3D([way[-1]], colors=[_rgba(colour)], radii=[2.5 * PLAN_RADIUS_M]))
 
     def _camera(self, moment: Moment) -> None:
@@ -233,3 +244,8 @@ def _lifted(places_odom_m: FloatArray, state: SceneState, ground: Terrain, above
 def _rgba(colour: str, alpha: int = 255) -> tuple[int, int, int, int]:
     red, green, blue = (round(255 * part) for part in to_rgb(colour))
     return red, green, blue, alpha
+
+
+def _closed(corners_N2: FloatArray) -> FloatArray:
+    """(N + 1, 3) on the ground of the robot."""
+    return np.column_stack((np.append(corners_N2, corners_N2[:1], 0), np.full(len(corners_N2) + 1, 0.05)))

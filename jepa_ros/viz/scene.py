@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import Observation, Plan, SceneState
@@ -29,12 +30,13 @@ HEADROOM = 0.085  # above the moments, for their titles
 
 
 def draw_scene(
-    observation: Observation, state: SceneState, plan: Plan | None, path: str | Path, robot_radius_m: float = 0.4, note: str = ""
+    observation: Observation, state: SceneState, plan: Plan | None, path: str | Path, robot: Footprint | float = 0.4, note: str = ""
 ) -> None:
     """Write the picture of one moment to `path` (PNG, 1920 x 1080).
 
     `state` belongs to `observation`; a plan, a camera, a lidar sweep and people may each be missing.
-    `robot_radius_m`: of the footprint that the plan was made for. `note`: said in the head, such as how many frames were dropped.
+    `robot`: the footprint that the plan was made for; a number is the radius of a disc, m. `note`: said in the head, such as how many
+    frames were dropped.
     """
     figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor=theme.PAPER)
     FigureCanvasAgg(figure)
@@ -47,10 +49,10 @@ def draw_scene(
     width = (TOP - BOTTOM - HEADROOM) * HEIGHT_PX / WIDTH_PX / (1 / aspect + 1 / 4)
     width = min(max(width, 0.40), 0.57)
     birdseye = figure.add_axes((LEFT + width + GAP, 0.03, RIGHT - LEFT - width - GAP, 0.94))
-    draw_birdseye(birdseye, points_m, ground, state, plan, robot_radius_m)
+    draw_birdseye(birdseye, points_m, ground, state, plan, robot)
     _legend(birdseye, state, plan)
     camera = figure.add_axes((LEFT, TOP - 0.1, width, 0.1))
-    draw_camera(camera, observation, points_m, ground, state, plan, robot_radius_m)
+    draw_camera(camera, observation, points_m, ground, state, plan, robot)
     ceiling = _fit(camera, width)
     _moments(figure, state, width, ceiling)
     if state.timings_ms:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.imagined.swept import SweptCells
 from jepa_ros.planning.kinematics import DYNAMICS, Limits
 from jepa_ros.planning.objective import Comfort, CostWeights, LatentGoal, PoseGoal
@@ -72,7 +73,7 @@ def imagine(
     history_TND: Tensor,
     poses_SL3: Tensor,
     people: PeopleFuture,
-    robot_radius_m: float,
+    robot: Footprint | float,
     weights: CostWeights,
     goal_m: tuple[float, float, float] | None = None,
     keep_latents: bool = False,
@@ -83,6 +84,7 @@ def imagine(
     poses_SL3: x m, y m, yaw rad in the anchor frame of the newest latent, one for each model step. Collisions are looked for in the
     occupancy that the model itself expects under that motion (0 where it has no occupancy probe), and with people as forecast.
     Cost: distance to the goal (if given), comfort, and the weight of a person times the collision probability.
+    robot: a number is the radius of a disc, m.
     Raises TimeoutError when `deadline_s` seconds have passed, ValueError for more steps than the model predicts.
     """
     due_s = time.perf_counter() + deadline_s
@@ -91,11 +93,11 @@ def imagine(
         raise ValueError(f"candidates of {poses_SL3.shape[1]} steps: {spec.name} predicts 1 to {spec.horizon}")
     paths_SLX = torch.cat((torch.zeros(len(poses_SL3), 1, 3), poses_SL3), dim=1)
     if isinstance(model, WindowedOccupancy) and not keep_latents:
-        occupied_S, latents_SLND = occupied_on_way(model, history_TND, paths_SLX, robot_radius_m, due_s), None
+        occupied_S, latents_SLND = occupied_on_way(model, history_TND, paths_SLX, robot, due_s), None
     else:
-        occupied_S, latents_SLND = _whole_scenes(model, history_TND, paths_SLX, robot_radius_m, keep_latents, due_s)
-    fine_SF2, elapsed_F = refine(paths_SLX, spec.dt_s)
-    touched_S = contact_probability(people.at(elapsed_F), fine_SF2, robot_radius_m)
+        occupied_S, latents_SLND = _whole_scenes(model, history_TND, paths_SLX, robot, keep_latents, due_s)
+    fine_SFX, elapsed_F = refine(paths_SLX, spec.dt_s)
+    touched_S = contact_probability(people.at(elapsed_F), fine_SFX, robot)
     collision_S = 1.0 - (1.0 - occupied_S) * (1.0 - touched_S)
     cost_S = _motion_cost(paths_SLX, spec.dt_s, goal_m, weights) + weights.person * collision_S
     return Imagined(cost_S, collision_S, latents_SLND)
@@ -103,7 +105,7 @@ def imagine(
 
 @torch.inference_mode()
 def occupied_on_way(
-    model: WindowedOccupancy, history_TND: Tensor, paths_SLX: Tensor, robot_radius_m: float, due_s: float = math.inf
+    model: WindowedOccupancy, history_TND: Tensor, paths_SLX: Tensor, robot: Footprint | float, due_s: float = math.inf
 ) -> Tensor:
     """(S,) highest occupancy that the robot meets on each path (its first state is now), as the model predicts it under that motion."""
     grid = model.spec.grid
@@ -112,13 +114,13 @@ def occupied_on_way(
     occupied: list[Tensor] = []
     for paths_BLX in paths_SLX.split(WINDOWS_BATCH):
         _check_time(due_s, len(occupied) * WINDOWS_BATCH, len(paths_SLX))
-        way = SweptCells(paths_BLX, grid, robot_radius_m)
+        way = SweptCells(paths_BLX, grid, robot)
         occupied.append(way.highest(windows(paths_BLX[:, 1:, :3].contiguous(), way.corners_SL2, way.cells).float().cpu()))
     return torch.cat(occupied)
 
 
 def _whole_scenes(
-    model: WorldModel, history_TND: Tensor, paths_SLX: Tensor, robot_radius_m: float, keep_latents: bool, due_s: float
+    model: WorldModel, history_TND: Tensor, paths_SLX: Tensor, robot: Footprint | float, keep_latents: bool, due_s: float
 ) -> tuple[Tensor, Tensor | None]:
     """The same by predicting everything, which all models can; and the (S, L, N, D) latents, if asked for."""
     grid = model.spec.grid
@@ -132,7 +134,7 @@ def _whole_scenes(
             occupied.append(torch.zeros(len(paths_BLX)))
         else:
             grids_BLYX = model.occupancy(latents_BLND.flatten(0, 1)).unflatten(0, latents_BLND.shape[:2]).float().cpu()
-            occupied.append(SweptCells(paths_BLX, grid, robot_radius_m).highest_on(grids_BLYX))
+            occupied.append(SweptCells(paths_BLX, grid, robot).highest_on(grids_BLYX))
         if keep_latents:
             latents.append(latents_BLND.float().cpu())
     return torch.cat(occupied), torch.cat(latents) if keep_latents else None

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.imagined.motions import occupied_on_way
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.protocols import Rollout, WindowedOccupancy
@@ -30,7 +31,7 @@ class Rehearsal:
     odom_from_latent: FloatArray  # (4, 4) that anchor frame
     stamp_ns: int  # of the newest latent
 
-    def occupied(self, scene: PlanningScene, init_X: Tensor, rollout: Rollout, robot_radius_m: float) -> Tensor:
+    def occupied(self, scene: PlanningScene, init_X: Tensor, rollout: Rollout, robot: Footprint | float) -> Tensor:
         """(E,) highest occupancy on the way of each motion, which starts at the scene's ego in its anchor frame."""
         spec = self.model.spec
         starts_s = (scene.ego.stamp_ns - self.stamp_ns) / NANOSECONDS
@@ -42,7 +43,7 @@ class Rehearsal:
         share_H1 = (step_H - before_H)[:, None]
         poses_EHX = torch.lerp(poses_ELX[:, before_H], poses_ELX[:, before_H + 1], share_H1)
         latent_from_scene = np.linalg.inv(self.odom_from_latent) @ scene.anchor_pose
-        return occupied_on_way(self.model, self.history_TND, _moved(poses_EHX, latent_from_scene), robot_radius_m)
+        return occupied_on_way(self.model, self.history_TND, _moved(poses_EHX, latent_from_scene), robot)
 
 
 def _moved(poses_EHX: Tensor, target_from_source: FloatArray) -> Tensor:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from nav_msgs.msg import Path
 
 from jepa_ros.ros.entry import run
 from jepa_ros.ros.lifecycle import ManagedNode
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.diagnostics import planner_statuses
 from jepa_ros.ros.planner.session import PlannerSession
+from jepa_ros.ros.planner.telling.shown import Shown
 
 
 class PlannerNode(ManagedNode[PlannerNodeConfig]):
@@ -24,10 +24,10 @@ class PlannerNode(ManagedNode[PlannerNodeConfig]):
     def __init__(self) -> None:
         self._session: PlannerSession | None = None
         super().__init__("planner", PlannerNodeConfig)
-        self._path = self.create_lifecycle_publisher(Path, "~/path", 1)
+        self._shown = Shown(self, lambda: self.settings.config.planner.body)
 
     def open(self) -> str:
-        self._session = PlannerSession(self, lambda: self.settings.config, self._path.publish)
+        self._session = PlannerSession(self, lambda: self.settings.config, self._shown)
         config = self.settings.config
         drives = f"drives to {self.get_name()}/goal_pose" if config.controller.enabled else "does not drive (controller.enabled is false)"
         return f"imagines with {config.model or 'nothing (model is empty)'}, {drives}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -45,8 +46,10 @@ class Mismatch(Exception):
 class SceneReader:
     """Reads the newest of what was heard; belongs to the planning thread. Raises StaleSensors where it is missing, old or unreadable."""
 
-    def __init__(self, inputs: PlannerInputs, device: str, surprise: bool) -> None:
-        """device: of the model that imagines. surprise: whether scenes are to say how surprising they are; it takes reading a latent."""
+    def __init__(self, inputs: PlannerInputs, device: str, surprise: bool, on_base: Callable[[str], None] | None = None) -> None:
+        """device: of the model that imagines. surprise: whether scenes are to say how surprising they are; it takes reading a latent.
+        on_base: told the robot's frame with each scene."""
+        self._on_base = on_base
         self._reads_surprise = surprise
         self._inputs = inputs
         self._device = device
@@ -78,7 +81,10 @@ class SceneReader:
             surprise=self._surprise(heard),
             sensors=tuple(message.sensors),
         )
-        return scene, Frames(base=message.header.frame_id.lstrip("/"), fixed=received.fixed_frame.lstrip("/"))
+        frames = Frames(base=message.header.frame_id.lstrip("/"), fixed=received.fixed_frame.lstrip("/"))
+        if self._on_base is not None:
+            self._on_base(frames.base)
+        return scene, frames
 
     def _surprise(self, heard: Heard) -> float:
         """Of the newest latent; NaN where none has come or nobody asks."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nav_msgs.msg import Path
 from rclpy.action import ActionServer
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
@@ -34,6 +33,7 @@ from jepa_ros.ros.planner.pursue.path_topic import GoalPath
 from jepa_ros.ros.planner.pursue.server import PursueGoalServer
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices, refused
+from jepa_ros.ros.planner.telling.shown import Shown
 from jepa_ros.ros.planner.worker import ANSWER_S, DeadlineWorker, Lateness, Misses
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus
@@ -46,7 +46,7 @@ SERVICES = {"plan_path": PlanPath, "plan_actions": PlanActions, "imagine": Imagi
 class PlannerSession:
     """Runs from the moment it is made until `close()`. Requests are answered NOT_ACTIVE until `active` is set."""
 
-    def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], publish_path: Callable[[Path], None]) -> None:
+    def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], shown: Shown) -> None:
         """Warms the planner up, and loads the model where it is wanted from the start. Raises whatever a back-end raises."""
         self.active = False
         self.controller: Controller | None = None
@@ -63,12 +63,12 @@ class PlannerSession:
         self._node = node
         self._config = config
         try:
-            self._open(publish_path)
+            self._open(shown)
         except BaseException:
             self.close()  # nothing of a session that did not come about goes on
             raise
 
-    def _open(self, publish_path: Callable[[Path], None]) -> None:
+    def _open(self, shown: Shown) -> None:
         node, config = self._node, self._config
         sys.setswitchinterval(SWITCH_S)
         prefer_this_process(config().nice)
@@ -84,11 +84,11 @@ class PlannerSession:
             self.inputs.listen_to_latents(None)
         if config().model_at_start or config().planner.rehearsed:
             model.load()
-        reader = SceneReader(self.inputs, model.device, surprise=surprise)
-        self.services = PlannerServices(config, reader, planner, model, publish_path, self._report)
+        reader = SceneReader(self.inputs, model.device, surprise=surprise, on_base=shown.base)
+        self.services = PlannerServices(config, reader, planner, model, shown.path, self._report)
         self._worker = DeadlineWorker(self._wake)
         if config().controller.enabled:
-            driver = Driver(config, reader, planner, self.services.rehearsal, publish_path)
+            driver = Driver(config, reader, planner, self.services.rehearsal, shown.path)
             self.controller = Controller(
                 node,
                 lambda: config().controller,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.ros.tools.output_log import OutputLog, summary_of
 from jepa_ros.ros.tools.run_report import picture_note, run_report, surprise_note
 from jepa_ros.sensing import open_bag
@@ -26,10 +27,10 @@ def write_summary(log: OutputLog, bag: Path, model: str, path: Path) -> dict[str
     return summary
 
 
-def draw_picture(log: OutputLog, bag: Path, path: Path, timed: bool = True) -> bool:
+def draw_picture(log: OutputLog, bag: Path, path: Path, timed: bool = True, robot: Footprint | float = 0.4) -> bool:
     """Draw the best moment over the sensor data of the same stamp, read again from the bag; False where nothing came out.
 
-    timed: show what each stage cost, which is another picture each time.
+    timed: show what each stage cost, which is another picture each time. robot: a number is the radius of a disc, m.
     """
     moment = log.best_moment()
     if moment is None:
@@ -41,7 +42,7 @@ def draw_picture(log: OutputLog, bag: Path, path: Path, timed: bool = True) -> b
     observation = next((seen for seen in open_bag(bag) if seen.stamp_ns == state.stamp_ns), None)
     if observation is None:
         return False
-    draw_scene(observation, state, plan, path, note=picture_note(log))
+    draw_scene(observation, state, plan, path, robot, picture_note(log))
     return True
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.ros.tools.output_bag import header_stamp_ns
 from jepa_ros.ros.tools.output_log import OBJECTS, OCCUPANCY, PEDESTRIANS, OutputLog, plan_of
 from jepa_ros.ros.tools.run_report import picture_note
@@ -28,10 +29,11 @@ PLAN_HOLDS_NS = 2 * NANOSECONDS  # an older plan is not shown
 FILM, RRD = "demo.gif", "output.rrd"
 
 
-def tell(log: OutputLog, bag: Path, out: Path, timed: bool = True, film: bool = True) -> list[Path]:
+def tell(log: OutputLog, bag: Path, out: Path, timed: bool = True, film: bool = True, robot: Footprint | float = 0.4) -> list[Path]:
     """Writes OUT/report.html, OUT/demo.gif and, with rerun-sdk, OUT/output.rrd from OUT/output.mcap; what was written.
 
-    timed: show times, which differ from run to run. Without, nothing is written that is not the same each time: no output.rrd.
+    timed: show times, which differ from run to run. Without, nothing is written that is not the same each time: no output.rrd. robot: a
+    number is the radius of a disc, m.
     """
     stamps = {topic: {stamp for stamp, _ in _messages(out, topic)} for topic in (OCCUPANCY, PEDESTRIANS)}
     whole = sorted(stamps[OCCUPANCY] & stamps[PEDESTRIANS])
@@ -43,12 +45,12 @@ def tell(log: OutputLog, bag: Path, out: Path, timed: bool = True, film: bool = 
     for observation, state, plan in _scenes(log, bag, out, shown | filmed, timed):
         if state.stamp_ns in shown:
             moments.append(moment(observation, state, plan, whole[0]))
-            rrd = rrd or (_rrd(out, whole[0], moments[0]) if timed else None)
+            rrd = rrd or (_rrd(out, whole[0], moments[0], robot) if timed else None)
             if rrd is not None:
                 rrd.add(observation, state, plan, moments[-1])
             grid, times_s = grid or Grid.of(state.occupancy), state.pedestrians.times_s.tolist() or times_s
         if state.stamp_ns in filmed:
-            pictures.append(draw_frame(observation, state, plan))
+            pictures.append(draw_frame(observation, state, plan, robot))
     if not moments or grid is None:  # the bag's stamps are not those of the recording
         return []
     surprise = [(_since(stamp, whole[0]), round(value, 3)) for stamp, value in sorted(log.surprise.items()) if math.isfinite(value)]
@@ -66,12 +68,12 @@ def tell(log: OutputLog, bag: Path, out: Path, timed: bool = True, film: bool = 
     return written
 
 
-def _rrd(out: Path, first_ns: int, first: Moment) -> Recording | None:
+def _rrd(out: Path, first_ns: int, first: Moment, robot: Footprint | float) -> Recording | None:
     """None where rerun-sdk is not installed. Only who writes such a file pays for its import."""
     from jepa_ros.viz.rrd import Recording, is_installed
 
     image_px = (first.image_px[0], first.image_px[1]) if first.camera else None
-    return Recording(out / RRD, first_ns, image_px) if is_installed() else None
+    return Recording(out / RRD, first_ns, image_px, robot) if is_installed() else None
 
 
 def _finish(rrd: Recording, log: OutputLog) -> None:

@@ -1,4 +1,4 @@
-"""Places made from a seed: `street`, `crossing`, `corridor`, `hall`, `square` and `doorway`. Every measure that can vary does."""
+"""Places made from a seed: `street`, `crossing`, `corridor`, `hall`, `square`, `doorway` and `car_park`. What can vary does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jepa_ros.sim.places.car_park import car_park
 from jepa_ros.sim.places.doorway import doorway
 from jepa_ros.sim.places.indoor import corridor, hall
 from jepa_ros.sim.places.layout import Layout
@@ -21,7 +22,7 @@ SCENARIOS: dict[str, Callable[[int, np.random.Generator], Layout]] = {
 
 
 # Kinds of place that no set of training bags holds: for recorded tracks, and for judging on something new.
-PLACES = SCENARIOS | {"square": square, "doorway": doorway}
+PLACES = SCENARIOS | {"square": square, "doorway": doorway, "car_park": car_park}
 
 
 def make_layout(scenario: str, seed: int) -> Layout:

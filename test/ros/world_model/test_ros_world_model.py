@@ -210,6 +210,7 @@ def test_the_annotated_image_is_drawn_for_who_looks(active) -> None:
     assert (images[-1].width, images[-1].height, images[-1].encoding) == (64, 48, "rgb8")
     assert stamp_ns(images[-1]) in stamps
     assert active.node.count_subscribers("/planner/path") == 1
+    assert active.node.count_subscribers("/planner/footprint") == 1, "the width of the strip is the planner's to say"
     active.node.destroy_subscription(looking)
     end_s = time.monotonic() + 30.0
     while active.node.count_subscribers("/planner/path") and time.monotonic() < end_s:

@@ -60,7 +60,7 @@ class PursueTask(Task):
         """(3,) where it leads to now, in the fixed frame. Raises Refusal, and what `SceneReader.goal` raises."""
         self._read(reader, scene, frames)
         if self.wish.wants_person:
-            found = place_near(self.wish, scene, self._region_m, config.robot_radius_m, config.personal_space_m, self._found)
+            found = place_near(self.wish, scene, self._region_m, config.body.reach_m, config.personal_space_m, self._found)
         else:
             found = place_at(self.wish, self._pose, scene, self._region_m, self._found)
         self._found = found

@@ -96,8 +96,8 @@ def run(bag: Path, out: Path, config: ReplayConfig, ahead_m: float, film: bool =
 
         replayed = replay(bag, out, config, ahead_m, show)
     (out / "plans.json").write_text(json.dumps(replayed.plans, indent=1) + "\n")
-    drawn = draw_picture(replayed.log, bag, out / "scene.png", timed=False)
-    told = tell(replayed.log, bag, out, timed=False, film=film)
+    drawn = draw_picture(replayed.log, bag, out / "scene.png", timed=False, robot=config.planner.planner.body)
+    told = tell(replayed.log, bag, out, timed=False, film=film, robot=config.planner.planner.body)
     summary = summarise(replayed, bag, config)
     files = ["output.mcap", "plans.json", *(["scene.png"] if drawn else []), *(path.name for path in told)]
     summary["hashes"] |= {name: file_digest(out / name) for name in files}

@@ -1,0 +1,1 @@
+"""What the planner publishes of its plans, besides its answers."""
