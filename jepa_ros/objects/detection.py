@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from scipy import ndimage
 
 from jepa_ros.config import param, validate
 from jepa_ros.movers import VehicleDetections
+from jepa_ros.objects.blobs import highest, odd, parted
 from jepa_ros.objects.columns import describe
 from jepa_ros.objects.measured import Columns
 from jepa_ros.objects.shape import Surroundings
@@ -29,17 +29,9 @@ from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.sensing.voxelize import lidar_parts
 from jepa_ros.types import Detections, FloatArray, Observation, Sight
 
-Number = TypeVar("Number", bound=np.generic)
-# What may be people who stand together, by its longer side: about four abreast at most; a longer blob is a car or a wall.
-SMALLEST_GROUP_M, LARGEST_GROUP_M = 0.8, 2.2
-MOST_IN_GROUP = 8
-# Out of what is larger than a group, pieces are cut around summits: whoever leans on a wall or stands in a crowd is one of them.
-PIECE_M = 0.4
-SUMMIT_M = 0.2  # a summit of the density is the highest so far around
 LIMB_M = 0.2  # arms, legs and wheels reach so far beyond the trunk
 NEAR_M, SEAM_M = 4.0, 1.0  # so near, returns lie close enough for finer cells: a person and the wall behind are two
 SMOOTH_M, SMOOTH_NEAR_M = 0.12, 0.09  # how far the density is smoothed; less leaves more pairs apart, and more walls in pieces
-VALLEY = 0.6  # two people are two where the density between them falls below this share of the lesser
 
 
 @dataclass(frozen=True)
@@ -152,20 +144,20 @@ class PersonDetector:
         config = self.config
         density = len(points_anchor_m) / 60_000
         range_m = np.hypot(points_anchor_m[:, 0], points_anchor_m[:, 1])
-        near_by = (range_m < config.max_range_m) & (range_m > config.min_range_m)
-        points = points_anchor_m[near_by]
+        near = np.flatnonzero((range_m < config.max_range_m) & (range_m > config.min_range_m))
+        points = points_anchor_m.take(near, axis=0)
         views = Views.of(points_anchor_m, lidar_m, parts)
         if local_ground_m is None:
             ground_m = Terrain.fit(points_anchor_m[range_m > config.min_range_m], ground_height_m, lidar_m).at(points[:, :2])
         else:
-            ground_m = local_ground_m[near_by]
+            ground_m = local_ground_m.take(near)
         height = points[:, 2] - ground_m
-        body = (height > 0.2) & (height < config.slice_top_m + 0.8)
-        points, height, ground_m = points[body], height[body], ground_m[body]
+        body = np.flatnonzero((height > 0.2) & (height < config.slice_top_m + 0.8))
+        points, height, ground_m = points.take(body, axis=0), height.take(body), ground_m.take(body)
         leading = SightLines.of(points, height, points_anchor_m, views.each[0].lidar_m[:2])
         sight: Sight = leading
         if parts:
-            row = np.flatnonzero(near_by)[body]
+            row = near[body]
             own = [(row >= part.start) & (row < part.stop) for part, _ in parts]
             sight = SeveralSights(
                 tuple(
@@ -178,13 +170,13 @@ class PersonDetector:
             _Look(0.5 * config.cell_m, SMOOTH_NEAR_M, 0.0, NEAR_M),
             _Look(config.cell_m, SMOOTH_M, NEAR_M, config.max_range_m),
         )
-        (near, near_features), (far, far_features) = (
+        (close, close_features), (far, far_features) = (
             self._look(look, points, height, ground_m, views, surroundings, density) for look in looks
         )
         vehicles = None
         if for_vehicles and self._vehicles is not None:
             vehicles = self._vehicles.detect(points, height, ground_m, views.each[0].lidar_m, surroundings, density)
-        return near.join(far), np.concatenate((near_features, far_features)), sight, vehicles
+        return close.join(far), np.concatenate((close_features, far_features)), sight, vehicles
 
     def _look(
         self,
@@ -197,13 +189,14 @@ class PersonDetector:
         density: float,
     ) -> tuple[Columns, FloatArray]:
         """Columns whose centres lie within the look; the points of those at its edge go on beyond it."""
-        seen = look.holds(points, SEAM_M)
-        labels, count, blobs_m = self._cluster(points[seen], height[seen], look)
+        seen = np.flatnonzero(look.holds(points, SEAM_M))
+        points, height, ground_m = points.take(seen, axis=0), height.take(seen), ground_m.take(seen)
+        labels, count, blobs_m = self._cluster(points, height, look)
 
         def accept(columns: Columns) -> NDArray[np.bool_]:
             return self._accept(columns) & look.holds(columns.centres_m)
 
-        return describe(points[seen], height[seen], ground_m[seen], labels, count, accept, views, blobs_m, surroundings, density)
+        return describe(points, height, ground_m, labels, count, accept, views, blobs_m, surroundings, density)
 
     def _accept(self, columns: Columns) -> NDArray[np.bool_]:
         """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
@@ -220,81 +213,15 @@ class PersonDetector:
         """
         config, cell_m, range_m = self.config, look.cell_m, look.most_m + SEAM_M
         side = int(np.ceil(2 * range_m / cell_m)) + 2
-        index = ((points[:, :2] + range_m) / cell_m).astype(np.intp) + 1
-        flat = index[:, 1] * side + index[:, 0]
+        column, row = (((points[:, axis] + range_m) / cell_m).astype(np.intp) + 1 for axis in (0, 1))
+        flat = row * side + column
         upper = (height > config.slice_bottom_m) & (height < config.slice_top_m)
-        hits = np.bincount(flat[upper], minlength=side * side).reshape(side, side)
+        hits = np.bincount(flat.take(np.flatnonzero(upper)), minlength=side * side).reshape(side, side)
         occupied = hits > 0
         axis = (np.arange(side) - 0.5) * cell_m - range_m
         far = axis[None, :] ** 2 + axis[:, None] ** 2 > config.dense_range_m**2
         # Between two beams of a coarse lidar a far body leaves empty cells.
         cells, count = ndimage.label(occupied | (far & closed(occupied)), np.ones((3, 3)))
-        cells, count, blobs_m = _split(cells, count, hits, look)
-        grown = np.where(cells > 0, cells, _highest(cells, _odd(LIMB_M / cell_m)))
-        return grown.ravel()[flat], count, blobs_m
-
-
-def _odd(reach_cells: float) -> int:
-    """Side of a window that reaches so many cells to each side."""
-    return 2 * round(reach_cells) + 1
-
-
-def _split(cells: NDArray[np.int32], count: int, hits: NDArray[np.intp], look: _Look) -> tuple[NDArray[np.int32], int, FloatArray]:
-    """Part blobs of people who stand together at the valleys of their return density; cars and walls have none and stay whole."""
-    density = ndimage.gaussian_filter(hits.astype(np.float32), look.smooth_m / look.cell_m)
-    summit = (density == _highest(density, _odd(SUMMIT_M / look.cell_m))) & (cells > 0)
-    summits = np.bincount(cells[summit], minlength=count + 1)
-    blobs_m, split_m, large = [(0.0, 0.0)], [], [False]
-    for label, box in enumerate(ndimage.find_objects(cells), start=1):
-        sides_m = [look.cell_m * (along.stop - along.start) for along in box]
-        longer_m = max(sides_m)
-        blobs_m.append((longer_m, min(sides_m)))
-        large.append(longer_m > LARGEST_GROUP_M + 1e-6)
-        if summits[label] < 2 or not SMALLEST_GROUP_M - 1e-6 <= longer_m <= LARGEST_GROUP_M + 1e-6:
-            continue
-        own = cells[box] == label
-        peaks = _separate(np.argwhere(own & summit[box]), density[box])
-        if len(peaks) < 2:
-            continue
-        members = np.argwhere(own)
-        nearest = ((members[:, None] - peaks[None]) ** 2).sum(axis=-1).argmin(axis=1)
-        cells[box][own] = np.where(nearest == 0, label, count + nearest)
-        count += len(peaks) - 1
-        split_m += [blobs_m[label]] * (len(peaks) - 1)
-    divisible = np.array(large + [False] * len(split_m))[cells]
-    piece = _odd(PIECE_M / look.cell_m)
-    whole = np.flatnonzero((divisible & (density == _highest(density, piece))).ravel())
-    split_m += [blobs_m[label] for label in cells.ravel()[whole]]
-    seeds = np.zeros_like(cells)
-    seeds.ravel()[whole] = count + 1 + np.arange(len(whole))
-    pieces = _highest(seeds, piece)
-    cells = np.where(divisible & (pieces > 0), pieces, cells)
-    return cells, count + len(whole), np.array(blobs_m + split_m)
-
-
-def _highest(values: NDArray[Number], side: int) -> NDArray[Number]:
-    """The highest of the values, none of which is negative, in a square of `side` cells around each; quicker than `scipy.ndimage`."""
-    around, reached = np.pad(values, side // 2), 1
-    while reached < side:
-        further = min(reached, side - reached)
-        around = np.maximum(around[:-further], around[further:])
-        around = np.maximum(around[:, :-further], around[:, further:])
-        reached += further
-    return around
-
-
-def _separate(peaks: NDArray[np.intp], density: FloatArray) -> NDArray[np.intp]:
-    """Those (n, 2) peaks, highest first, that a valley parts from all higher ones; the lowest of many are not looked at."""
-    if len(peaks) < 2:
-        return peaks
-    height = density[peaks[:, 0], peaks[:, 1]]
-    order = np.argsort(-height)[:MOST_IN_GROUP]
-    peaks, height = peaks[order], height[order]
-    along = np.linspace(0.0, 1.0, 9)[:, None]
-    lines = np.rint(peaks[:, None, None] * (1 - along) + peaks[None, :, None] * along).astype(np.intp)  # (n, n, 9, 2)
-    parted = density[lines[..., 0], lines[..., 1]].min(axis=-1) < VALLEY * height[:, None]
-    kept = [0]
-    for i in range(1, len(peaks)):
-        if parted[i, kept].all():
-            kept.append(i)
-    return peaks[kept]
+        cells, count, blobs_m = parted(cells, count, hits, look.cell_m, look.smooth_m)
+        grown = np.where(cells > 0, cells, highest(cells, odd(LIMB_M / cell_m)))
+        return grown.ravel().take(flat), count, blobs_m

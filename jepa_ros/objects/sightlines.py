@@ -32,10 +32,10 @@ class SightLines:
     @classmethod
     def of(cls, points: FloatArray, height: FloatArray, whole: FloatArray, origin_m: FloatArray) -> SightLines:
         """From returns (N, 3) with their heights above the ground, and the whole sweep, which tells where beams went at all."""
-        body = (height > BODY_FROM_M) & (height < BODY_TO_M)
-        offset = points[body, :2] - origin_m
+        body = np.flatnonzero((height > BODY_FROM_M) & (height < BODY_TO_M))
+        offset = points.take(body, axis=0)[:, :2] - origin_m
         nearest = np.full(BEARINGS, np.inf)
-        np.minimum.at(nearest, bearing(offset), np.hypot(offset[:, 0], offset[:, 1]))
+        np.minimum.at(nearest, bearing(offset), np.hypot(offset[:, 0], offset[:, 1]).astype(np.float64))  # one type: thirty times as fast
         looked = np.zeros(BEARINGS, bool)
         looked[bearing(whole[:: len(whole) // SOME_POINTS + 1, :2] - origin_m)] = True
         return cls(np.asarray(origin_m, float), 0.0, nearest, looked)

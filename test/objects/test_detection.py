@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jepa_ros.objects.detection import DetectionConfig, PersonDetector, _highest
+from jepa_ros.objects.blobs import highest
+from jepa_ros.objects.detection import DetectionConfig, PersonDetector
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.types import Detections
 
@@ -205,6 +206,6 @@ def test_sixty_thousand_points_take_a_small_part_of_a_sweep() -> None:
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_the_highest_around_is_scipys(side: int, kind: type) -> None:
     values = (50 * np.random.default_rng(side).random((23, 31))).astype(kind)
-    found = _highest(values, side)
+    found = highest(values, side)
     assert found.dtype == values.dtype
     np.testing.assert_array_equal(found, ndimage.maximum_filter(values, size=side))

@@ -50,9 +50,9 @@ def box_evidence(
     `density`: returns per solid angle of this lidar, relative to 60,000 in a sweep of 360 x 27 degrees.
     """
     boxes, count = proposals.boxes, len(proposals.boxes)
-    own = proposals.owner >= 0
-    row, tall = proposals.owner[own], height[own].astype(np.float64)
-    along, across = _in_box(boxes, points[own, :2], row, lidar_m[:2])
+    own = np.flatnonzero(proposals.owner >= 0)
+    row, tall = proposals.owner.take(own), height.take(own).astype(np.float64)
+    along, across = _in_box(boxes, points[:, :2].take(own, axis=0), row, lidar_m[:2])
     total = np.bincount(row, minlength=count).astype(float)
     some = np.maximum(total, 1.0)
 
@@ -109,10 +109,10 @@ def _in_box(boxes: FloatArray, points_m: FloatArray, row: NDArray[np.intp], lida
     axis = np.stack((np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])), axis=1)
     normal = np.stack((-axis[:, 1], axis[:, 0]), axis=1)
     away, found = boxes[:, :2] - lidar_m, []
-    offset = points_m - boxes[row, :2]
+    x, y = (points_m[:, place] - boxes[:, place].take(row) for place in (0, 1))
     for number, way in enumerate((axis, normal)):
         way = np.where((away * way).sum(axis=1, keepdims=True) >= 0, way, -way)
-        found.append((offset * way[row]).sum(axis=1) + 0.5 * boxes[row, LENGTH + number])
+        found.append(x * way[:, 0].take(row) + y * way[:, 1].take(row) + 0.5 * boxes[:, LENGTH + number].take(row))
     return found[0], found[1]
 
 

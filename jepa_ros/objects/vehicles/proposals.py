@@ -40,8 +40,8 @@ class Proposals:
 def cluster(points: FloatArray, height: FloatArray, range_m: float) -> tuple[NDArray[np.intp], int]:
     """(N,) number of the connected cluster in whose cells each point lies, at whatever height, 0 for none; how many there are."""
     side = int(np.ceil(2 * range_m / CELL_M)) + 2
-    index = ((points[:, :2] + range_m) / CELL_M).astype(np.intp) + 1
-    flat = np.clip(index[:, 1], 0, side - 1) * side + np.clip(index[:, 0], 0, side - 1)
+    column, row = (np.clip(((points[:, axis] + range_m) / CELL_M).astype(np.intp) + 1, 0, side - 1) for axis in (0, 1))
+    flat = row * side + column
     occupied = np.zeros((side, side), bool)
     occupied.ravel()[flat[in_slice(height)]] = True
     cells, count = ndimage.label(closed(occupied), np.ones((3, 3)))
@@ -57,8 +57,9 @@ def propose(points: FloatArray, height: FloatArray, lidar_m: FloatArray, range_m
     """Boxes of the clusters among (N, 3) points with their heights above the local ground."""
     labels, count = cluster(points, height, range_m)
     body = np.flatnonzero((labels > 0) & in_slice(height))
-    kept = _of_size(points[body], labels[body], count)
-    order = body[np.argsort(labels[body], kind="stable")]
+    of_body = labels.take(body)
+    kept = _of_size(points.take(body, axis=0), of_body, count)
+    order = body[np.argsort(of_body.astype(np.uint16) if count < 1 << 16 else of_body, kind="stable")]  # short numbers sort faster
     start, stop = np.searchsorted(labels[order], kept), np.searchsorted(labels[order], kept, side="right")
     sampled = [order[first : last : -(-(last - first) // SAMPLED)] for first, last in zip(start, stop, strict=True)]
     boxes, fit_m = fit(points[:, :2], sampled)
@@ -71,13 +72,13 @@ def propose(points: FloatArray, height: FloatArray, lidar_m: FloatArray, range_m
 
 def _of_size(points: FloatArray, labels: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """Numbers of the clusters that are neither too small nor too large nor hardly hit."""
-    low, high = np.full((count + 1, 2), np.inf), np.full((count + 1, 2), -np.inf)
+    number, longest = np.bincount(labels, minlength=count + 1), np.zeros(count + 1)
     for axis in (0, 1):
-        np.minimum.at(low[:, axis], labels, points[:, axis])
-        np.maximum.at(high[:, axis], labels, points[:, axis])
-    number = np.bincount(labels, minlength=count + 1)
-    with np.errstate(invalid="ignore"):
-        longest = np.where(number > 0, (high - low).max(axis=1), 0.0)
+        low, high = np.full(count + 1, np.inf), np.full(count + 1, -np.inf)
+        values = points[:, axis].astype(np.float64)  # `at` of two types takes thirty times as long
+        np.minimum.at(low, labels, values)
+        np.maximum.at(high, labels, values)
+        longest = np.where(number > 0, np.maximum(longest, high - low), 0.0)
     return np.flatnonzero((number >= FEWEST) & (longest >= 0.7 * LEAST_SIDE_M) & (longest <= LONGEST_M))
 
 
