@@ -51,8 +51,10 @@ class Up(nn.Module):
         """channels: which of those that come out are computed."""
         # A matrix product over channels-last memory, written once where pixel shuffle puts it: as a convolution it is slow on a CPU.
         assert self.project.bias is not None
-        weight = self.project.weight.flatten(1).unflatten(0, (-1, 4))[channels].flatten(0, 1)
-        projected = F.linear(x.permute(0, 2, 3, 1), weight, self.project.bias.unflatten(0, (-1, 4))[channels].flatten())
+        # Place by place of the four, so that channels stay together in memory, in what comes in as in what goes out.
+        weight = self.project.weight.flatten(1).unflatten(0, (-1, 4))[channels].transpose(0, 1).flatten(0, 1)
+        bias = self.project.bias.unflatten(0, (-1, 4))[channels].transpose(0, 1).flatten()
+        projected = F.linear(x.permute(0, 2, 3, 1), weight, bias)
         batch, rows, columns, _ = projected.shape
-        cells = projected.view(batch, rows, columns, -1, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return cells.reshape(batch, -1, 2 * rows, 2 * columns)
+        cells = projected.view(batch, rows, columns, 2, 2, -1).permute(0, 1, 3, 2, 4, 5)
+        return cells.reshape(batch, 2 * rows, 2 * columns, -1).permute(0, 3, 1, 2)
