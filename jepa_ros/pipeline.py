@@ -27,7 +27,7 @@ from jepa_ros.objects.vehicles.tracking import VehicleTracker, VehicleTrackingCo
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.protocols import ActionMeaning, Forecaster, ModelSpec, OccupancyProbe, Prediction, RunsOnEngines, SceneLatents, WorldModel
 from jepa_ros.sensing.sight import SightMemory, looks_of
-from jepa_ros.threads import heed_torch_threads, one_blas_thread
+from jepa_ros.threads import heed_torch_threads, keep_freed_memory, one_blas_thread
 from jepa_ros.types import (
     OCCUPIED_FROM,
     CameraImage,
@@ -72,6 +72,7 @@ class WorldModelPipeline:
 
     def __init__(self, model: WorldModel, forecaster: Forecaster, config: PipelineConfig | None = None) -> None:
         config = config or PipelineConfig()
+        keep_freed_memory()
         self.model = model
         self.forecaster = forecaster
         self._detector = load_detector(config.detector, config.detection)
