@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.constants.report import matters, table
+from experiments.driving import numbers as planner_numbers
 from experiments.numbers import changed, numbers_of
 from jepa_ros.objects import detection
 from jepa_ros.sensing import terrain
@@ -48,3 +49,28 @@ def test_the_table_begins_with_what_matters():
     lines = table(rows).splitlines()
     assert lines[-2].startswith("| **`strong`** | 2 | -0.200, +0.000")
     assert lines[-1].startswith("| `idle` | 1 |")
+
+
+def test_the_planners_numbers_are_compared_plan_by_plan():
+    base = [[1.0, 0.0, 1.0, 2.0], [1.0, 0.0, 0.5, 3.0], [0.0, 0.0, 2.0, 0.0]]
+    further = [[planned, contact, gap_m, nearer_m + 0.1 * number] for number, (planned, contact, gap_m, nearer_m) in enumerate(base, 9)]
+    rows = {
+        "as it is": {"1": base},
+        "idle": {"value": [[1.0]], "0.7": base, "1.4": [[*base[0][:3], 9.0], *base[1:]]},
+        "strong": {"value": [[2.0]], "0.7": further, "1.4": base},
+    }
+    assert not planner_numbers.matters(rows, "idle"), "one plan of three that differs much"
+    assert planner_numbers.matters(rows, "strong"), "all plans differ alike"
+    assert "| **`strong`** | 2 | +0.000 (0.000), +0.000 (0.000), +0.000 (0.000), +1.000 (0.058) |" in planner_numbers.table(rows)
+    labels = [number.label for number in planner_numbers.planner_numbers()]
+    assert {"planning.surroundings.LIKELY", "planning.PlannerConfig.weights.person"} <= set(labels)
+    assert not [label for label in labels if label.endswith(("robot_radius_m", "AWAY_M", "seed"))]
+
+
+def test_a_plan_is_carried_out_with_the_number_that_was_changed():
+    """A search of 8 samples finds another motion than one of 512; both are driven to their ends."""
+    moment = next(planner_numbers.moments(1))
+    weight = next(n for n in planner_numbers.planner_numbers() if n.name == "search.samples")
+    as_it_is, few = (planner_numbers.results_with([moment], weight, samples) for samples in (512, 8))
+    assert len(few[0]) == len(planner_numbers.FIGURES)
+    assert as_it_is != few
