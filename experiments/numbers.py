@@ -15,6 +15,7 @@ from typing import Any
 RULES = (
     "jepa_ros.sensing.ground",
     "jepa_ros.sensing.terrain",
+    "jepa_ros.objects.blobs",
     "jepa_ros.objects.columns",
     "jepa_ros.objects.detection",
     "jepa_ros.objects.sightlines",

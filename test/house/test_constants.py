@@ -64,14 +64,15 @@ def test_every_number_has_a_row_with_its_value():
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
             real.update(numbers_of(importlib.import_module(name)))
     rows = told()
-    assert sorted(set(rows) - set(real)) == [], "docs/constants.md: these places hold no number any more"
-    wrong = {
-        f"{where}.{name}": (rows.get(where, {}).get(name, "no row"), values.get(name, "gone"))
+    missing = [
+        f"| `{where}` | {name} = {value} | choice | |"
         for where, values in real.items()
-        for name in values.keys() | rows.get(where, {}).keys()
-        if rows.get(where, {}).get(name) != values.get(name)
-    }
-    assert wrong == {}, "docs/constants.md: (in the page, in the code); give each number its row, and say where it comes from"
+        for name, value in values.items()
+        if rows.get(where, {}).get(name) != value
+    ]
+    assert missing == [], "docs/constants.md lacks these rows, or has another value; name the source of each:\n" + "\n".join(missing)
+    gone = [f"{where}.{name}" for where, values in rows.items() for name in values.keys() - real.get(where, {}).keys()]
+    assert gone == [], "docs/constants.md: no such number any more"
 
 
 def test_every_source_is_a_word_of_the_page_and_every_named_test_exists():
