@@ -122,7 +122,7 @@ class FollowPathServer:
         try:
             self._controller.max_speed_mps = limited_speed(most_mps, message.speed_limit, message.percentage)
         except ValueError as error:
-            self._node.get_logger().warning(f"speed_limit is not taken over: {error}", throttle_duration_sec=5.0)
+            self._node.get_logger().warning(f"speed_limit is ignored: {error}", throttle_duration_sec=5.0)
 
 
 def poses_of(path: Path) -> FloatArray:

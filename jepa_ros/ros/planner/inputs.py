@@ -211,7 +211,7 @@ class PlannerInputs:
             self._told = self._odometry = None
             self._odometry_topic = chosen
         why = "; ".join(str(verdict) for verdict in self._live.choice.verdicts)
-        self._node.get_logger().info(f"motion by {chosen or 'the forecasts'}: {why}")
+        self._node.get_logger().info(f"ego motion from {chosen or 'the forecasts'}: {why}")
 
     def _take_odometry_of(self, topic: str, message: Any) -> None:
         told_something = self._live.look(topic, ODOMETRY, message, time.monotonic_ns())

@@ -115,7 +115,7 @@ class BagPlayer(Node):
                 return
             self._spin(0.1)
         if wanted:
-            self.get_logger().warning(f"{wanted} does not listen after {self._config.wait_s:.0f} s; playing in any case")
+            self.get_logger().warning(f"{wanted} has not subscribed after {self._config.wait_s:.0f} s; playing anyway")
 
     def _play_once(self) -> None:
         """Bag time advances by steps of wall time times the rate, so that rate and pause can change under way."""

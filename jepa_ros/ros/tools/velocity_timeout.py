@@ -66,13 +66,13 @@ class VelocityTimeout(Node):
         twist = message.twist if self._config.stamped else message
         values = [getattr(part, axis) for part in (twist.linear, twist.angular) for axis in "xyz"]
         if not all(map(math.isfinite, values)):
-            self.get_logger().error(f"a command that is no number is left out: {values}", throttle_duration_sec=5.0)
+            self.get_logger().error(f"a command that is not finite is ignored: {values}", throttle_duration_sec=5.0)
             return
         with self._lock:
             if self._halted:
                 return
             if self._heard_s == -math.inf:
-                self.get_logger().info(f"passing on {self._output.topic_name}; zero after {self._config.timeout_s:g} s of silence")
+                self.get_logger().info(f"relaying to {self._output.topic_name}; zero after {self._config.timeout_s:g} s of silence")
             self._heard_s, self._zeros_left = time.monotonic(), REPEATED
             self._output.publish(message)
 

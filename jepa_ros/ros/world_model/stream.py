@@ -80,7 +80,7 @@ class Stream:
             with self._score_lock:
                 self._correction.save()
         except OSError as error:
-            self._logger.warning(f"corrections of forecasts are not kept: {error}; see correction.file", throttle_duration_sec=600.0)
+            self._logger.warning(f"forecast corrections cannot be stored: {error}; see correction.file", throttle_duration_sec=600.0)
 
     def _report(self, text: str) -> None:
         if not self._context.ok():  # Ctrl-C in the middle of a step: its result can no longer be published

@@ -209,11 +209,11 @@ class Inputs:
         try:
             message_type = message_class(kind)
         except (ModuleNotFoundError, AttributeError) as error:
-            self._node.get_logger().warning(f"not listening to {topic}: {kind} is not installed ({error}); see `sensing.static_transforms`")
+            self._node.get_logger().warning(f"not subscribed to {topic}: no {kind} installed ({error}); see `sensing.static_transforms`")
             return
         receive = partial(self._receive, topic, kind)
         self._subscriptions[topic] = self._node.create_subscription(message_type, topic, receive, qos, raw=True)
-        self._node.get_logger().info(f"listening to {topic} ({kind})")
+        self._node.get_logger().info(f"subscribed to {topic} ({kind})")
 
     def _receive(self, topic: str, kind: str, data: bytes, info: dict[str, Any]) -> None:
         self.watch.note(topic, info)
