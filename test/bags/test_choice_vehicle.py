@@ -11,6 +11,7 @@ from test_choice import cloud as cloud_of
 from jepa_ros.sensing import SensorHub, bag_info, open_bag
 from jepa_ros.sensing.bag import choose_topics
 from jepa_ros.sensing.choice.book import EvidenceBook
+from jepa_ros.sensing.choice.evidence import OdometryEvidence
 from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
 from jepa_ros.sensing.choice.rule import choose
 from jepa_ros.sensing.frames.poses import invert, message_pose, pose_matrix, quaternion_of
@@ -225,3 +226,15 @@ def test_open_bag_says_that_a_lying_frame_is_no_vehicle(tmp_path):
     names = {"/odom": ODOMETRY, "/points": CLOUD, "/tf_static": TF}
     with pytest.raises(BagError, match="lies on its side"):
         list(open_bag(write_bag(tmp_path / "bag", script, names=names)))
+
+
+def test_two_metres_straight_ahead_are_not_enough_to_know_a_heading():
+    """A live node looks at an odometry until it is known; what drives straight on first would have been taken for good."""
+    evidence = OdometryEvidence("/gps", ODOMETRY)
+    for k in range(120):
+        yaw = 0.03 * max(k - 50, 0)
+        message = messages.odometry(T + 0.1 * k, x=0.1 * min(k, 50) + 3.3 * float(np.sin(yaw)), speed=1.0)
+        message.pose.pose.position.y = 3.3 * (1 - float(np.cos(yaw)))
+        evidence.look(message, 0)
+        assert not evidence.enough or evidence.has_no_heading()
+    assert evidence.has_no_heading()

@@ -27,6 +27,7 @@ from jepa_ros.ros.tools.recorder import Recorder
 from jepa_ros.ros.tools.run_story import RRD, tell
 from jepa_ros.sensing import BagError, BagInfo, bag_info
 from jepa_ros.sensing.bag import choose_topics
+from jepa_ros.sensing.bags.reading import is_static, transforms_of
 from jepa_ros.sim.bag import BagSpec, write_bag
 
 DEFAULT_BAG = Path(".ros/demo_bag")
@@ -123,7 +124,7 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
         common = {"use_sim_time": True, "model": arguments.model, "device": arguments.device}
         weights = str(arguments.weights or stand_in_weights(arguments.model))
         nodes = [
-            stack.enter_context(NodeProcess(name, common | ({parameter: weights} if weights else {}), out))
+            stack.enter_context(NodeProcess(name, common | ({parameter: weights} if weights else {}), out, tf_remappings(info)))
             for name, parameter in WEIGHTS_PARAMETER.items()
         ]
         log = OutputLog(frame_topic(info))
@@ -151,6 +152,12 @@ def frame_topic(info: BagInfo) -> str:
     topic = choose_topics(info).frame_topic
     assert topic is not None  # a bag without any raises
     return topic
+
+
+def tf_remappings(info: BagInfo) -> dict[str, str]:
+    """Where the nodes hear the vehicle's transforms, if its bag has them under a namespace only."""
+    usual = {topic: "/tf_static" if is_static(topic) else "/tf" for topic in transforms_of(info)}
+    return {new: old for old, new in usual.items() if old != new}
 
 
 def watch(node: Node, log: OutputLog, player: NodeProcess, nodes: list[NodeProcess], duration_s: float) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 from jepa_ros.sensing.bags.records import BagInfo, RawMessage
 from jepa_ros.sensing.bags.storage import read_raw
 from jepa_ros.sensing.choice.book import KIND_OF, EvidenceBook
-from jepa_ros.sensing.choice.evidence import Evidence, OdometryEvidence
+from jepa_ros.sensing.choice.evidence import ENOUGH_ODOMETRY, ENOUGH_STRETCHES, Evidence, OdometryEvidence
 from jepa_ros.sensing.choice.kinds import ODOMETRY, TF, transform_topics
 from jepa_ros.types import NANOSECONDS
 
 LONGEST_LOOK_NS = 20 * NANOSECONDS  # of log time; candidates that are all still silent are waited for
 LONGEST_STAND_NS = 1800 * NANOSECONDS  # of log time, for odometries alone
-ENOUGH_STRETCHES = 40  # straight on for so long, any heading will do
 
 
 @functools.cache
@@ -83,8 +82,9 @@ def is_static(topic: str) -> bool:
 
 
 def _settled(evidence: Evidence, rivals: bool) -> bool:
-    if isinstance(evidence, OdometryEvidence) and not rivals:
-        return evidence.count >= 10 and (evidence.turned or evidence.stretches >= 4 or evidence.count >= 200)
+    if isinstance(evidence, OdometryEvidence):  # the others are read no further for it: rivals are told apart later, alone
+        enough = ENOUGH_ODOMETRY if rivals else 10
+        return evidence.count >= enough and (evidence.turned or evidence.stretches >= 4 or evidence.count >= 200)
     return evidence.enough
 
 

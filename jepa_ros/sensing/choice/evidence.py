@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,9 +31,11 @@ SIDEWAYS_MPS = 0.05
 CHANNELS = {"mono8": 1, "8uc1": 1, "mono16": 1, "rgb8": 3, "bgr8": 3, "8uc3": 3, "rgba8": 4, "bgra8": 4, "8uc4": 4}
 PNG_MAGIC, PNG_DEPTH, PNG_COLOUR = b"\x89PNG\r\n\x1a\n", 24, 25  # bits of a channel; 0 = grey
 WAYS = 64  # stretches that are remembered
+STRETCHES_OFF = 5  # in a row that lead off the heading: 2.5 m
 FEWEST_STRETCHES = 3  # of MOVED_M; localisation may jump once, and back
 SLOW_S = 0.35  # odometry that comes less often is no ego motion: velocities and poses between its samples are guesses
 ENOUGH_ODOMETRY = 40
+ENOUGH_STRETCHES = 40  # straight on for so long, any heading will do
 
 
 @dataclass
@@ -217,16 +220,21 @@ class OdometryEvidence(Evidence):
             return 0.0
         return abs(self.last_ns - self.first_ns) / NANOSECONDS / (self.count - 1)
 
-    def off_course(self, base_from_child: FloatArray | None = None) -> int:
-        """How many stretches of way led where the heading does not point; backwards is ahead, too. Where the mount is known, the heading
-        is the vehicle's, not that of the sensor that is the child frame."""
+    def off_course(self, base_from_child: FloatArray | None = None) -> list[bool]:
+        """Of each stretch of way, whether it led where the heading does not point; backwards is ahead, too. Where the mount is known, the
+        heading is the vehicle's, not that of the sensor that is the child frame."""
         turn = np.eye(3) if base_from_child is None else base_from_child[:3, :3]
-        return sum(bool(way.any() and abs((turn @ way)[0]) < np.cos(OFF_COURSE)) for way in tuple(self.ways))
+        return [bool(way.any() and abs((turn @ way)[0]) < np.cos(OFF_COURSE)) for way in tuple(self.ways)]
 
     def has_no_heading(self, base_from_child: FloatArray | None = None) -> bool:
-        """One and the same orientation while most of its way led where that does not point; a jump of the poses is no way."""
-        return not self.turned and self.stretches >= FEWEST_STRETCHES and 2 * self.off_course(base_from_child) > len(self.ways)
+        """One and the same orientation while most of its way, or some of it in one go, led where that does not point; a jump of the poses
+        is no way."""
+        if self.turned or self.stretches < FEWEST_STRETCHES:
+            return False
+        off = self.off_course(base_from_child)
+        in_one_go = max((len(list(run)) for led_off, run in itertools.groupby(off) if led_off), default=0)
+        return 2 * sum(off) > len(off) or in_one_go >= STRETCHES_OFF
 
     @property
     def enough(self) -> bool:
-        return self.count >= ENOUGH_ODOMETRY and (self.turned or self.stretches >= 4)
+        return self.count >= ENOUGH_ODOMETRY and (self.turned or self.has_no_heading() or self.stretches >= ENOUGH_STRETCHES)

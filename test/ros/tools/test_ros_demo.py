@@ -82,3 +82,16 @@ def test_a_bag_that_is_not_there_is_named(tmp_path):
     done = run_demo(tmp_path / "nowhere", tmp_path)
     assert done.returncode != 0
     assert "nowhere" in done.stderr
+
+
+def test_transforms_of_a_namespace_are_heard_where_the_bag_has_no_others():
+    from jepa_ros.ros.tools.demo import tf_remappings
+    from jepa_ros.sensing import BagInfo
+    from jepa_ros.sensing.bag import TopicInfo
+
+    def told(*topics):
+        kind = "tf2_msgs/msg/TFMessage"
+        return tf_remappings(BagInfo(Path("bag"), tuple(TopicInfo(topic, kind, 5, False) for topic in topics), 0, 1.0, 5))
+
+    assert told("/robot/tf", "/robot/tf_static") == {"/tf": "/robot/tf", "/tf_static": "/robot/tf_static"}
+    assert told("/tf", "/tf_static", "/robot/tf") == {}
