@@ -184,7 +184,10 @@ class Holonomic:
             velocities.append(velocity_2S)
         velocity_2LS = torch.stack(velocities, 1)
         before_2LS = torch.cat((start_2S[:, None], velocity_2LS[:, :-1]), 1)
-        yaw_rate_LS = commands_SLU[..., 2].T.clamp(-self.limits.max_yaw_rate_radps, self.limits.max_yaw_rate_radps)
+        # A turn bends the way of whatever is driven, forward or aside.
+        fastest_LS = torch.maximum(torch.hypot(*before_2LS), torch.hypot(*velocity_2LS)).clamp(min=STANDSTILL_MPS)
+        most_LS = (self.limits.max_lateral_acceleration_mps2 / fastest_LS).clamp(max=self.limits.max_yaw_rate_radps)
+        yaw_rate_LS = torch.clamp(commands_SLU[..., 2].T, -most_LS, most_LS)
         yaw_LS = init_X[2] + self.dt_s * yaw_rate_LS.cumsum(0)
         middle_LS = yaw_LS - 0.5 * self.dt_s * yaw_rate_LS
         forward_LS, left_LS = (0.5 * self.dt_s) * (before_2LS + velocity_2LS)
@@ -206,6 +209,22 @@ class Holonomic:
 
 
 DYNAMICS: dict[str, Callable[[Limits, float], Vehicle]] = {"unicycle": Unicycle, "bicycle": Bicycle, "holonomic": Holonomic}
+
+
+def limited(kinematics: str, limits: Limits, last: FloatArray, wanted: FloatArray, dt_s: float) -> FloatArray:
+    """What a vehicle can do within dt_s of a wanted command (U,), after its last one: the first step of a motion.
+
+    A vehicle that steers keeps to the curve that is wanted while its speed changes.
+    """
+    start, aim = last, torch.as_tensor(wanted, dtype=torch.float32)
+    init_X = torch.tensor([0.0, 0.0, 0.0, start[0], start[1] if len(start) > 2 else 0.0], dtype=torch.float32)
+    vehicle = DYNAMICS[kinematics](limits, max(dt_s, 1e-3))
+    with torch.inference_mode():
+        done_U = vehicle.rollout(init_X, aim[None, None]).commands_SLU[0, 0]
+        if vehicle.turning_radius_m > 0.0 and abs(float(wanted[0])) > STANDSTILL_MPS:
+            aim = torch.stack((aim[0], aim[1] * done_U[0] / aim[0]))
+            done_U = vehicle.rollout(init_X, aim[None, None]).commands_SLU[0, 0]
+    return done_U.double().numpy()
 
 
 def _turn(angle_rad: float, steps: int, width: int, most_radps: float, dt_s: float) -> Tensor:

@@ -12,22 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, Twist, TwistStamped, Vector3
+from geometry_msgs.msg import PoseStamped
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile
 
 from jepa_ros.config import param, validate
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.follow import End, Task, failure_of
+from jepa_ros.ros.planner.telling.commands import Commands, Limited
 from jepa_ros.ros.planner.worker import DeadlineWorker, PlanningTime
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
-COMMANDS = QoSProfile(depth=1)
-STOP = np.zeros(2)
-ACKNOWLEDGED_S = 0.5  # longest wait for the base to have the last command
 GRACE_NS = 150_000_000  # a camera of half the lidar's rate is in every other forecast only
 
 
@@ -112,9 +108,11 @@ class Controller:
         worker: DeadlineWorker,
         plan: Callable[[PoseStamped | Task, float, float, float | None], Planned],
         wake: Callable[[], None],
+        limited: Limited | None = None,
     ) -> None:
         """plan: (goal, seconds, oldest input in s, highest speed) -> what came of it; raises where there is nothing to plan on. Called by
-        the worker. wake: called when a path has ended, so that an executor looks at who waits for it."""
+        the worker. wake: called when a path has ended, so that an executor looks at who waits for it. limited: what the robot
+        can do of a command; None = all."""
         self.state = "no goal"
         self.pace = PlanningTime()
         self.goals = 0  # that came or were dropped so far: who has looked at a goal for a while sees whether another came meanwhile
@@ -132,12 +130,9 @@ class Controller:
         self._valid_s = 0.0  # when a plan was last one to drive by
         self._error: BaseException | None = None  # why there was none since
         self._base_frame = self.fixed_frame = ""  # of the newest forecast
-        self._stamped = config().stamped
         self._planning = threading.Event()
-        self._commanding = threading.Lock()  # the last word is STOP: `halt` may come from another thread
-        self._halted = False
         self._driving = False
-        self._publisher = node.create_publisher(TwistStamped if self._stamped else Twist, "cmd_vel", COMMANDS)
+        self._commands = Commands(node, config().stamped, limited)
         self._subscription = node.create_subscription(PoseStamped, "~/goal_pose", self._on_goal, 1)
         # By the wall's time: a robot must stop, too, when simulated time stands still.
         self._timer = node.create_timer(1.0 / config().rate_hz, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -146,20 +141,19 @@ class Controller:
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
         self.stand()
-        self._node.destroy_publisher(self._publisher)
+        self._commands.destroy()
 
     def halt(self) -> None:
         """For good, and from any thread: stand, and wait until the base has been told."""
-        with self._commanding:
-            self._halted = True
+        self._commands.halt()
         self.stand()
 
     def stand(self) -> None:
         """Forget the goal and stop, where it drives; the base has been told when this returns."""
         self._drop(End.UNKNOWN, "the planner node stops")
         if self._driving:
-            self._command(STOP)
-            self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
+            self._commands.stop(self._base_frame)
+            self._commands.wait_until_heard()
 
     def follow(self, task: Task) -> None:
         """From now on, until it ends; a path that is followed already goes over into it without a halt."""
@@ -210,8 +204,7 @@ class Controller:
             goal, followed = self._goal, self._followed
         if goal is None:
             if self._driving:
-                self._command(STOP)
-            self._driving = False
+                self._driving = self._commands.brake(self._base_frame)
             return
         self._driving = True
         if not self._planning.is_set():
@@ -222,7 +215,10 @@ class Controller:
         now_s = time.monotonic()
         if followed is not None and now_s - followed.begun_s > self._config().max_age_s:
             followed, self.state = None, "stopped: planning is late"
-        self._command(STOP if followed is None else followed.command(now_s))
+        if followed is None:
+            self._commands.stop(self._base_frame)
+        else:
+            self._commands.drive(followed.command(now_s), self._base_frame)
 
     @property
     def planning_s(self) -> float:
@@ -283,14 +279,3 @@ class Controller:
         if len(plan.path) == 0:
             return None, f"stopped: {plan.status.name}: {plan.message}"
         return Followed(plan, begun_s), f"braking: {plan.message}" if plan.fallback else plan.message
-
-    def _command(self, command: FloatArray) -> None:
-        with self._commanding:
-            forward, *left, turn = (STOP if self._halted else command).tolist()
-            twist = Twist(linear=Vector3(x=forward, y=left[0] if left else 0.0), angular=Vector3(z=turn))
-            if self._stamped:
-                stamped = TwistStamped(twist=twist)
-                stamped.header.frame_id, stamped.header.stamp = self._base_frame, self._node.get_clock().now().to_msg()
-                self._publisher.publish(stamped)
-            else:
-                self._publisher.publish(twist)

@@ -21,6 +21,7 @@ from rclpy.service import Service
 
 from jepa_ros.planning import Planner
 from jepa_ros.planning.example_scene import crowd_scene
+from jepa_ros.planning.kinematics import limited
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.controller import Controller
 from jepa_ros.ros.planner.driving import Driver
@@ -96,6 +97,7 @@ class PlannerSession:
                 self._worker,
                 driver.drive,
                 self._wake,
+                lambda last, wanted, dt_s: limited(config().planner.kinematics, config().planner.limits, last, wanted, dt_s),
             )
             self._follow = FollowPathServer.offer(node, config, lambda: self.active, self.controller)
             self._pursue = PursueGoalServer(node, config, lambda: self.active, self.controller, driver, self._worker)

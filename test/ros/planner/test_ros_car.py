@@ -1,6 +1,8 @@
-"""The footprint as a parameter of a running planner node: told to viewers, drawn along the plan, refused where it is none."""
+"""What the robot is, told to a running planner node: its footprint, shown to viewers, and its limits, kept on cmd_vel."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
-from geometry_msgs.msg import PolygonStamped, Pose  # noqa: E402
+from geometry_msgs.msg import PolygonStamped, Pose, PoseStamped  # noqa: E402
 from nav_msgs.msg import Path  # noqa: E402
 from planning_scenes import make_scene  # noqa: E402
-from ros_harness import Robot  # noqa: E402
-from test_ros_planner import World, ahead  # noqa: E402
+from ros_driven_robot import Base  # noqa: E402
+from ros_harness import Robot, stamp_ns  # noqa: E402
+from ros_planner_world import World, ahead, goal_message  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from jepa_ros.planning.footprint import Footprint  # noqa: E402
@@ -22,6 +25,8 @@ from jepa_ros.ros.planner.telling.shown import LATCHED, markers_along  # noqa: E
 from jepa_ros.types import PlanStatus  # noqa: E402
 
 CAR = "[[3.6, 0.9], [3.6, -0.9], [-0.9, -0.9], [-0.9, 0.9]]"
+FASTER, SLOWER, LATERAL = 0.8, 1.5, 0.3
+JITTER_S = 0.02  # between the moment that a step is reckoned for and its stamp
 GAP = ((4.0, 1.6, 8.0, 12.0), (4.0, -12.0, 8.0, -1.6))  # walls with 3.2 m between them
 
 
@@ -40,9 +45,7 @@ def test_the_outline_is_drawn_along_the_path_and_taken_away_with_it() -> None:
     assert marker.action == Marker.DELETEALL
 
 
-def _stamped(pose: Pose):
-    from geometry_msgs.msg import PoseStamped
-
+def _stamped(pose: Pose) -> PoseStamped:
     return PoseStamped(pose=pose)
 
 
@@ -65,3 +68,32 @@ def test_a_node_plans_for_its_footprint_and_tells_it() -> None:
         assert len(drawn[-1].markers[0].points) > 8
     finally:
         robot.close()
+
+
+def test_commands_to_a_goal_keep_the_limits_until_the_robot_stands() -> None:
+    robot = Robot()
+    try:
+        world = World(robot)
+        base = Base(world)
+        limits = {"max_acceleration_mps2": FASTER, "max_deceleration_mps2": SLOWER, "max_lateral_acceleration_mps2": LATERAL}
+        world.start(
+            autostart="true", model="''", controller__enabled="true", controller__stamped="true", controller__max_age_s=5.0,
+            **{f"planner__limits__{name}": value for name, value in limits.items()},
+        )  # fmt: skip
+        goals = robot.node.create_publisher(PoseStamped, "/planner/goal_pose", 1)
+        base.step()
+        assert robot.spin_until(lambda: goals.get_subscription_count() > 0, 60.0)
+        goals.publish(goal_message(5.0, 2.5))
+        there = lambda: math.dist(base.pose[:2], (5.0, 2.5)) < 0.6 and base.commands[-1][1].twist.linear.x == 0.0  # noqa: E731
+        assert base.until(there, 60.0), robot.next_diagnostics()["planner: controller"].message
+    finally:
+        robot.close()
+    at_s = np.array([1e-9 * stamp_ns(message) for _, message in base.commands])
+    speed = np.array([message.twist.linear.x for _, message in base.commands])
+    turn = np.array([message.twist.angular.z for _, message in base.commands])
+    change, passed = np.diff(speed), np.diff(at_s) + JITTER_S
+    assert (change <= FASTER * passed).all(), (change / passed).max()
+    assert (-change <= SLOWER * passed).all(), (-change / passed).max()
+    assert speed.max() > 0.8
+    assert np.abs(turn).max() > 0.1
+    assert np.abs(speed * turn).max() <= LATERAL + 1e-4
