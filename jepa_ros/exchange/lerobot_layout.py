@@ -114,7 +114,14 @@ class DataSetWriter:
     def close(self) -> None:
         """Writes what is in meta/."""
         _write(self.root / TASKS, tasks_table([self.task]))
-        rows = [
+        _write(self.root / EPISODES, pa.Table.from_pylist(self._episode_rows()))
+        _write_json(self.root / INFO, self._info())
+        shapes = {name: (3, 1, 1) if feature["dtype"] == "image" else (-1,) for name, feature in self.features.items()}
+        _write_json(self.root / STATS, {name: stats.told(shapes[name]) for name, stats in self.stats.items()})
+
+    def _episode_rows(self) -> list[dict[str, Any]]:
+        """Where each episode lies in the data files."""
+        return [
             {
                 "episode_index": index,
                 "tasks": [self.task],
@@ -128,10 +135,12 @@ class DataSetWriter:
             }
             for index, episode in enumerate(self.episodes)
         ]
-        _write(self.root / EPISODES, pa.Table.from_pylist(rows))
+
+    def _info(self) -> dict[str, Any]:
+        """What a reader must know before it opens a data file."""
         scalars = {"timestamp": {"dtype": "float32", "shape": [1], "names": None}}
         scalars |= {name: {"dtype": "int64", "shape": [1], "names": None} for name in INDICES}
-        info = {
+        return {
             "codebase_version": VERSION,
             "robot_type": "mobile_base",
             "total_episodes": len(self.episodes),
@@ -147,9 +156,6 @@ class DataSetWriter:
             "features": self.features | scalars,
             **self.about,
         }
-        _write_json(self.root / INFO, info)
-        shapes = {name: (3, 1, 1) if feature["dtype"] == "image" else (-1,) for name, feature in self.features.items()}
-        _write_json(self.root / STATS, {name: stats.told(shapes[name]) for name, stats in self.stats.items()})
 
     def _flush(self) -> None:
         if self._rows:

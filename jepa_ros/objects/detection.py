@@ -157,14 +157,11 @@ class PersonDetector:
         leading = SightLines.of(points, height, points_anchor_m, views.each[0].lidar_m[:2])
         sight: Sight = leading
         if parts:
-            row = near[body]
-            own = [(row >= part.start) & (row < part.stop) for part, _ in parts]
-            sight = SeveralSights(
-                tuple(
-                    SightLines.of(points[mine], height[mine], points_anchor_m[part], origin_m[:2])
-                    for mine, (part, origin_m) in zip(own, parts, strict=True)
-                )
-            )
+            row, each = near[body], []
+            for part, origin_m in parts:  # what each lidar saw from where it is
+                own = (row >= part.start) & (row < part.stop)
+                each.append(SightLines.of(points[own], height[own], points_anchor_m[part], origin_m[:2]))
+            sight = SeveralSights(tuple(each))
         surroundings = Surroundings.of(points, height, config.max_range_m, leading)
         looks = (
             _Look(0.5 * config.cell_m, SMOOTH_NEAR_M, 0.0, NEAR_M),

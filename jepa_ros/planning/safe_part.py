@@ -56,13 +56,15 @@ def safe_part(
             if imminent[1.0] > most_imminent:
                 why = f"the best motion found would not stand in time for people nearby (probability of contact {imminent[1.0]:.2f})"
         for index, (share, speed) in enumerate(shares):
-            if probability_S[index] <= most and imminent[speed] <= most_imminent:
-                one = slice(index, index + 1)
-                part = Rollout(rollout.states_SLX[one], rollout.commands_SLU[one], rollout.dt_s)
-                slower = f", at {speed:.0%} of the speed" if speed < 1.0 else ""
-                whole = share == 1.0 and speed == 1.0
-                reason = "" if whole else f"stops from {kept_steps[index] * rollout.dt_s:.1f} s on{slower}: {why}"
-                return SafePart(part, float(probability_S[index]), reason)
+            if not (probability_S[index] <= most and imminent[speed] <= most_imminent):  # what is no number is not safe
+                continue
+            alone = slice(index, index + 1)
+            part = Rollout(rollout.states_SLX[alone], rollout.commands_SLU[alone], rollout.dt_s)
+            if share == 1.0 and speed == 1.0:
+                return SafePart(part, float(probability_S[index]), "")
+            slower = f", at {speed:.0%} of the speed" if speed < 1.0 else ""
+            reason = f"stops from {kept_steps[index] * rollout.dt_s:.1f} s on{slower}: {why}"
+            return SafePart(part, float(probability_S[index]), reason)
     return why
 
 

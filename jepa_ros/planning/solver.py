@@ -100,13 +100,9 @@ class SamplingSolver:
             mean_LU, deviation_LU = self._learn(cost_S, commands_SLU, deviation_LU)
             iteration += 1
             self._iteration_s = max(self._iteration_s, time.perf_counter() - now_s)
-        final_SLU = torch.stack((best_LU, mean_LU))
-        finalists.append(final_SLU)
-        final = dynamics.rollout(init_X, final_SLU)
-        final_cost_S = _ranked(objective(final))
-        chosen = int(final_cost_S.argmin())
-        one = Rollout(final.states_SLX[chosen : chosen + 1], final.commands_SLU[chosen : chosen + 1], final.dt_s)
-        return Solution(one.commands_SLU[0], one, float(final_cost_S[chosen]), iteration, timed_out, torch.cat(finalists))
+        last_SLU = torch.stack((best_LU, mean_LU))
+        cost, one = _better(last_SLU, dynamics, objective, init_X)
+        return Solution(one.commands_SLU[0], one, cost, iteration, timed_out, torch.cat((*finalists, last_SLU)))
 
     def _candidates(self, iteration: int, means_MLU: Tensor, deviation_LU: Tensor, best_LU: Tensor, dynamics: Dynamics) -> Tensor:
         return self._drawn(self.config.samples, iteration, means_MLU, deviation_LU, best_LU, dynamics)
@@ -161,6 +157,15 @@ SOLVERS: dict[str, Callable[[SolverConfig], Solver]] = {"mppi": MPPI, "cem": CEM
 def _ranked(cost_S: Tensor) -> Tensor:
     """A candidate whose cost is not a number is the worst."""
     return torch.nan_to_num(cost_S, nan=WORST, posinf=WORST, neginf=WORST)
+
+
+def _better(commands_SLU: Tensor, dynamics: Dynamics, objective: Objective, init_X: Tensor) -> tuple[float, Rollout]:
+    """Of a few candidates the one of least cost, driven: its cost, and the rollout of it alone."""
+    rollout = dynamics.rollout(init_X, commands_SLU)
+    cost_S = _ranked(objective(rollout))
+    chosen = int(cost_S.argmin())
+    alone = slice(chosen, chosen + 1)
+    return float(cost_S[chosen]), Rollout(rollout.states_SLX[alone], rollout.commands_SLU[alone], rollout.dt_s)
 
 
 def _best(cost_S: Tensor, commands_SLU: Tensor) -> tuple[float, Tensor]:

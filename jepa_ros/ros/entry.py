@@ -44,18 +44,11 @@ def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | N
     """
     import rclpy
     from rclpy.executors import ExternalShutdownException
-    from rclpy.node import Node
-    from rclpy.signals import SignalHandlerOptions
 
     STOPPING.install()
-    if not hasattr(Node, "add_post_set_parameters_callback"):
-        say(f"{name}: this ROS 2 is not supported, its rclpy lacks what the nodes need: use Jazzy, Kilted or Lyrical")
-        return WRONG_CONFIGURATION
-    try:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # a parameter file that cannot be parsed, --ros-args that nobody knows
-        reason, *_ = str(error).split(", at ")  # what follows are lines of rcl's own source
-        say(f"{name}: {' '.join(reason.split())}")
+    fault = _start_ros()
+    if fault:
+        say(f"{name}: {fault}")
         return WRONG_CONFIGURATION
     STOPPING.begin()
     try:
@@ -77,6 +70,22 @@ def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | N
         node.get_logger().fatal(f"ended by a fault of ours:\n{traceback.format_exc()}")
     run_all((halt, close, node.destroy_node, rclpy.try_shutdown))
     return status
+
+
+def _start_ros() -> str:
+    """Initialises rclpy without its own handling of signals. Why that is impossible; empty where it went well."""
+    import rclpy
+    from rclpy.node import Node
+    from rclpy.signals import SignalHandlerOptions
+
+    if not hasattr(Node, "add_post_set_parameters_callback"):
+        return "this ROS 2 is not supported, its rclpy lacks what the nodes need: use Jazzy, Kilted or Lyrical"
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # a parameter file that cannot be parsed, unknown --ros-args
+        reason, *_ = str(error).split(", at ")  # what follows are lines of rcl's own source
+        return " ".join(reason.split())
+    return ""
 
 
 def spin(node: Any) -> None:

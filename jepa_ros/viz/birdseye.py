@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -93,55 +95,37 @@ def _occupancy(axes: Axes, occupancy: OccupancyForecast) -> None:
 
 
 def _people(axes: Axes, state: SceneState) -> None:
+    """Each person as a disc with a label; who walks with forecast and velocity."""
     people = state.people
     places = theme.upwards(theme.to_anchor(people.positions_m, state))
-    rotation = state.anchor_pose[:2, :2]
-    velocities = theme.upwards(people.velocities_mps @ rotation)
+    velocities = theme.upwards(people.velocities_mps @ state.anchor_pose[:2, :2])
     walking = theme.moving(state)
     for i, person in enumerate(people.ids):
         colour = theme.colour_of(int(person))
-        belief = float(people.existence[i])
+        belief, speed = float(people.existence[i]), np.hypot(*people.velocities_mps[i])
         if walking[i]:
             _forecast(axes, state, i, colour)
-            axes.add_patch(
-                FancyArrow(
-                    *places[i],
-                    *velocities[i],
-                    width=0.05,
-                    head_width=0.45,
-                    head_length=0.5,
-                    length_includes_head=True,
-                    color=colour,
-                    zorder=9,
-                )
-            )
-        axes.add_patch(
-            Circle(
-                places[i],
-                people.radii_m[i],
-                facecolor=colour,
-                edgecolor="white",
-                lw=0.8,
-                alpha=belief if walking[i] else 0.45 * belief,
-                zorder=10,
-            )
-        )
-        axes.add_patch(Circle(places[i], people.radii_m[i], fill=False, edgecolor=colour, lw=1.1, zorder=11))
-        speed = np.hypot(*people.velocities_mps[i])
-        text = f"{person}  {speed:.1f} m/s" if walking[i] else f"{person}"
-        axes.annotate(
-            text,
-            places[i],
-            xytext=(7, -9),
-            textcoords="offset points",
-            fontsize=8.5 if walking[i] else 7,
-            fontweight="bold" if walking[i] else "normal",
-            color=colour,
-            path_effects=theme.HALO,
-            zorder=13,
-            annotation_clip=True,
-            clip_on=True,
-        )
+            _arrow(axes, places[i], velocities[i], colour)
+            _disc(axes, places[i], people.radii_m[i], colour, belief)
+            _label(axes, places[i], f"{person}  {speed:.1f} m/s", colour, size=8.5, weight="bold")
+        else:
+            _disc(axes, places[i], people.radii_m[i], colour, 0.45 * belief)
+            _label(axes, places[i], f"{person}", colour, size=7, weight="normal")
+
+
+def _arrow(axes: Axes, place: Any, velocity: FloatArray, colour: str) -> None:
+    shape: dict[str, Any] = {"width": 0.05, "head_width": 0.45, "head_length": 0.5, "length_includes_head": True}
+    axes.add_patch(FancyArrow(*place, *velocity, **shape, color=colour, zorder=9))
+
+
+def _disc(axes: Axes, place: Any, radius_m: float, colour: str, alpha: float) -> None:
+    axes.add_patch(Circle(place, radius_m, facecolor=colour, edgecolor="white", lw=0.8, alpha=alpha, zorder=10))
+    axes.add_patch(Circle(place, radius_m, fill=False, edgecolor=colour, lw=1.1, zorder=11))
+
+
+def _label(axes: Axes, place: Any, text: str, colour: str, size: float, weight: str) -> None:
+    look: dict[str, Any] = {"fontsize": size, "fontweight": weight, "color": colour, "path_effects": theme.HALO, "zorder": 13}
+    axes.annotate(text, place, xytext=(7, -9), textcoords="offset points", **look, annotation_clip=True, clip_on=True)
 
 
 def _forecast(axes: Axes, state: SceneState, i: int, colour: str) -> None:

@@ -87,3 +87,13 @@ def test_a_gap_wider_than_the_robot_is_passed_on_coarse_cells() -> None:
     assert in_anchor(scene, plan.path)[-1, 0] > 4.0
     too_wide = Planner(PlannerConfig(robot_radius_m=0.45)).plan(scene, goal_at(scene, 5.0, 0.0), 5.0)
     assert in_anchor(scene, too_wide.path)[:, 0].max(initial=0.0) < 3.0
+
+
+def test_a_probability_that_is_no_number_is_not_safe() -> None:
+    """Occupancy that is not a number never reaches a verifier; if it did, the robot would brake."""
+    future = people_future(PlanningScene.of(make_scene(speed_mps=1.0)), RADIUS_M)
+    unknown_TYX = np.full((1, 64, 64), np.nan, np.float32)
+    verifier = Verifier(unknown_TYX, GridSpec(64, 64, 0.4, (-12.8, -12.8)), np.zeros(1), future, RADIUS_M, 0.0)
+    commands_LU = torch.tensor([1.0, 0.0]).expand(STEPS, 2)
+    start_X = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0])
+    assert isinstance(safe_part(commands_LU, start_X, Unicycle(Limits(), DT_S), verifier, MOST, 1.0), str)

@@ -107,16 +107,17 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     heard.sort(key=rank)
     verdicts = []
     for index, evidence in enumerate(heard):
-        found_wrong = sorted(doubts(evidence), reverse=True)
-        against, fixes = [text for _, text, _ in found_wrong], [fix for _, _, fix in found_wrong if fix]
+        best, worst_first = heard[0], sorted(doubts(evidence), reverse=True)
         lies = evidence.child and not evidence.upright and mount(evidence) is None
         taken = index == 0 and not lies and not evidence.has_no_heading(mount(evidence))  # a wrong heading is worse than none
-        equal = rank(evidence)[:-2] == rank(best := heard[0])[:-2]  # but for their names
-        better = (
-            f"as good as {best.topic}, which has the shorter name, or comes first" if equal else f"{best.topic} keeps to TF, or to odom"
-        )
-        why = "; ".join(against) or ("" if taken else better)
-        verdicts.append(Verdict(evidence.topic, "odometry", taken, why, doubtful=equal and not taken, fix="; ".join(fixes)))
+        equal = rank(evidence)[:-2] == rank(best)[:-2]  # but for their names
+        why = "; ".join(text for _, text, _ in worst_first)
+        if not why and not taken and equal:
+            why = f"as good as {best.topic}, which has the shorter name, or comes first"
+        elif not why and not taken:
+            why = f"{best.topic} keeps to TF, or to odom"
+        fix = "; ".join(fix for _, _, fix in worst_first if fix)
+        verdicts.append(Verdict(evidence.topic, "odometry", taken, why, doubtful=equal and not taken, fix=fix))
     verdicts += [Verdict(evidence.topic, "odometry", False, NOT_YET, doubtful=True) for evidence in found if not evidence.count]
     return next((verdict.topic for verdict in verdicts if verdict.taken), None), verdicts
 

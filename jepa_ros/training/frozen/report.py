@@ -63,7 +63,7 @@ def evaluate(base: WorldModel, network: FrozenNetwork, windows: FrozenWindows) -
     if base.spec.actions is ActionMeaning.POSE and base.spec.horizon >= config.horizon and base.spec.history <= config.history:
         ways.append(f"{base.spec.name}'s own")
     sums = {way: torch.zeros(2, config.horizon) for way in ways}
-    scores = {what: {way: [OccupancyScore() for _ in range(config.horizon + 1)] for way in ways} for what in LABELS}
+    scores = {what: {way: _scores(config.horizon) for way in ways} for what in LABELS}
     for anchor in tqdm(chosen, desc="evaluate", unit="window", mininterval=5):
         batch = windows.batch([anchor], steps)
         newest = batch.history_BTND[:, -1:]
@@ -75,16 +75,24 @@ def evaluate(base: WorldModel, network: FrozenNetwork, windows: FrozenWindows) -
             sums[way] += torch.stack([error_SN.sum(1), batch.valid_BSN[0].sum(1)])
             if config.probes:
                 _score(network, torch.cat([newest, latents], dim=1), batch, {what: scores[what][way] for what in LABELS})
+    precision: dict[str, dict[str, list[float]]] = {}
+    if config.probes:
+        precision = {what: {way: _precisions(row) for way, row in by_way.items()} for what, by_way in scores.items()}
     return FrozenReport(
         windows=len(chosen),
         times_s=[round(config.dt_s * (k + 1), 3) for k in range(config.horizon)],
         latent_error={way: (total[0] / total[1]).tolist() for way, total in sums.items()},
-        average_precision={
-            what: {way: [score.average_precision() for score in row] for way, row in by_way.items()} for what, by_way in scores.items()
-        }
-        if config.probes
-        else {},
+        average_precision=precision,
     )
+
+
+def _scores(horizon: int) -> list[OccupancyScore]:
+    """One for now and one for each step to come."""
+    return [OccupancyScore() for _ in range(horizon + 1)]
+
+
+def _precisions(scores: list[OccupancyScore]) -> list[float]:
+    return [score.average_precision() for score in scores]
 
 
 def _score(network: FrozenNetwork, latents_BSND: Tensor, batch: Batch, scores: dict[str, list[OccupancyScore]]) -> None:

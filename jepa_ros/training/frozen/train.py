@@ -84,6 +84,11 @@ def run(args: argparse.Namespace) -> None:
     print(json.dumps({**report.as_dict(), "best_over_start": trainer.best}))
 
 
+def _sees_lidar(part: CachedPart) -> bool:
+    """Whether a part of a bag has sweeps; every tenth frame is looked at."""
+    return any(part.has_lidar(frame) for frame in range(0, len(part), 10))
+
+
 class Trainer:
     """Holds what a training needs; `train` is the loop."""
 
@@ -91,7 +96,7 @@ class Trainer:
         self.training = training
         self.best = 1.0  # lowest validation error over that of the frozen start
         self._parts = fingerprint(parts)
-        lidar = any(part.has_lidar(k) for bag in parts for part in bag for k in range(0, len(part), 10))
+        lidar = any(_sees_lidar(part) for bag in parts for part in bag)
         tokens, width = base.spec.latent_shape
         self.config = FrozenConfig(
             model=model,

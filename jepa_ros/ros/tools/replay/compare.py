@@ -81,11 +81,11 @@ def compare_outcomes(old: Outcome, new: Outcome) -> Comparison:
     stamps = sorted(old.people.keys() & new.people.keys())
     pairs = [matched(old.people[stamp], new.people[stamp]) for stamp in stamps]
     occupancy = {stamp: occupied_share(old.occupancy[stamp], new.occupancy[stamp]) for stamp in stamps if stamp in new.occupancy}
-    moments = [
-        Moment(stamp, len(old.people[stamp].ids), len(new.people[stamp].ids), len(new.people[stamp].ids) - len(pair),
-               len(old.people[stamp].ids) - len(pair), occupancy.get(stamp, math.nan))
-        for stamp, pair in zip(stamps, pairs, strict=True)
-    ]  # fmt: skip
+    moments = []
+    for stamp, pair in zip(stamps, pairs, strict=True):
+        before, after = len(old.people[stamp].ids), len(new.people[stamp].ids)
+        share = occupancy.get(stamp, math.nan)
+        moments.append(Moment(stamp, before, after, gained=after - len(pair), lost=before - len(pair), occupancy=share))
     seen = sum(moment.people_old + moment.gained for moment in moments)
     gained, lost = sum(moment.gained for moment in moments), sum(moment.lost for moment in moments)
     apart = [_apart(old.people[stamp], new.people[stamp], pair) for stamp, pair in zip(stamps, pairs, strict=True)]
