@@ -1,4 +1,4 @@
-"""Parts that an installed package of somebody's own adds: found through Python's entry points, so that nothing here needs a change.
+"""Finds back-ends, forecasters and detectors of installed packages through Python's entry points.
 
 An entry point `NAME = "module:function"` in the package's `pyproject.toml` makes `NAME` known. Our own parts are listed in code, not in
 entry points: colcon installs this package without the metadata that entry points are read from.

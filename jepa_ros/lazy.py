@@ -1,4 +1,4 @@
-"""A dataclass field that may be given as a function: what is expensive is then made when somebody reads it, once."""
+"""A dataclass field that may be given as a function: an expensive value is computed once, when it is first read."""
 
 from __future__ import annotations
 

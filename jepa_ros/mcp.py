@@ -1,4 +1,4 @@
-"""`python -m jepa_ros.mcp`: what is around, what will happen, is there a safe way, go there, stop: for language models, by MCP.
+"""`python -m jepa_ros.mcp`: an MCP server, through which language models ask about the scene, ask for plans, and start or stop a drive.
 
 Only the entry lies here; the tools talk to the running nodes, which `jepa_ros.ros` does.
 """

@@ -1,4 +1,4 @@
-"""Models that act in a space of their own, such as an arm's: what they offer besides `protocols.WorldModel`, and what they answer.
+"""Back-ends with an action space of their own, such as an arm's: what they offer beyond `protocols.WorldModel`, and their answers.
 
 Axes: T history step, N token, D latent width, X state, S candidate, L step, A action.
 """

@@ -1,4 +1,4 @@
-"""People: detection, tracking, and forecasts of where they will walk."""
+"""Forecasts of where people and vehicles will move."""
 
 from jepa_ros.forecast.loading import load_forecaster
 from jepa_ros.types import PedestrianForecast, Tracks

@@ -1,4 +1,4 @@
-"""Regions that hold what they promise, here and now: the spread of forecasts is corrected by how the last ones came true.
+"""Corrects the spread of forecasts online, so that a region of 90 % contains 90 % of what then happens (conformal prediction).
 
 For each class and step two factors, moved a little after every forecast whose time has come (adaptive conformal inference: Gibbs and
 Candes, NeurIPS 2021, on their logarithms): one on the standard deviations of all modes, up where too few outcomes lay within the 50 %

@@ -1,4 +1,4 @@
-"""Vehicles and cyclists go on as they go: constant turn rate and acceleration, both fading, with the spread of what a driver may do.
+"""Forecasts of vehicles and cyclists: constant turn rate and acceleration, both fading, with a spread for what a driver may do.
 
 The baseline of what is learned for them. Axes: V vehicles, K modes, H future steps, S substeps.
 """

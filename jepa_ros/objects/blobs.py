@@ -1,4 +1,4 @@
-"""Connected cells of a sweep, parted into those of single people.
+"""Splits connected cells of a sweep into those of single people.
 
 Axes: R row, C column, G blobs that are parted.
 """

@@ -1,4 +1,4 @@
-"""Everybody and every vehicle of a scene in one list, as oriented boxes: for messages, markers, pictures and planners.
+"""All people, cyclists and vehicles of a scene in one list of oriented boxes: for messages, markers, pictures and planners.
 
 Axes: K modes, H steps.
 """

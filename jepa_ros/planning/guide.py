@@ -1,4 +1,4 @@
-"""The global path around standing obstacles: from every cell, how much longer it is than the straight line. It checks no collision.
+"""The global path around static obstacles: for every cell, how much longer it is than the straight line. It checks no collision.
 
 All in the anchor frame, [y, x] = [row, column].
 """

@@ -1,4 +1,4 @@
-"""How a robot moves: commands in, states out, all limits kept by construction, so that no objective has to punish a broken one.
+"""How a robot moves: commands in, states out. All limits hold by construction, so no cost term has to punish a violation.
 
 Axes: S candidate, L step, U command, X state (x m, y m, yaw rad, speed m/s). Positions are in the planning frame (the planner uses the
 anchor frame: small numbers, so float32 is exact to well under a millimetre). Tensors are kept step-major in memory and handed out as

@@ -1,4 +1,4 @@
-"""What moves as the planner sees it: for each a small Gaussian mixture over (x, y) at every step, in the planning frame.
+"""People and vehicles as the planner sees them: for each a small Gaussian mixture over (x, y) at every step, in the planning frame.
 
 People are discs; cyclists and vehicles are boxes, turned as they drive. A robot that is a disc touches a box where its centre comes nearer
 to the box than its radius; one that is a polygon where the two overlap, at its own heading. Both are exact, corners and all.

@@ -1,4 +1,4 @@
-"""PlanningScene, all that a planner needs: what is free, occupied or unseen, what moves, and where the robot is.
+"""PlanningScene, all that a planner needs: what is free, occupied or unseen, the moving objects, and the robot's state.
 
 Axes: P person, T forecast time, Y/X grid rows and columns.
 """

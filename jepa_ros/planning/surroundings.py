@@ -1,4 +1,4 @@
-"""What a robot of this size would touch, where and when, around its start. Anchor frame.
+"""Obstacles around the start, inflated by the robot's size: where and when it would touch something. Anchor frame.
 
 Axes: T forecast time, L plan step, P person, K mode, M likely modes of all, D disc that stands for the robot, J pose, Y/X grid rows and
 columns.

@@ -1,4 +1,4 @@
-"""Checks that large messages can arrive on this machine, and names the fix for what is missing."""
+"""Checks whether large messages can arrive on this machine, and names the fix if not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs each problem of the diagnostics once, again when it changes, and when it is over."""
+"""Logs each problem of the diagnostics once, again when it changes, and when it has gone."""
 
 from __future__ import annotations
 

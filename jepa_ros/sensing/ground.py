@@ -1,4 +1,4 @@
-"""How high the ground is below the vehicle, on any rig: base_link may stand on it or ride two metres above."""
+"""Height of the ground below the vehicle, for any rig: base_link may be on the ground or two metres above it."""
 
 from __future__ import annotations
 

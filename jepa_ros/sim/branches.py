@@ -1,4 +1,4 @@
-"""Several futures of one instant: the ego drives on, stands or swerves, and whoever minds it does something else each time.
+"""Several futures of one instant: the ego drives on, stops or swerves, and people who react to it do something else each time.
 
 In a plain run the ego does what its surroundings make it do, so nothing recorded tells what its motion changes. Branches do.
 """

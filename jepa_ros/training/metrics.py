@@ -1,4 +1,4 @@
-"""Figures that say whether a world model is any good. Accumulated batch by batch in bounded memory.
+"""Metrics of world models, accumulated batch by batch in bounded memory.
 
 Axes: B batch, H future step, Y row, X column, K token, D latent width.
 """

@@ -1,4 +1,4 @@
-"""What scene_jepa predicts, each part computed when somebody reads it: `protocols.Prediction`.
+"""What scene_jepa predicts; each part is computed when it is read: `protocols.Prediction`.
 
 Plans and pictures are made of occupancy, read off the observed channels of the predicted latents. What was learned goes on too, yet
 only who subscribes to latents reads that. So the learned half of twelve latents is predicted when it is asked for.

@@ -1,4 +1,4 @@
-"""Observation -> SceneInput. Training builds the same input through the same functions, so that what was learned is what is seen."""
+"""Observation -> SceneInput. Training and inference build the input by the same functions."""
 
 from __future__ import annotations
 

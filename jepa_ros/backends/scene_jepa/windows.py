@@ -1,4 +1,4 @@
-"""Occupancy predicted only where it is asked for: a window around the way of each step of each motion.
+"""Occupancy predicted only where it is needed: in a window around the robot's pose at each step of each motion.
 
 Convolutions look no further than a cell or two: a window with a margin gives the same numbers as the whole map, for a small part of the
 work. What the motions have in common, the trunk, is computed once.

@@ -1,4 +1,4 @@
-"""What many candidate action sequences lead to, and how far that is from a goal.
+"""Predicts the results of many candidate action sequences, and their distance to a goal.
 
 Axes: B candidate, T context step (last = now), L planned step, P patch, D encoder width, 7 state or action.
 """

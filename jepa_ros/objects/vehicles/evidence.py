@@ -1,4 +1,4 @@
-"""What a verifier reads of each proposed box: how its returns are spread in it, how high they reach, and what is around.
+"""Inputs of the vehicle verifier for each proposed box: how its returns are spread, how high they reach, and what is around.
 
 Along a box counts from its end that is nearer to the lidar, across it from the nearer side: so nothing depends on which way it was met.
 Axes: N points, G boxes, E bins along, W bins across, H height slices, B height bands.

@@ -1,4 +1,4 @@
-"""What a detected box says of a tracked vehicle: which of its sides is the front, and where the whole is of which a part was seen.
+"""Relates a detected box to a tracked vehicle: which side is the front, and where the whole is if only a part was seen.
 
 Axes: P tracks, M detections.
 """

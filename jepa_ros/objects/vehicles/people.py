@@ -1,4 +1,4 @@
-"""What is part of a tracked vehicle is nobody: a post of its cabin, its mirror, the heads behind its glass.
+"""Removes people who are parts of a tracked vehicle: a post of its cabin, its mirror, heads behind its windows.
 
 Axes: M detections, V vehicles.
 """

@@ -1,4 +1,4 @@
-"""What may be a vehicle: connected returns of that size, and the oriented box that fits each best.
+"""Proposes vehicles: connected returns of a vehicle's size, and the oriented box that fits each best.
 
 The box is that of least summed distance from its nearest sides (the closeness criterion of Zhang, Xu, Dong and Dolan, Efficient L-shape
 fitting for vehicle detection using laser scanners, IV 2017), all directions and all clusters at once.

@@ -1,4 +1,4 @@
-"""Says of each proposed box whether it is a vehicle: the networks of `objects.verifier` on the evidence of boxes."""
+"""Classifies proposed boxes as vehicles or not: the networks of `objects.verifier` on the evidence of boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells of a grid that a robot touches on its way.
+"""The cells of a grid that a robot's footprint sweeps on its way.
 
 Axes: S path, L step, F piece of a step, M cell of the footprint, Y/X grid rows and columns.
 """

@@ -1,4 +1,4 @@
-"""What the planner's services say about a model that has actions of its own: what comes of some, and which lead to a goal."""
+"""Answers of the planner's services for a model with actions of its own: results of given actions, and actions that reach a goal."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tools for language models (MCP): they propose, the planner disposes. Nothing here moves the robot past the planner's checks."""
+"""Tools for language models (MCP). They can only propose: every motion passes the planner's checks."""

@@ -1,4 +1,4 @@
-"""The running nodes, as the tools see them: newest forecasts, the planner's services, its action. One thread spins."""
+"""Connects the tools to the running nodes: newest forecasts, the planner's services and its action. One thread spins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be set on the planner node: its parameters."""
+"""Parameters of the planner node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans for a robot that drives: to a pose, or along somebody else's path. Everything here runs in the planning thread."""
+"""Plans for a robot that drives: to a pose, or along a given path. Everything here runs in the planning thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of what the controller does for an action client, from acceptance to its end."""
+"""State of an action that the controller carries out, from acceptance to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""~/annotated_image: the camera's picture with boxes, ways and the plan. Nothing of it is loaded or heard while nobody subscribes."""
+"""~/annotated_image: the camera's picture with boxes, ways and the plan. Nothing is loaded or subscribed without a subscriber."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be set on the world_model node: its parameters."""
+"""Parameters of the world_model node."""
 
 from __future__ import annotations
 

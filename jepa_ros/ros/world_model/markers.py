@@ -1,4 +1,4 @@
-"""Tracked people and their forecasts as visualization_msgs markers. Expensive to build: only while somebody looks."""
+"""Tracked people and their forecasts as visualization_msgs markers. Expensive, so built only for subscribers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at images and clouds as they arrive, in microseconds, so that a useless one never displaces a good one that waits to be used.
+"""A quick check of images and clouds as they arrive, so that a useless one never replaces a good one that waits.
 
 Sizes, encodings and a first sign of life; what only decoding can tell is left to the hub, under the same names.
 """

@@ -1,4 +1,4 @@
-"""How the messages of each topic arrive: the age of the last one, and the share that arrives of those sent."""
+"""Monitors the arrival of each topic: the age of the last message, and the share of sent messages that arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the text of recorded QoS profiles says."""
+"""Reads the text of recorded QoS profiles."""
 
 from __future__ import annotations
 

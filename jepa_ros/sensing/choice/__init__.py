@@ -1,1 +1,1 @@
-"""Which topics are the sensors: judged by what they carry, by one rule for bags and for live topics."""
+"""Chooses the topics to use by the content of their messages, by one rule for bags and live topics."""

@@ -1,4 +1,4 @@
-"""What the first messages of a topic show of it. Nothing here raises for a bad message."""
+"""What the first messages of a topic show about it. Nothing here raises for a bad message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames ride on the vehicle. Poses are kept only so far as to tell what moves, and where two sensors are beside each other."""
+"""Which frames move with the vehicle. Poses are kept only to see what moves, and which sensors are beside each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule: which candidates are the sensors, and why the others are not. The same for a bag's first seconds and for a live graph.
+"""The rule: which candidates are used as sensors, and why the others are not.
 
 What counts is what the messages carry. Neither the order in which topics were found nor the length of their names decides anything,
 but for the last tie-break: of candidates that are equal in all else, the one with the shorter name, then the first in the alphabet.

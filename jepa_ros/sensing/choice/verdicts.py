@@ -1,4 +1,4 @@
-"""What the rule is asked, and what it answers."""
+"""Questions to the rule, and its answers."""
 
 from __future__ import annotations
 

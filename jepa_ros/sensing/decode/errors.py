@@ -1,4 +1,4 @@
-"""What goes wrong with a message, under a short name that diagnostics can count."""
+"""Errors in messages, with short names that diagnostics can count."""
 
 from __future__ import annotations
 

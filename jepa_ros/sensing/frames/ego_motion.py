@@ -1,4 +1,4 @@
-"""The vehicle's pose at any stamp, from whatever tells it: odometry first, else transforms."""
+"""The vehicle's pose at any stamp, from odometry, or else from transforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odometry in the frames that are asked for: a pose of the base, in the fixed frame. Frames are transformed, never renamed."""
+"""Odometry in the requested frames: the pose of the base in the fixed frame. Frames are transformed, never renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the twist of an odometry say what its poses say?
+"""Checks whether the twist of an odometry agrees with its poses.
 
 Some odometries never fill their twist, give it in the fixed frame, or in another unit; their poses are right all the same, since
 somebody maps with them. So the poses are the judge: where the two disagree while the vehicle moves, the velocity is taken from the poses.

@@ -1,4 +1,4 @@
-"""What has arrived and is believed: undecoded images and the newest sweep; odometry, transforms and camera models, already read.
+"""Messages that have arrived and are accepted: undecoded images, the newest sweep; odometry, transforms and camera models, decoded.
 
 Not thread-safe: the SensorHub that owns it holds the lock. Nothing here raises for a bad message; it is counted by its reason.
 """

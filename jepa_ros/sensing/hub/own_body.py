@@ -1,4 +1,4 @@
-"""Returns from the vehicle itself are no obstacles: they are cut out before anything looks at the sweep."""
+"""Removes returns from the vehicle itself before a sweep is used."""
 
 from __future__ import annotations
 

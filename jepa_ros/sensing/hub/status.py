@@ -1,4 +1,4 @@
-"""Counts of each input's messages by outcome, for diagnostics."""
+"""Counts the messages of each input by outcome, for diagnostics."""
 
 from __future__ import annotations
 

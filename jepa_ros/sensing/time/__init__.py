@@ -1,1 +1,1 @@
-"""Stamps that can be trusted."""
+"""Checks stamps and brings points to one instant."""

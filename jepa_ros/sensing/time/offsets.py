@@ -1,4 +1,4 @@
-"""The time of each point of a sweep, relative to the header's stamp, whatever a driver writes into its field.
+"""The time of each point of a sweep, relative to the header's stamp, for any driver's unit and origin.
 
 Drivers count in seconds, milliseconds, microseconds or nanoseconds, from the header's stamp (velodyne, ouster, livox), from before it
 where the stamp is that of the last point, from 1970 (hesai, robosense, livox_ros_driver2), or on a clock of the sensor's own.

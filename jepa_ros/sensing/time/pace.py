@@ -1,4 +1,4 @@
-"""Do the stamps of an input go on as time does? Milliseconds written as nanoseconds, or whole seconds, stand still and then jump.
+"""Checks that the stamps of an input advance as time does: milliseconds written as nanoseconds stand still and then jump.
 
 Time is what the other inputs say, not when messages come: a slow simulation, or a bag played slowly, is no fault.
 """

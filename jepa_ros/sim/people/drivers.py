@@ -1,4 +1,4 @@
-"""Drivers who do more than follow their lane: they turn at crossings and give way, pass what is slow, stop at the kerb, weave, and differ.
+"""Drivers who do more than follow their lane: they turn at crossings, give way, overtake, stop at the kerb, weave, and differ.
 
 They set the `Intent` of their vehicles; how these then move is `traffic`. Axes: S instants ahead, V vehicles.
 """

@@ -1,4 +1,4 @@
-"""Recorded people walk again: tracks from a file take the place of the simulated crowd. They see nobody and give way to nobody.
+"""Replays recorded people: tracks from a file replace the simulated crowd. They do not react to anybody.
 
 A recording begins and ends where the camera's picture did, in the middle of the street.
 """

@@ -1,4 +1,4 @@
-"""Two rooms and one door between them: whoever wants through has to wait for whoever comes. The ego is a robot."""
+"""Two rooms and one door between them: people must wait for each other. The ego is a robot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few simulated worlds that nothing was learned from: whether what is learned of one street is paid for elsewhere."""
+"""A few simulated worlds outside the training data: does learning one street make the model worse elsewhere?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of `adapt` came to: text, JSON and the verdict."""
+"""The result of a run of `adapt`: text, JSON and the verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames are learned from and which are only judged on."""
+"""Splits the frames into those to learn from and those to judge on."""
 
 from __future__ import annotations
 

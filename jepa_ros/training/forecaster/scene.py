@@ -1,4 +1,4 @@
-"""Teach a trained forecaster what surroundings do: `python -m jepa_ros.training.forecaster.scene --forecaster FILE --cache DIR`.
+"""Trains the scene adapter of a forecaster: `python -m jepa_ros.training.forecaster.scene --forecaster FILE --cache DIR`.
 
 The forecaster stays as it is; a `SceneAdapter` beside it learns, from simulated places and from your own bags, what the scene latents
 change in its forecasts. Without latents the forecaster then says exactly what it said before. One that has an adapter already is taught on.

@@ -1,4 +1,4 @@
-"""People, riders, and what is taken for them: made up at random, as solids on the ground that face along x before they are turned."""
+"""Random people, riders and things that look like them, as solids on the ground that face along x before they are turned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vehicles, and what is as large as one and none: made up at random, as solids that face along x before they are turned."""
+"""Random vehicles, and other things of that size, as solids that face along x before they are turned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A narrower scene_jepa to begin from: of a wider one those channels are kept that the others can be replaced by, layer by layer.
+"""Starts a narrow scene_jepa from a wide one: in each layer it keeps the channels from which the others can be reconstructed best.
 
 Which channels of a layer go is found from the second moments of what they say on real inputs, those first whose loss the rest makes good
 best; what reads them is then fitted anew by least squares (channel pruning after He et al. 2017, chosen as in Optimal Brain Surgeon).

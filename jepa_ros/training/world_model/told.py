@@ -1,4 +1,4 @@
-"""What a wide model says of training windows, worked out once and stored, so that a narrow one learns from it for many rounds.
+"""Predictions of a wide model for training windows, computed once and stored, so that a narrow model can learn from them many times.
 
 A stored batch holds the aligned past and the futures as the narrow model's frozen encoder sees them, what the wide model predicts, the
 clusters that move, and what the sweeps show.

@@ -1,4 +1,4 @@
-"""A described goal that the controller drives to: where it is now, by the newest scene."""
+"""A described goal that the controller drives to: its present place in the newest scene."""
 
 from __future__ import annotations
 

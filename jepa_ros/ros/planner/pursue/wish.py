@@ -1,4 +1,4 @@
-"""What is asked for, read once and checked, and where that is in a scene. Places in the fixed frame, m."""
+"""A described goal: read and checked once, then located in a scene. Places in the fixed frame, m."""
 
 from __future__ import annotations
 

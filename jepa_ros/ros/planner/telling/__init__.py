@@ -1,1 +1,1 @@
-"""What the planner publishes of its plans, besides its answers."""
+"""What the planner publishes besides its answers."""

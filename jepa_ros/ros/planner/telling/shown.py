@@ -1,4 +1,4 @@
-"""What the planner shows beside its answers: the newest path, the robot's shape, and the shape along the path."""
+"""Publishes the newest path, the robot's shape, and the shape along the path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of the graph: who publishes and who hears nothing, and what our own nodes complain of."""
+"""The doctor's checks of the ROS graph: publishers, subscribers without one, and the faults that our own nodes report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes in while the doctor listens: how often, how large, and how old by the clock."""
+"""Messages that arrive while the doctor listens: how often, how large, and how old."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of this machine: transport, socket buffers, processors, model and weights."""
+"""The doctor's checks of this machine: transport, socket buffers, processors, model and weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of the sensors: which are used, how they come, and whether they can be used. The rules are the nodes' own."""
+"""The doctor's checks of the sensors: which are used, how they arrive, and whether they are usable. The rules are the nodes' own."""
 
 from __future__ import annotations
 
