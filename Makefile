@@ -53,7 +53,7 @@ bench-world-model: ## what scene_jepa predicts, against persistence (ARGS="--bag
 bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
 bench-pedestrians: ## pedestrian forecasts on ETH/UCY, against constant velocity (ARGS="--data DIR")
 bench-people: ## detection and tracking of people in a bag (ARGS="BAG")
-bench-vehicles: ## vehicles detected and tracked, in a labelled bag and in simulated streets (ARGS="--bag BAG --ground-truth CSV --worlds 4")
+bench-vehicles: ## vehicles detected and tracked, in a labelled bag and in simulated streets; none in halls (ARGS="--bag BAG --ground-truth CSV --worlds 4 --indoors 6")
 bench-constants: ## what the hand-set numbers that find people are worth: each changed by a third or so (ARGS="BAG ..."); resumable
 bench-planner-constants: ## what the planner's hand-set numbers are worth: each changed by a third or so; resumable
 bench-planning: ## driving through crowds, closed loop, against four other ways to drive; resumable (ARGS="--tracks DIR --episodes N")

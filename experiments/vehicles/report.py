@@ -3,6 +3,7 @@
 --bag BAG --ground-truth CSV   a labelled bag, as for `make bench-people` with odom_yaw, length and width; judged in the camera's field
 --frames FILE.npz              single labelled sweeps: detections above 0.5 are judged
 --worlds 4 --speed 12          simulated streets and crossings with the ego at that speed
+--indoors 6                    simulated halls, corridors and warehouses, in turn: whatever is reported there is none
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.vehicles.judge import Tally, in_field
+from experiments.vehicles.judge import MOVING_MPS, Tally, in_field
 from experiments.vehicles.worlds import drive
 from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig, PersonDetector
@@ -31,6 +32,7 @@ from jepa_ros.types import FloatArray, Observation, TrackedPeople
 CAMERA_HALF_ANGLE_DEG = 38.0  # of the labelled field
 PEOPLE, VEHICLES = {"Pedestrian", "Cyclist", "Person_sitting"}, {"Car", "Van", "Truck", "Tram", "Misc", "Bus"}
 LABELLED_VEHICLES = ("car", "truck", "bus", "vehicle", "tram")  # parts of the names of classes in single sweeps
+INDOORS_SEED, WALKING_MPS = 60300, 1.0
 NEAR_M, ENOUGH_RETURNS = 1.0, 20  # a track of a person is right so near to a label; a vehicle with fewer returns is no miss
 
 
@@ -134,6 +136,24 @@ def simulated(seed: int, scenario: str, seconds: float, speed_mps: float, detect
     return {"world": f"{scenario} {seed}", "speed_mps": speed_mps, "vehicles": tally.result(), "standing_said_to_move": moves}
 
 
+INDOORS, PLANNED_ON = ("hall", "corridor", "warehouse"), 0.75  # the existence from which planners heed a vehicle
+
+
+def indoors(seed: int, scenario: str, seconds: float, detector: PersonDetector) -> dict[str, object]:
+    """A place without vehicles, seen by a robot that walks through it: how many are reported in a frame."""
+    objects, reported, believed, moving, frames = Objects(detector), 0, 0, 0, 0
+    for observation, _ in drive(scenario, seed, seconds, WALKING_MPS, 32, 900):
+        _, vehicles = objects.step(observation)
+        if len(objects.spent_ms) <= 5:
+            continue
+        inside = in_field(moved(vehicles.boxes, np.linalg.inv(observation.odom_from_anchor)))
+        frames, reported = frames + 1, reported + int(inside.sum())
+        believed += int((inside & np.asarray(vehicles.existence >= PLANNED_ON)).sum())
+        moving += int((inside & (np.hypot(*vehicles.velocities_mps.reshape(-1, 2).T) > MOVING_MPS)).sum())
+    counts = {"wrong_in_a_frame": reported, "of_these_planned_on": believed, "of_these_moving": moving}
+    return {"world": f"{scenario} {seed}", "frames": frames} | {name: round(count / max(frames, 1), 3) for name, count in counts.items()}
+
+
 def main() -> None:
     """Entry point of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,6 +165,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--speed", type=float, default=12.0, help="of the ego, m/s")
     parser.add_argument("--verifier", default="", help="weights that tell vehicles; empty = the shipped ones")
+    parser.add_argument("--indoors", type=int, default=0, help="how many simulated halls, corridors and warehouses, in turn")
     args = parser.parse_args()
     detector = PersonDetector(DetectionConfig(vehicle_verifier=args.verifier))
     if args.bag:
@@ -156,6 +177,8 @@ def main() -> None:
     for number in range(args.worlds):
         scenario = ("street", "crossing")[number % 2]
         print(json.dumps(simulated(args.first_seed + number, scenario, args.seconds, args.speed, detector)), flush=True)
+    for number in range(args.indoors):
+        print(json.dumps(indoors(INDOORS_SEED + number, INDOORS[number % len(INDOORS)], args.seconds, detector)), flush=True)
 
 
 if __name__ == "__main__":

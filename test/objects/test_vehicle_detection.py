@@ -1,5 +1,7 @@
 """The shipped verifier tells a car from a hedge among what is as large, and examples to teach it are made from sweeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_verifier import LIDAR_M, street
@@ -14,8 +16,10 @@ from jepa_ros.training.objects import vehicle_bodies
 from jepa_ros.training.objects.bodies import CLUTTER, VEHICLE
 from jepa_ros.training.objects.box_examples import boxes_of, classes_of
 from jepa_ros.training.objects.casting import Beams, cast
-from jepa_ros.training.objects.examples import Examples
+from jepa_ros.training.objects.examples import REAL, Examples
 from jepa_ros.training.objects.fit import FitConfig, fit
+from jepa_ros.training.objects.indoor_bodies import INDOOR
+from jepa_ros.training.objects.rays import Solids
 from jepa_ros.training.objects.recordings import UNKNOWN
 from jepa_ros.training.objects.train_vehicles import BOXES
 from jepa_ros.weights import find_weights
@@ -39,6 +43,31 @@ def test_cars_are_vehicles_where_they_stand_and_hedges_are_none() -> None:
         hedges += bool((seen(vehicle_bodies._hedge(generator), generator).scores > 0.5).any())
     assert cars >= 5
     assert hedges <= 1
+
+
+def test_what_stands_indoors_is_no_vehicle() -> None:
+    """Tables, racks, pallets, counters, seats, people who stand together, trolleys: few are taken for one."""
+    generator, wrong = np.random.default_rng(4), 0
+    for thing in sorted(set(INDOOR), key=lambda one: one.__name__):
+        for _ in range(3):
+            wrong += bool((seen(thing(generator), generator).scores > 0.5).any())
+    assert wrong <= 3
+
+
+def test_rooms_are_clutter_all_round_and_of_other_places_only_what_is_known_is_learned() -> None:
+    generator = np.random.default_rng(5)
+    sweep = street(generator)
+    points = sweep.points_m.astype(float)
+    stack = Solids(boxes=[((0.0, 0.0, 0.7), (1.5, 0.6, 0.7), 0.0)])
+    beams = Beams.of(points, LIDAR_M, sweep.ring)
+    cloud, ring, *_ = cast(points, sweep.ring, LIDAR_M, beams, stack, np.array([8.0, 0.0, 0.0]), 0.3, generator, 0.01, 6.0)
+    room = replace(sweep, source="room", points_m=cloud.astype(np.float32), ring=ring, all_vehicles=True, point_class=None)
+    counts = []
+    for place in (room, replace(room, all_vehicles=False)):
+        own = [boxes_of(place, number, np.random.default_rng(number)) for number in range(4)]
+        counts.append(sum(int(((one.domain == REAL) & (one.classes == CLUTTER)).sum()) for one in own))
+    assert counts[0] >= 3
+    assert counts[1] == 0
 
 
 def test_vehicles_can_be_turned_off() -> None:

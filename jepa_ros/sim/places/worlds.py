@@ -1,4 +1,7 @@
-"""Places made from a seed: `street`, `crossing`, `corridor`, `hall`, `square`, `doorway` and `car_park`. What can vary does."""
+"""Places made from a seed: `street`, `crossing`, `corridor`, `hall`, `square`, `doorway`, `car_park` and `warehouse`.
+
+What can vary does.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from jepa_ros.sim.places.indoor import corridor, hall
 from jepa_ros.sim.places.layout import Layout
 from jepa_ros.sim.places.outdoor import crossing, street
 from jepa_ros.sim.places.square import square
+from jepa_ros.sim.places.warehouse import warehouse
 
 SCENARIOS: dict[str, Callable[[int, np.random.Generator], Layout]] = {
     "street": street,
@@ -22,7 +26,7 @@ SCENARIOS: dict[str, Callable[[int, np.random.Generator], Layout]] = {
 
 
 # Kinds of place that no set of training bags holds: for recorded tracks, and for judging on something new.
-PLACES = SCENARIOS | {"square": square, "doorway": doorway, "car_park": car_park}
+PLACES = SCENARIOS | {"square": square, "doorway": doorway, "car_park": car_park, "warehouse": warehouse}
 
 
 def make_layout(scenario: str, seed: int) -> Layout:

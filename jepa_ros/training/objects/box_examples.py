@@ -24,7 +24,6 @@ from jepa_ros.types import FloatArray
 RANGE_M, NEAREST_M = 30.0, 0.5
 THINGS_IN_SWEEP, APART_M, FREE_M, REACH_M = 14, 2.5, 1.0, 6.0
 MOST_OF_IT, HARDLY_ANY, ENOUGH_SEEN = 0.6, 0.1, 0.4  # shares of returns: of a box that are a vehicle's, of a vehicle that are in the box
-KNOWN_ALL_ROUND = ("car view",)  # sources in which all vehicles are labelled; of the others only what was cast in is known
 NOTHING, SOMEBODYS = -1, 1000  # of no vehicle; of one that has no number
 SEEN_FROM = 8
 
@@ -85,7 +84,7 @@ def boxes_of(sweep: Sweep, number: int, generator: np.random.Generator) -> Examp
     proposals = propose(body, tall, seen.lidar_m, RANGE_M)
     evidence = box_evidence(body, tall, proposals, seen.lidar_m, Surroundings.of(body, tall, RANGE_M, sight), density)
     classes, made_up = classes_of(proposals.owner, len(proposals.boxes), of_thing, in_slice(tall), kinds)
-    if sweep.source not in KNOWN_ALL_ROUND and not sweep.simulated:
+    if not sweep.all_vehicles:  # of these only what is labelled or was cast in is known
         classes = np.where(made_up | (classes == VEHICLE), classes, UNKNOWN)
     known = classes != UNKNOWN
     domain = np.where(made_up, CAST, SIMULATED if sweep.simulated else REAL)[known]

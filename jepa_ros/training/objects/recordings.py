@@ -7,7 +7,7 @@ A folder holds any of: `logictronix_*.npz` (sweeps with boxes), `ika_*.npz` (swe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,10 @@ SAME_M, APART_M = 0.4, 1.0  # a column is of a labelled body within the one, of 
 IKA_PERSON, IKA_CYCLE, IKA_CAR = 5, 6, 7
 VLP16_STEP_RAD, VLP16_LOWEST_RAD = np.radians(2.0), np.radians(-15.0)
 FEW_RETURNS = 500
+ROOMS = (  # of the single sweeps those of rooms, looked at one by one: no vehicle is in them, and nothing of theirs is one
+    "mrpt_sample_velodyne_vlp16_gps", "nebula_40p", "nebula_64", "nebula_at128", "nebula_bag_vlp16", "nebula_bag_vlp32", "nebula_ot128",
+    "nebula_qt128", "nebula_qt64", "nebula_vlp16", "nebula_vlp32", "nebula_xt16", "nebula_xt32",
+)  # fmt: skip
 LOWEST_LIDAR_M, HIGHEST_LIDAR_M = 0.25, 3.0  # otherwise no ground was in view, and heights would mean nothing
 
 
@@ -40,6 +44,7 @@ class Sweep:
     point_class: NDArray[np.intp] | None  # (N,) where each return is labelled
     simulated: bool = False
     vehicles: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))  # (V, 5) labelled boxes of vehicles, as in `vehicles.boxes`
+    all_vehicles: bool = False  # every vehicle in it is labelled, or there is none
 
     def classes(self, centres_m: FloatArray) -> NDArray[np.intp]:
         """(M,) class of columns at (M, 2) as far as it is known."""
@@ -102,7 +107,7 @@ def car_view(path: Path) -> Iterator[Sweep]:
     rings = np.repeat(np.arange(data["grid"].shape[1]), data["grid"].shape[2])
     grids, labels = data["grid"], data["label"]
     for grid, label in zip(grids, labels, strict=True):
-        yield _sweep("car view", grid[..., :3].reshape(-1, 3), rings, known[label.ravel()])
+        yield replace(_sweep("car view", grid[..., :3].reshape(-1, 3), rings, known[label.ravel()]), all_vehicles=True)
 
 
 def frames(folder: Path) -> Iterator[Sweep]:
@@ -117,7 +122,7 @@ def frames(folder: Path) -> Iterator[Sweep]:
             elif f"ring{number}" in data.files:
                 ring = data[f"ring{number}"]
             if points.size > FEW_RETURNS * 3:
-                yield _sweep(path.stem, points.reshape(-1, 3), ring)
+                yield replace(_sweep(path.stem, points.reshape(-1, 3), ring), all_vehicles=path.stem in ROOMS)
 
 
 def bag(path: Path, every: int = 2) -> Iterator[Sweep]:
@@ -137,7 +142,8 @@ def bag(path: Path, every: int = 2) -> Iterator[Sweep]:
         )
         cars = np.zeros((0, 5)) if truth is None else moved(truth.vehicles, np.linalg.inv(pose))
         if not truths or truth is not None:
-            yield Sweep(path.name, points, None, lidar_m - drop, bodies, kinds, None, simulated=bool(truths), vehicles=cars)
+            known = bool(truths)
+            yield Sweep(path.name, points, None, lidar_m - drop, bodies, kinds, None, simulated=known, vehicles=cars, all_vehicles=known)
 
 
 def sweeps(folder: Path, bags: tuple[Path, ...] = ()) -> list[Sweep]:

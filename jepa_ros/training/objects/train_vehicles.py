@@ -20,10 +20,10 @@ from jepa_ros.training.objects.bodies import VEHICLE
 from jepa_ros.training.objects.box_examples import boxes_of
 from jepa_ros.training.objects.examples import REAL, Examples, make_examples
 from jepa_ros.training.objects.fit import FitConfig, Task, fit
-from jepa_ros.training.objects.recordings import sweeps
+from jepa_ros.training.objects.recordings import ROOMS, sweeps
 
 BOXES = Task(BOX_EVIDENCE, (VEHICLE,), FORMAT)
-ROUNDS = {"yard": 1, "car view": 3, "": 3}  # variations of each sweep, by source
+ROUNDS = {"yard": 1, "car view": 3, "": 3} | dict.fromkeys(ROOMS, 8)  # variations of each sweep, by source
 HELD_OUT_SOURCE, HELD_OUT_FROM = "car view", 0.72  # of its sweeps, the last ones: other streets
 
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     start_s = time.process_time()
     paths = make_examples(sweeps(args.data, tuple(args.bags)), args.examples, ROUNDS, args.seed, boxes_of)
-    examples, config = Examples.load(paths), FitConfig(epochs=args.epochs, clutter_share=0.6)
+    examples, config = Examples.load(paths), FitConfig(epochs=args.epochs)
     report: dict[str, Any] = {"held out: the last streets of the car's view": held_out(examples, config, args.seed)}
     verifier = fit(examples, config, args.seed, task=BOXES)
     facts = {"seed": str(args.seed), "epochs": str(args.epochs), "examples": str(len(examples.classes)), "data": args.data.name}

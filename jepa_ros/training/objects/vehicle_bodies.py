@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jepa_ros.training.objects.bodies import CLUTTER, VEHICLE, Generator, person, random_thing, rider
+from jepa_ros.training.objects.indoor_bodies import INDOOR
 from jepa_ros.training.objects.rays import Solids
 
 
@@ -119,15 +120,16 @@ def _group(g: Generator) -> Solids:
 
 VEHICLES: tuple[Callable[[Generator], Solids], ...] = (car, car, car, car, van, van, pickup)
 OTHERS: tuple[Callable[[Generator], Solids], ...] = (_hedge, _hedge, _hedge, _wall, _rail, _rail, _bins, _group, rider, rider, person)
-SMALL = 0.15  # so often it is whatever is taken for people
+IS_VEHICLE, SMALL, IN_HALLS = 0.45, 0.15, 0.18  # so often it is a vehicle, whatever is taken for people, or what stands indoors
 
 
 def random_large_thing(g: Generator) -> tuple[Solids, int]:
     """One thing and its class."""
     draw = g.random()
-    if draw < 0.5:
+    if draw < IS_VEHICLE:
         return VEHICLES[g.integers(len(VEHICLES))](g), VEHICLE
-    if draw < 0.5 + SMALL:
+    if draw < IS_VEHICLE + SMALL:
         solids, kind = random_thing(g)
         return solids, VEHICLE if kind == VEHICLE else CLUTTER
-    return OTHERS[g.integers(len(OTHERS))](g), CLUTTER
+    others = INDOOR if draw < IS_VEHICLE + SMALL + IN_HALLS else OTHERS
+    return others[g.integers(len(others))](g), CLUTTER
