@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from paths import RESOURCES
@@ -15,7 +16,7 @@ from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import CriticConfig, CriticNetwork, critic_path, fingerprint, save_critic
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
 from jepa_ros.training.__main__ import main
-from jepa_ros.training.adapt import command, examples, judge, learn
+from jepa_ros.training.adapt import command, critic, examples, judge, learn
 from jepa_ros.training.adapt.config import FAMILIES, AdaptConfig, learned_parameters
 from jepa_ros.training.adapt.split import split
 from jepa_ros.training.world_model.shard import Shard, open_shards
@@ -93,7 +94,7 @@ def test_no_frame_of_the_held_out_part_is_learned_from(parent: SceneJepa, tmp_pa
     def reads_of(shards: list[Shard], windows_of: object, folder: str) -> list[int]:
         read.clear()
         examples.store(parent, windows_of(parent, shards, CONFIG), [0], tmp_path / folder, "again")  # type: ignore[operator]
-        command.critic.stream(parent, shards)
+        critic.stream(parent, shards)
         return list(read)
 
     learned = reads_of(material.parts.learn, examples.to_learn, "a")
@@ -161,6 +162,24 @@ def test_what_is_paid_for_elsewhere_is_not_kept(parent: SceneJepa, stored: Path,
     assert chosen == 0.5
 
 
+def test_a_critic_that_other_worlds_pay_for_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = CriticNetwork(CriticConfig(width=2, dilations=(1,))).requires_grad_(False)
+    fitted = CriticNetwork(network.config).requires_grad_(False)
+    fitted.load_state_dict({name: tensor + 1 for name, tensor in network.state_dict().items()})
+    sample = critic.Sample(torch.zeros(0), np.eye(4), torch.zeros(0), torch.zeros(0))
+
+    def judged(judged_network: CriticNetwork, before: list[critic.Sample], held: list[critic.Sample]) -> critic.Surprise:
+        share = float((judged_network.last.bias - network.last.bias).mean())
+        nats = 0.1 - 0.02 * share if before else 0.05 * (1 + 0.08 * share**3)  # better on the street, worse elsewhere
+        return critic.Surprise(1, nats, 0, float("nan"), float("nan"))
+
+    monkeypatch.setattr(critic, "fit", lambda *args: fitted)
+    monkeypatch.setattr(critic, "judge", judged)
+    found = critic.fit_on(network, [sample], [sample], [sample], steps=1, seed=0)
+    assert found.held.nats == pytest.approx(0.09)  # half of it
+    assert critic.fit_on(network, [sample], [sample], [], steps=1, seed=0).held.nats == pytest.approx(0.08)  # nobody else is asked
+
+
 def run(parent: SceneJepa, out: Path, config: AdaptConfig, *more: str) -> int:
     """The command with a configuration file; the exit code."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -181,6 +200,7 @@ def test_better_weights_are_written_with_report_and_critic(parent: SceneJepa, tm
     assert run(parent, out, dataclasses.replace(CONFIG, steps=40)) == 0
     said = capsys.readouterr().out
     assert "Better on the held-out part" in said
+    assert "Later steps were NOT judged" in said  # the bag's end reaches one step of three
     adapted = load("cpu", out / "scene_jepa.safetensors")
     assert fingerprint(adapted) != fingerprint(parent)
     assert adapted.critic() is not None  # its own: surprise does not fall back to the plain error

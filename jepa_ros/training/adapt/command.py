@@ -94,7 +94,7 @@ def adapt(bags: list[Path], out: Path, config: AdaptConfig, weights: Path | None
         looks=course.looks,
         critic=said,
         frames={"learn": sum(map(len, material.parts.learn)), "held": sum(map(len, material.parts.held))},
-        seconds={"processor": round(time.process_time() - started[0], 1), "clock": round(time.monotonic() - started[1], 1)},
+        seconds={"processor time": round(time.process_time() - started[0], 1), "the clock": round(time.monotonic() - started[1], 1)},
     )
     maps = picture.example({"before": parent, "after": model}, material.held, parent.spec.dt_s)
     _write(out, report, maps, model, network, config, bags)
@@ -135,34 +135,19 @@ def gather(model: SceneJepa, bags: list[Path], out: Path, config: AdaptConfig) -
 def _judged(
     parent: SceneJepa, model: SceneJepa, material: Material, config: AdaptConfig
 ) -> tuple[Judged, Judged, CriticNetwork | None, str]:
-    """Both sets of weights, the critic for the adapted ones, and what became of it."""
+    """Both sets of weights, the critic for the adapted ones, and how it was come by."""
     scores = [judge(weights, material.held) for weights in (parent, model)]
     elsewhere = [judge(weights, material.others) if material.others else None for weights in (parent, model)]
     found = parent.critic()
     if not isinstance(found, SceneCritic):
-        none = "none: the weights begun with have none; fit one with `python -m jepa_ros.training surprise BAG... --weights FILE`"
+        none = "none, since the weights begun with have none; fit one: `python -m jepa_ros.training surprise BAG... --weights FILE`"
         return Judged(scores[0], elsewhere[0]), Judged(scores[1], elsewhere[1]), None, none
-    streams = [
-        critic.stream(parent, shards) if shards else [] for shards in (material.parts.learn, material.parts.held, material.other_shards)
-    ]
-    old_learn, old_held, old_other = (critic.predicted(parent, instants) for instants in streams)
-    new_learn, new_held, new_other = (critic.predicted(model, instants) for instants in streams)
-    before = critic.judge(found.network, old_learn, old_held)
-    kept = critic.judge(found.network, new_learn, new_held)
-    network, said, after = found.network, "kept as it was", kept
-    if config.critic_steps and new_learn:
-        fitted = critic.refit(found.network, new_learn, config.critic_steps, config.seed)
-        judged = critic.judge(fitted, new_learn, new_held)
-        if critic.better(kept, judged):
-            network, said, after = fitted, f"fitted on, {config.critic_steps} steps", judged
-        said += f" ({kept.nats:.5f} nats kept, {judged.nats:.5f} fitted on)"
-    there = [critic.judge(net, [], part) if part else None for net, part in ((found.network, old_other), (network, new_other))]
-    return (
-        Judged(scores[0], elsewhere[0], before, there[0]),
-        Judged(scores[1], elsewhere[1], after, there[1]),
-        network,
-        said,
-    )
+    streams = [critic.stream(parent, shards) for shards in (material.parts.learn, material.parts.held, material.other_shards)]
+    learned, held, others = (critic.predicted(parent, instants) for instants in streams)
+    before = critic.judge(found.network, learned, held), critic.judge(found.network, [], others) if others else None
+    learned, held, others = (critic.predicted(model, instants) for instants in streams)
+    after = critic.fit_on(found.network, learned, held, others, config.critic_steps, config.seed)
+    return Judged(scores[0], elsewhere[0], *before), Judged(scores[1], elsewhere[1], after.held, after.others), after.network, after.said
 
 
 def _write(

@@ -5,6 +5,8 @@ A stream is read from prepared bags; its latents are those of the encoder that s
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from jepa_ros.backends.scene_jepa.encoder import SceneInput
 from jepa_ros.backends.scene_jepa.latents import from_map
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.surprise import LEAST_SIGMA_CRITIC, ErrorHistory
+from jepa_ros.training.adapt.learn import mixed
 from jepa_ros.training.world_model.augment import Augmentation
 from jepa_ros.training.world_model.shard import Shard
 from jepa_ros.training.world_model.surprise import Instant, Sample, fit, likelihood, samples, seen
@@ -27,6 +30,8 @@ from jepa_ros.training.world_model.windows import FrameView, model_steps
 
 GOING_ON = 1e-3  # peak learning rate of a critic that knows much already
 MOST_INSTANTS = 200  # of each part, the ones nearest to the cut
+SHARES = (0.5, 1.0)  # of the way from the parent's critic to the fitted one, that are tried
+COSTS = 0.02  # how much more nats other worlds may cost for it
 ALARM = 0.98  # surprise that robots stop at; of usual instants 2 % should be above it
 
 
@@ -47,7 +52,7 @@ class Surprise:
 
 def stream(model: SceneJepa, shards: list[Shard]) -> list[list[Instant]]:
     """Encoded instants of each shard, a model step apart; the newest where there are many."""
-    most = max(2, MOST_INSTANTS // len(shards))
+    most = max(2, MOST_INSTANTS // max(1, len(shards)))
     return [
         list(_instants(model, shard, model_steps(shard, model.spec.dt_s)[-most:]))
         for shard in tqdm(shards, desc="encode", unit="shard", mininterval=1)
@@ -98,11 +103,32 @@ def _strangeness(network: CriticNetwork, sample: Sample) -> float:
     return strangest(warped[:-1], warped[-1] > 0.99, view)
 
 
-def refit(parent: CriticNetwork, learn: list[Sample], steps: int, seed: int) -> CriticNetwork:
-    """The parent's critic after some steps on what the adapted weights predict of the part that is learned from."""
-    return fit(learn, parent.config, steps, np.random.default_rng(seed), parent, GOING_ON)
+@dataclass(frozen=True)
+class Fitted:
+    """The critic for adapted weights."""
+
+    network: CriticNetwork
+    held: Surprise
+    others: Surprise | None  # in simulated worlds; None where there are none
+    said: str  # how it was come by
 
 
-def better(kept: Surprise, fitted: Surprise) -> bool:
-    """Whether the fitted one tells the held-out part better than the kept one."""
-    return fitted.nats < kept.nats
+def fit_on(parent: CriticNetwork, learn: list[Sample], held: list[Sample], others: list[Sample], steps: int, seed: int) -> Fitted:
+    """Goes on from the parent's critic on what the adapted weights predict of the part that is learned from, and keeps the share of that
+    which tells the held-out part best, of those that cost little in other worlds."""
+
+    def judged(network: CriticNetwork, said: str) -> Fitted:
+        return Fitted(network, judge(network, learn, held), judge(network, [], others) if others else None, said)
+
+    kept = judged(parent, "kept as it was")
+    if not steps or not learn:
+        return kept
+    learned = fit(learn, parent.config, steps, np.random.default_rng(seed), parent, GOING_ON)
+    tried = [kept]
+    for share in SHARES:
+        network = copy.deepcopy(parent)
+        network.load_state_dict(mixed(parent.state_dict(), learned.state_dict(), share))
+        tried.append(judged(network, f"{share:g} of {steps} steps of fitting on"))
+    allowed = [f for f in tried if f.others is None or kept.others is None or f.others.nats <= (1 + COSTS) * kept.others.nats]
+    best = min(allowed, key=lambda f: f.held.nats)
+    return dataclasses.replace(best, said=f"{best.said} (nats a cell, {', '.join(f'{f.said}: {f.held.nats:.5f}' for f in tried)})")

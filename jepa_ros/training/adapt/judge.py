@@ -43,6 +43,11 @@ class Scores:
     cells: list[int]
 
     @property
+    def known(self) -> list[int]:
+        """The steps that the recording reaches."""
+        return [k for k, value in enumerate(self.nats) if math.isfinite(value)]
+
+    @property
     def mean_nats(self) -> float:
         """Over the steps that the recording reaches: what training descends and the held-out part is asked for. A proper score."""
         return _mean(self.nats)

@@ -10,6 +10,7 @@ from jepa_ros.training.adapt.critic import ALARM, Surprise
 from jepa_ros.training.adapt.judge import Scores
 from jepa_ros.training.adapt.learn import Mixture
 
+NAMES = {"average_precision": "average precision", "iou": "IoU", "latent_error": "latent error"}
 HIGHER_IS = {"average_precision": "better", "iou": "better", "latent_error": "worse"}
 SLACK = 0.002  # what a mean over windows may lose: no more than the last digit shown tells
 
@@ -82,6 +83,8 @@ class Report:
         """For people."""
         lines = [f"Held-out part: {self.before.held.windows} windows of {self.frames['held']} frames; learned from {self.frames['learn']}."]
         lines += ["", *_table(self.before.held, self.after.held)]
+        if len(self.before.held.known) < len(self.before.held.times_s):
+            lines.append("Later steps were NOT judged: no bag goes on that long after the cut. Record longer, or hold out more.")
         lines += ["", _calibration(self.before.held, self.after.held)]
         tried = ", ".join(f"{share:g}: {mixture.nats:.4f} ({mixture.forgotten:+.3f})" for share, mixture in self.shares.items())
         lines.append(
@@ -93,7 +96,8 @@ class Report:
             lines += ["", f"Other worlds, simulated: {self.before.others.windows} windows.", *_table(self.before.others, self.after.others)]
             lines.append(_calibration(self.before.others, self.after.others))
             lines.append(_surprise("Surprise there", self.before.surprise_others, self.after.surprise_others))
-        lines += ["", self.verdict()]
+        spent = ", ".join(f"{value:.0f} s of {name}" for name, value in self.seconds.items())
+        lines += ["", f"{spent}, in the last call of this run.", "", self.verdict()]
         return "\n".join(lines)
 
     def verdict(self) -> str:
@@ -104,7 +108,7 @@ class Report:
                 "whose figures are those under 'before'. A longer recording, or one of more places, may help."
             )
         old, new = self.before.held.summary(), self.after.held.summary()
-        means = ", ".join(f"{name.replace('_', ' ')} {old[name]:.3f} -> {new[name]:.3f}" for name in HIGHER_IS)
+        means = ", ".join(f"{NAMES[name]} {old[name]:.3f} -> {new[name]:.3f}" for name in HIGHER_IS)
         text = f"Better on the held-out part: {means} (means of all steps)."
         if self.forgotten:
             text += f" WORSE in other worlds: {'; '.join(self.forgotten)}: use these weights where the recording was made."
@@ -124,7 +128,7 @@ def _worse(old: dict[str, float], new: dict[str, float]) -> list[str]:
     """Means that became worse; a figure that is not known before or after is no objection."""
     signs = {"better": -1, "worse": 1}
     return [
-        f"{name.replace('_', ' ')} {old[name]:.3f} -> {new[name]:.3f}"
+        f"{NAMES[name]} {old[name]:.3f} -> {new[name]:.3f}"
         for name, higher in HIGHER_IS.items()
         if signs[higher] * (new[name] - old[name]) > SLACK
     ]
@@ -132,22 +136,23 @@ def _worse(old: dict[str, float], new: dict[str, float]) -> list[str]:
 
 def _table(before: Scores, after: Scores) -> list[str]:
     lines = ["  time   latent error: before  after persist. |    AP: before  after persist. | IoU 0.5: before  after persist."]
-    for k, time_s in enumerate(before.times_s):
+    for k in before.known:
         triples = [
             (before.latent_error[k], after.latent_error[k], before.latent_error_persistence[k]),
             (before.average_precision[k], after.average_precision[k], before.average_precision_persistence[k]),
             (before.iou[k], after.iou[k], before.iou_persistence[k]),
         ]
         cells = [" ".join(f"{value:7.3f}" if math.isfinite(value) else "      -" for value in triple) for triple in triples]
-        lines.append(f"{time_s:5.1f}s  {cells[0]:>36}   | {cells[1]:>28}   | {cells[2]:>28}")
+        lines.append(f"{before.times_s[k]:5.1f}s  {cells[0]:>36}   | {cells[1]:>28}   | {cells[2]:>28}")
     return lines
 
 
 def _calibration(before: Scores, after: Scores) -> str:
-    thresholds = [", ".join(f"{scores.best_threshold[k]:.2f}" for k in (0, len(scores.times_s) // 2, -1)) for scores in (before, after)]
+    shown = sorted({before.known[place] for place in (0, len(before.known) // 2, -1)}) if before.known else []
+    thresholds = [", ".join(f"{scores.best_threshold[k]:.2f}" for k in shown) for scores in (before, after)]
     return (
         f"Occupancy, cells said to be 0.1 or more: mean distance of what is said from what is found {before.calibration_error:.3f} -> "
-        f"{after.calibration_error:.3f}; best threshold at first, middle and last step {thresholds[0]} -> {thresholds[1]}."
+        f"{after.calibration_error:.3f}; best threshold at the first, middle and last step {thresholds[0]} -> {thresholds[1]}."
     )
 
 
