@@ -226,6 +226,11 @@ def test_a_run_that_makes_things_worse_says_so_and_writes_no_weights(
     assert report["after"]["held"]["average_precision"][0] == report["before"]["held"]["average_precision"][0]  # the parent's
 
 
+def test_a_bag_that_gives_nothing_is_named_with_the_reason(parent: SceneJepa, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent.mcap has no frame with lidar and odometry to learn from: unreadable"):
+        command.gather(parent, [TINY_BAG, tmp_path / "absent.mcap"], tmp_path, CONFIG)
+
+
 def test_a_run_that_is_stopped_says_how_to_go_on(
     parent: SceneJepa, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

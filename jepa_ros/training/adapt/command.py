@@ -118,8 +118,12 @@ def _claim(out: Path, bags: list[Path], config: AdaptConfig, parent: SceneJepa) 
 
 def gather(model: SceneJepa, bags: list[Path], out: Path, config: AdaptConfig) -> Material:
     """Prepares, splits, encodes and stores, as far as `out` does not hold it."""
-    prepare(bags, out / "data")
-    asked = {str(bag.absolute()) for bag in bags}
+    by_bag = prepare(bags, out / "data")["by_bag"]
+    for bag, counts in by_bag.items():
+        if not counts.get("kept"):
+            reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items()) or "no frame"
+            raise ValueError(f"{bag} has no frame with lidar and odometry to learn from: {reasons}")
+    asked = set(by_bag)
     parts = split([shard for shard in open_shards(out / "data") if shard.source in asked], config.held_out, config.part)
     examples.store(model, examples.to_learn(model, parts.learn, config), list(range(config.stored)), out / "learn", "store")
     judged = examples.to_judge(model, parts.held, config)
