@@ -37,12 +37,16 @@ def parted(
     these are, and (count + 1, 2) the longer and shorter side, in m, of the blob that each was part of.
     """
     density = ndimage.gaussian_filter(hits.astype(np.float32), smooth_m / cell_m)
-    summit = (density == highest(density, odd(SUMMIT_M / cell_m))) & (cells > 0)
-    low, sides = _extents(cells, count)
+    taken = np.flatnonzero(cells)
+    blob, place = cells.ravel().take(taken).astype(np.intp), np.stack(np.divmod(taken, cells.shape[1]), axis=1)
+    summit = (density == highest(density, odd(SUMMIT_M / cell_m))).ravel().take(taken)
+    low, sides = _extents(blob, place, count)
     blobs_m = cell_m * np.sort(sides, axis=1)[:, ::-1]
     longer_m = blobs_m[:, 0]
-    group = (np.bincount(cells[summit], minlength=count + 1) >= 2) & (longer_m >= SMALLEST_GROUP_M - 1e-6)
-    cells, parts = _part(cells, count, summit, density, group & (longer_m <= LARGEST_GROUP_M + 1e-6), low)
+    group = (np.bincount(blob[summit], minlength=count + 1) >= 2) & (longer_m >= SMALLEST_GROUP_M - 1e-6)
+    wanted = np.flatnonzero((group & (longer_m <= LARGEST_GROUP_M + 1e-6)).take(blob))
+    number, parts = _part(blob.take(wanted), place.take(wanted, axis=0), summit.take(wanted), density, low)
+    cells.ravel()[taken.take(wanted)] = number
     blobs_m = np.concatenate((blobs_m, np.repeat(blobs_m, parts, axis=0)))
     large = blobs_m[:, 0] > LARGEST_GROUP_M + 1e-6
     large[count + 1 :] = False
@@ -58,53 +62,53 @@ def parted(
     return cells, count + len(whole), blobs_m
 
 
-def _extents(cells: NDArray[np.int32], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _extents(blob: NDArray[np.intp], place: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(count + 1, 2) the first row and column of each blob, and how many of them it reaches over; blob 0 is none."""
-    taken = np.flatnonzero(cells)
-    blob = cells.ravel().take(taken).astype(np.intp)
     low, sides = np.zeros((count + 1, 2), np.intp), np.zeros((count + 1, 2), np.intp)
-    for axis, place in enumerate(np.divmod(taken, cells.shape[1])):
-        first, last = np.full(count + 1, cells.size), np.full(count + 1, -1)
-        np.minimum.at(first, blob, place)
-        np.maximum.at(last, blob, place)
+    for axis in (0, 1):
+        first, last = np.full(count + 1, np.iinfo(np.intp).max), np.full(count + 1, -1)
+        np.minimum.at(first, blob, place[:, axis])
+        np.maximum.at(last, blob, place[:, axis])
         low[1:, axis], sides[1:, axis] = first[1:], last[1:] - first[1:] + 1
     return low, sides
 
 
 def _part(
-    cells: NDArray[np.int32], count: int, summit: NDArray[np.bool_], density: FloatArray, group: NDArray[np.bool_], low: NDArray[np.intp]
-) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """Cells of the blobs that are a `group`, each numbered by its nearest peak: (count + 1,) how many new numbers each blob gives.
+    blob: NDArray[np.intp], place: NDArray[np.intp], summit: NDArray[np.bool_], density: FloatArray, low: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(L,) new numbers of cells at (L, 2) that are of a `blob`, each by its nearest peak; (count + 1,) how many new ones each blob gives.
 
-    Peaks are summits that a valley parts from all higher ones; the lowest of many are not looked at. All blobs (G) at once.
+    Peaks are summits that a valley parts from all higher ones; the lowest of many are not looked at. All blobs at once.
     """
-    place = np.argwhere(summit & group[cells])
-    blob = cells[place[:, 0], place[:, 1]]
-    height = density[place[:, 0], place[:, 1]]
-    order = np.lexsort((-height, blob))
-    chosen, row = np.unique(blob, return_inverse=True)
-    rank = np.arange(len(order)) - np.searchsorted(blob[order], blob[order])
+    parts = np.zeros(len(low), np.intp)
+    peak, of = place[summit], blob[summit]
+    height = density[peak[:, 0], peak[:, 1]]
+    order = np.lexsort((-height, of))
+    rank = np.arange(len(order)) - np.searchsorted(of[order], of[order])
     order, rank = order[rank < MOST_IN_GROUP], rank[rank < MOST_IN_GROUP]
-    peaks, heights = np.zeros((len(chosen), MOST_IN_GROUP, 2), np.intp), np.zeros((len(chosen), MOST_IN_GROUP), density.dtype)
-    peaks[row[order], rank] = place[order] - low[blob[order]]
-    heights[row[order], rank] = height[order]
-    along = np.linspace(0.0, 1.0, 9)[:, None]
-    lines = np.rint(peaks[:, :, None, None] * (1 - along) + peaks[:, None, :, None] * along).astype(np.intp)  # (G, n, n, 9, 2)
-    lines += low[chosen][:, None, None, None]
-    valley = density[lines[..., 0], lines[..., 1]].min(axis=-1) < VALLEY * heights[..., None]
-    kept = np.arange(MOST_IN_GROUP) < np.bincount(row[order], minlength=len(chosen))[:, None]
-    for i in range(1, MOST_IN_GROUP):
-        kept[:, i] &= (valley[:, i, :i] | ~kept[:, :i]).all(axis=1)
-    parts = np.zeros(count + 1, np.intp)
-    parts[chosen] = kept.sum(axis=1) - 1
-    number = np.cumsum(kept, axis=1) - 1 + (count + np.cumsum(parts[chosen]) - parts[chosen])[:, None]
-    number[:, 0] = chosen  # the highest peak keeps the number
-    members = np.argwhere((parts > 0)[cells])
-    of = np.searchsorted(chosen, cells[members[:, 0], members[:, 1]])
-    away = (((members - low[chosen[of]])[:, None] - peaks[of]) ** 2).sum(axis=-1)
-    nearest = np.where(kept[of], away, cells.size).argmin(axis=1)
-    cells[members[:, 0], members[:, 1]] = number[of, nearest]
-    return cells, parts
+    peak, of, height = peak[order], of[order], height[order]
+    # Each peak with all higher ones of its blob.
+    lower = np.repeat(np.arange(len(rank)), rank)
+    higher = np.arange(len(lower)) - np.repeat(np.cumsum(rank) - rank, rank) + np.repeat(np.arange(len(rank)) - rank, rank)
+    along, start = np.linspace(0.0, 1.0, 9)[:, None], low[of[lower], None]
+    lines = np.rint((peak[lower, None] - start) * (1 - along) + (peak[higher, None] - start) * along).astype(np.intp) + start
+    valley = density[lines[..., 0], lines[..., 1]].min(axis=-1) < VALLEY * height[lower]
+    kept = rank == 0
+    for level in range(1, int(rank.max(initial=0)) + 1):
+        asked = rank[lower] == level
+        kept[np.flatnonzero(rank == level)] = True
+        kept[lower[asked & ~valley & kept[higher]]] = False
+    peak, of = peak[kept], of[kept]
+    np.add.at(parts, of, 1)
+    parts[of] -= 1
+    first = np.searchsorted(of, np.arange(len(low)))  # of each blob's peaks
+    own = np.arange(len(of)) - first[of]
+    number = np.where(own == 0, of, len(low) - 1 + (np.cumsum(parts) - parts)[of] + own)  # the highest peak keeps the number
+    cell = np.repeat(np.arange(len(blob)), parts[blob] + 1)
+    candidate = np.arange(len(cell)) - np.repeat(np.cumsum(parts[blob] + 1) - parts[blob] - 1, parts[blob] + 1) + first[blob[cell]]
+    away = ((place[cell] - peak[candidate]) ** 2).sum(axis=1)
+    nearest = np.lexsort((candidate, away, cell))[np.searchsorted(cell, np.arange(len(blob)))]
+    return number[candidate[nearest]], parts
 
 
 def highest(values: NDArray[Number], side: int) -> NDArray[Number]:
