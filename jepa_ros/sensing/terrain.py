@@ -71,7 +71,7 @@ class Terrain:
         nearest = _nearest(ground_RC)
         ground_RC |= flat_RC & (np.abs(lowest_RC - lowest_RC[nearest]) < LEVEL_M)  # a pavement behind parked cars
         nearest = _nearest(ground_RC)
-        filled_RC = ndimage.median_filter(lowest_RC[nearest], size=3)  # a reflection lies below the ground
+        filled_RC = _median(lowest_RC[nearest])  # a reflection lies below the ground
         return cls(_refine(ndimage.uniform_filter(filled_RC, size=3)), CELL_M / 2, RANGE_M)
 
     def at(self, positions_m: FloatArray) -> FloatArray:
@@ -79,7 +79,7 @@ class Terrain:
         scale, last = np.float32(1.0 / self.cell_m), len(self.height_m) - 1
         column = np.clip((positions_m[:, 0] + self.half_side_m) * scale, 0, last).astype(np.intp)
         row = np.clip((positions_m[:, 1] + self.half_side_m) * scale, 0, last).astype(np.intp)
-        return self.height_m[row, column]
+        return self.height_m.ravel().take(row * len(self.height_m) + column)
 
 
 def _squares(x: FloatArray, y: FloatArray, z: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -146,6 +146,25 @@ def _joined(lowest_RC: FloatArray, flat_RC: NDArray[np.bool_], seeds_RC: NDArray
     part_RC = part.reshape(rows, columns)
     seeds = np.bincount(part_RC[seeds_RC], minlength=part.max() + 1)
     return flat_RC & (seeds >= FEWEST_SEEDS)[part_RC]
+
+
+def _median(values_RC: FloatArray) -> FloatArray:
+    """(R, C) the median of each 3 x 3 squares, at the edge of those that are there mirrored; five times as quick as `scipy.ndimage`.
+
+    Of three sorted columns the median is that of the largest lowest, the middle middle and the smallest highest.
+    """
+    padded = np.pad(values_RC, 1, mode="symmetric")
+    above, here, below = padded[:-2], padded[1:-1], padded[2:]
+    low, high = np.minimum(above, here), np.maximum(above, here)
+    lowest, middle, highest = np.minimum(low, below), np.maximum(low, np.minimum(high, below)), np.maximum(high, below)
+    largest = np.maximum(np.maximum(lowest[:, :-2], lowest[:, 1:-1]), lowest[:, 2:])
+    smallest = np.minimum(np.minimum(highest[:, :-2], highest[:, 1:-1]), highest[:, 2:])
+    return _middle(largest, _middle(middle[:, :-2], middle[:, 1:-1], middle[:, 2:]), smallest)
+
+
+def _middle(a: FloatArray, b: FloatArray, c: FloatArray) -> FloatArray:
+    middle: FloatArray = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
+    return middle
 
 
 def _nearest(where_RC: NDArray[np.bool_]) -> tuple[NDArray[np.int32], ...]:

@@ -52,17 +52,22 @@ def decode_cloud(message: Any) -> Cloud:
             "bad_fields", f"{', '.join(whole)} are whole numbers, so no metres (REP-103): convert them to float32 metres"
         )
 
-    xyz = _coordinates([points[known[axis]] for axis in "xyz"])
-    size = np.abs(xyz)
-    real = size <= FARTHEST_M  # False for NaN and infinity too
-    apart = (size[:, 0] > NEAREST_M) | (size[:, 1] > NEAREST_M) | (size[:, 2] > NEAREST_M)
-    keep = slice(None) if apart.all() and real.all() else np.flatnonzero(apart & real.all(axis=1))
-    total = len(xyz)
-    xyz = xyz[keep]
+    axes = _coordinates([points[known[axis]] for axis in "xyz"])
+    x, y, z = np.abs(axes)
+    real = (x <= FARTHEST_M) & (y <= FARTHEST_M) & (z <= FARTHEST_M)  # False for NaN and infinity too
+    kept = real & ((x > NEAREST_M) | (y > NEAREST_M) | (z > NEAREST_M))
+    total, keep = len(kept), None if kept.all() else np.flatnonzero(kept)
+
+    def some(values: NDArray[Any]) -> NDArray[Any]:
+        return values if keep is None else values.take(keep)
+
+    xyz = np.empty((total if keep is None else len(keep), 3), np.float32)
+    for axis, along in enumerate(axes):
+        xyz[:, axis] = some(along)
 
     def column(candidates: tuple[str, ...]) -> NDArray[Any] | None:
         name = next((known[name] for name in candidates if name in known), None)
-        return None if name is None else _first(points[name])[keep]
+        return None if name is None else some(_first(points[name]))
 
     intensity, ring = column(INTENSITY_NAMES), column(RING_NAMES)
     stamp_ns = int(message.header.stamp.sec) * NANOSECONDS + int(message.header.stamp.nanosec)
@@ -71,7 +76,7 @@ def decode_cloud(message: Any) -> Cloud:
         points_m=xyz,
         intensity=None if intensity is None else np.nan_to_num(intensity.astype(np.float32)),
         ring=None if ring is None else np.nan_to_num(ring).astype(np.int32),
-        time_offset_s=None if timed is None else time_offsets_s(timed[0], timed[1][keep], stamp_ns),
+        time_offset_s=None if timed is None else time_offsets_s(timed[0], some(timed[1]), stamp_ns),
         dropped=total - len(xyz),
     )
 
@@ -123,10 +128,11 @@ def _dtype(fields: Any, step: int | None, bigendian: bool) -> np.dtype[Any]:
 
 
 def _coordinates(axes: list[NDArray[Any]]) -> NDArray[np.float32]:
-    xyz = np.empty((len(axes[0]), 3), np.float32)
+    """(3, N), axis by axis in memory: what is asked of each is three times as quick."""
+    xyz = np.empty((3, len(axes[0])), np.float32)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is dropped as such
         for axis, values in enumerate(axes):
-            xyz[:, axis] = _first(values)
+            xyz[axis] = _first(values)
     return xyz
 
 

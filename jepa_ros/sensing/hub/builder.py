@@ -66,7 +66,7 @@ class ObservationBuilder:
         measured_m = np.concatenate([sweep.points_m for _, sweep in sweeps]) if len(sweeps) > 1 else sweeps[0][1].points_m
         kept = off_body(measured_m, cast(Box, self._config.own_body_m) or own_body(lidar, ground_m))
         if not kept.all():
-            lidar, points_anchor_m = of_points(lidar, kept), points_anchor_m[kept]
+            lidar, points_anchor_m = of_points(lidar, kept), points_anchor_m.take(np.flatnonzero(kept), axis=0)
         local_m = Terrain.fit(points_anchor_m, ground_m, lidar_anchor_m).at(points_anchor_m) if self._ground.shown else None
         observation = Observation(selection.stamp_ns, selection.ego, lidar, cameras, ground_m, self._ground.seen, local_m)
         vars(observation)["levelled_m"] = points_anchor_m  # levelled for the ground: not again

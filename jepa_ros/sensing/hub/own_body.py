@@ -34,8 +34,10 @@ def off_body(points_base_m: FloatArray, box: Box) -> NDArray[np.bool_]:
 def of_points(sweep: LidarSweep, kept: NDArray[np.bool_]) -> LidarSweep:
     """The sweep with only some of its points."""
 
+    index = np.flatnonzero(kept)
+
     def column(values: NDArray[Any] | None) -> Any:
-        return None if values is None else values[kept]
+        return None if values is None else values.take(index, axis=0)
 
     parts = tuple(
         dataclasses.replace(part, first=int(kept[: part.first].sum()), count=int(kept[part.first : part.first + part.count].sum()))
