@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2, PointField
 
 from jepa_ros.memory import steady_motion
@@ -52,12 +53,20 @@ def predicted_obstacles(state: SceneState, within_s: float, beside_m: float) -> 
     split = max(1, round(occupancy.resolution_m / SPACING_M))
     inner = (np.arange(split) + 0.5) * (occupancy.resolution_m / split)
     grid = np.stack(np.meshgrid(inner, inner), axis=-1).reshape(-1, 2)
-    points = np.concatenate(((cells[:, None] + grid).reshape(-1, 2), _people(state, within_s)))
     way = np.concatenate((np.zeros((1, 2)), steady_motion(state.ego, int(soon.sum()), within_s / max(1, int(soon.sum())))[:, :2]))
-    near = np.zeros(len(points), bool)
-    for place in way:
-        near |= np.linalg.norm(points - place, axis=1) <= beside_m
-    return np.column_stack((points[near], np.full(int(near.sum()), HEIGHT_M)))
+    cells = cells[_near(cells, way, beside_m + 2 * occupancy.resolution_m)]  # most are far: what is in these is looked at
+    points = np.concatenate(((cells[:, None] + grid).reshape(-1, 2), _people(state, within_s)))
+    near = _near(points, way, beside_m)
+    return np.column_stack((points[near], np.full(len(near), HEIGHT_M)))
+
+
+def _near(points_m: FloatArray, way_m: FloatArray, within_m: float) -> NDArray[np.intp]:
+    """Which of (N, 2) points are so near to any place of the way."""
+    x, y = np.ascontiguousarray(points_m.T)
+    near = np.zeros(len(points_m), bool)
+    for place in way_m:
+        near |= np.sqrt((x - place[0]) ** 2 + (y - place[1]) ** 2) <= within_m
+    return np.flatnonzero(near)
 
 
 def _people(state: SceneState, within_s: float) -> FloatArray:
