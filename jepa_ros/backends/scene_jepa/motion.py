@@ -65,20 +65,6 @@ class Carried:
     arriving: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # b, step, channel, row, column
     arrives: Tensor  # what is there at least
 
-    def split(self, horizon: int, chunk: int) -> list[Carried]:
-        """Of so many steps at a time, each counted from its first."""
-        if chunk >= horizon:
-            return [self]
-        part = torch.div(self.arriving[1], chunk, rounding_mode="floor")
-        order = torch.argsort(part, stable=True)
-        sizes = torch.bincount(part, minlength=-(-horizon // chunk)).tolist()
-        b, step, *place = (index[order].split(sizes) for index in self.arriving)
-        keeps, arrives = self.keeps_S.split(chunk), self.arrives[order].split(sizes)
-        return [
-            Carried(self.leaving, keeps[i], (b[i], step[i] - i * chunk, *(index[i] for index in place)), arrives[i])
-            for i in range(len(sizes))
-        ]
-
     def onto_(self, predicted_BSDYX: Tensor, trust_BSYX: Tensor | None = None) -> Tensor:
         """Changes the predicted latents themselves, for a copy would cost more than all else here; only observed channels are touched.
 
@@ -93,6 +79,30 @@ class Carried:
             arrives = arrives * trust_BSYX[b, step, row, column]
         predicted_BSDYX[self.arriving] = torch.maximum(predicted_BSDYX[self.arriving], arrives)
         return predicted_BSDYX
+
+
+class StepByStep:
+    """`Carried.onto_` of one scene, one step after the other, in latents that are channels-last in memory: places are looked up once."""
+
+    def __init__(self, carried: Carried, channels: int, columns: int) -> None:
+        """channels, columns: of the latents."""
+        _, channel, row, column = carried.leaving
+        self._left, self._keeps_S = (row * columns + column) * channels + channel, carried.keeps_S
+        _, step, channel, row, column = carried.arriving
+        order = torch.argsort(step, stable=True)
+        sizes = torch.bincount(step, minlength=len(carried.keeps_S)).tolist()
+        token = (row * columns + column)[order]
+        self._tokens = token.split(sizes)
+        self._came = (token * channels + channel[order]).split(sizes)
+        self._arrives = carried.arrives[order].split(sizes)
+
+    def onto_(self, step: int, latents_1CYX: Tensor, said_1YX: Tensor | None) -> None:
+        """said_1YX: for `trust`; None = all is trusted."""
+        flat, came, arrives = latents_1CYX.permute(0, 2, 3, 1).view(-1), self._came[step], self._arrives[step].to(latents_1CYX)
+        flat.index_copy_(0, self._left, flat.index_select(0, self._left) * self._keeps_S[step].to(flat))
+        if said_1YX is not None:
+            arrives = arrives * trust(said_1YX.reshape(-1).index_select(0, self._tokens[step]))
+        flat.index_copy_(0, came, torch.maximum(flat.index_select(0, came), arrives))
 
 
 def trust(said: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from jepa_ros.backends.engine import Graph
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.latents import from_map, to_map
-from jepa_ros.backends.scene_jepa.motion import Carried, trust
+from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
+from jepa_ros.backends.scene_jepa.motion import Carried, StepByStep, trust
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 
@@ -87,10 +87,13 @@ class ScenePrediction:
         model, horizon = self._model, self._actions.shape[1]
         chunk = 1 if self._now.device.type == "cpu" else horizon
         occupancy = []
-        moving = carried.split(horizon, chunk) if carried is not None else [None] * horizon
+        by_step = StepByStep(carried, model.config.grounded, TOKENS[1]) if carried is not None and chunk < horizon else None
         for begin in range(0, horizon, chunk):
             latents_SCYX, said = maps(slice(begin, begin + chunk))
-            self._carry(latents_SCYX, moving[begin // chunk], said)
+            if by_step is not None:
+                by_step.onto_(begin, latents_SCYX, said)
+            else:
+                self._carry(latents_SCYX, carried, said)
             if begin == 0:
                 self._next_NC = latents_SCYX[0].flatten(1).T.float()
             occupancy.append(probe_logits(model.occupancy_probe, latents_SCYX))
