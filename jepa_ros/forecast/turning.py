@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jepa_ros.config import param, validate
 from jepa_ros.movers import BoxForecast, TrackedVehicles
@@ -50,30 +51,31 @@ class Turning:
         config, states = self.config, vehicles.states
         times_s = config.dt_s * np.arange(1, config.horizon + 1)
         brakes = -np.minimum(config.braking_mps2, np.abs(states[:, 3]) / config.dt_s) * np.sign(states[:, 3])
-        poses = np.stack((self._drive(states, states[:, 4], fades=True), self._drive(states, brakes, fades=False)), axis=1)
+        poses = self._drive(states, np.stack((states[:, 4], brakes)), fades_K=np.array([True, False]))
         share = np.array([1.0 - config.braking_share, config.braking_share])
         return BoxForecast(poses, np.tile(share, (len(states), 1)), self._spread(vehicles, poses, times_s), times_s)
 
-    def _drive(self, states: FloatArray, acceleration: FloatArray, fades: bool) -> FloatArray:
-        """(V, H, 3) poses; nobody who brakes comes to drive backwards."""
+    def _drive(self, states: FloatArray, acceleration_KV: FloatArray, fades_K: NDArray[np.bool_]) -> FloatArray:
+        """(V, K, H, 3) poses, all modes together; nobody who brakes comes to drive backwards."""
         config = self.config
         substeps = max(1, round(config.dt_s / SUBSTEP_S))
-        dt_s, pose, speed = config.dt_s / substeps, states[:, :3].copy(), states[:, 3].copy()
-        believed = np.clip((np.abs(states[:, 5]) - STRAIGHT_RADPS) / (TURNING_RADPS - STRAIGHT_RADPS), 0.0, 1.0)
-        rate = states[:, 5] * believed * np.clip(np.abs(speed) / SLOW_MPS - 0.5, 0.0, 1.0)
-        found = []
+        dt_s, (x, y, yaw, speed, _, turning) = config.dt_s / substeps, np.broadcast_to(states.T[:, None], (6, *acceleration_KV.shape))
+        believed = np.clip((np.abs(turning) - STRAIGHT_RADPS) / (TURNING_RADPS - STRAIGHT_RADPS), 0.0, 1.0)
+        rate = turning * believed * np.clip(np.abs(speed) / SLOW_MPS - 0.5, 0.0, 1.0)
+        first, least = speed, np.maximum(np.abs(speed), 1e-6)
+        poses = np.empty((len(states), len(fades_K), config.horizon, 3))
         for step in range(config.horizon * substeps):
-            fade = np.exp(-step * dt_s / config.accelerating_s) if fades else 1.0
-            after = speed + acceleration * fade * dt_s
-            after = np.where(after * states[:, 3] < 0, 0.0, after)
+            fade_K1 = np.where(fades_K, np.exp(-step * dt_s / config.accelerating_s), 1.0)[:, None]
+            after = speed + acceleration_KV * fade_K1 * dt_s
+            after = np.where(after * first < 0, 0.0, after)
             turn = rate * np.exp(-step * dt_s / config.turning_s) * dt_s
-            turn = turn * np.abs(after) / np.maximum(np.abs(states[:, 3]), 1e-6)  # wheels turn nothing that stands
-            way, heading = 0.5 * (speed + after) * dt_s, pose[:, 2] + 0.5 * turn
-            pose = pose + np.stack((way * np.cos(heading), way * np.sin(heading), turn), axis=1)
-            speed = after
+            turn = turn * np.abs(after) / least  # wheels turn nothing that stands
+            way, heading = 0.5 * (speed + after) * dt_s, yaw + 0.5 * turn
+            x, y, yaw, speed = x + way * np.cos(heading), y + way * np.sin(heading), yaw + turn, after
             if (step + 1) % substeps == 0:
-                found.append(pose)
-        return np.stack(found, axis=1)
+                for entry, values in enumerate((x, y, yaw)):
+                    poses[:, :, step // substeps, entry] = values.T
+        return poses
 
     def _spread(self, vehicles: TrackedVehicles, poses: FloatArray, times_s: FloatArray) -> FloatArray:
         """(V, K, H, 2, 2): what the filter does not know, and what a driver may do meanwhile, along and across the heading."""
