@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from jepa_ros.sensing import occupancy_grid
-from jepa_ros.sensing.terrain import Terrain
+from jepa_ros.sensing.terrain import Terrain, _median
 
 LIDAR = np.array([0.0, 0.0, 1.8])
 
@@ -97,3 +98,11 @@ def test_without_ground_in_view_it_is_level():
     wall = np.column_stack((x, np.full_like(x, 4.0), np.full_like(x, 1.0)))
     assert Terrain.fit(wall, 0.2, LIDAR).at(wall) == pytest.approx(np.full(len(x), 0.2))
     assert Terrain.fit(np.zeros((0, 3)), -0.4).at(np.zeros((1, 2)))[0] == pytest.approx(-0.4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (31, 17)])
+def test_the_median_of_squares_is_scipys(shape: tuple[int, int]) -> None:
+    heights = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    found = _median(heights)
+    assert found.dtype == heights.dtype
+    np.testing.assert_array_equal(found, ndimage.median_filter(heights, size=3))

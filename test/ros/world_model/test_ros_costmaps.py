@@ -73,6 +73,11 @@ def test_only_what_lies_near_the_way_of_the_robot_counts() -> None:
     points = predicted_obstacles(driving, 2.4, 3.0)
     assert len(points) > 0
     assert (points[:, 0] > 5.0).all(), "ahead, not behind"
+    scene = moving_wall(pose(0.0, 0.0, 0.0))  # around a robot that stands, the bound is a circle, and cuts through cells
+    everywhere = predicted_obstacles(scene, 2.4, ALL_AROUND_M)
+    within = np.hypot(everywhere[:, 0], everywhere[:, 1]) <= 3.0
+    assert 0 < within.sum() < len(within)
+    np.testing.assert_array_equal(predicted_obstacles(scene, 2.4, 3.0), everywhere[within])
 
 
 def test_people_are_where_their_forecast_has_them_in_the_base_frame() -> None:
