@@ -159,7 +159,7 @@ class _BagFeed:
 
     def _leads(self, topic: str) -> bool:
         """Whether an observation may come of a message of this topic: it waits for what belongs to it."""
-        return topic == (self.hub.leader or self._choice.lidar)
+        return topic in self._choice.cameras if self.hub.cameras_lead else topic == (self.hub.leader or self._choice.lidar)
 
     def _handle(self, raw: RawMessage) -> Iterator[Observation]:
         self._put(raw)

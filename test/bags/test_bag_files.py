@@ -121,3 +121,12 @@ def test_sweeps_whose_stamps_repeat_are_counted_and_told(tmp_path):
     found = open_bag(write_bag(tmp_path / "bag", script))
     assert len(list(found)) == 1
     assert any("/points" in loss and "stale" in loss and "whole seconds" in loss for loss in found.report.losses)
+
+
+def test_images_that_lead_wait_for_the_sweep_that_belongs_to_them(tmp_path):
+    """Drivers of cameras are quicker than those of lidars: a model that steps on camera frames had no lidar beside them."""
+    script = [(log_s + (0.05 if topic == "/points" else 0.0), topic, message) for log_s, topic, message in recorded(0.001, 0.0)]
+    bag = write_bag(tmp_path / "bag", sorted(script, key=lambda entry: entry[0]))
+    found = list(open_bag(bag, required=("camera",)))
+    assert len(found) == FRAMES
+    assert all(observation.lidar is not None for observation in found)

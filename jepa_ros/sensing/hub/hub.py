@@ -69,6 +69,11 @@ class SensorHub:
         with self._lock:
             return self._selector.leader
 
+    @property
+    def cameras_lead(self) -> bool:
+        """Whether images lead: a camera is required, and no lidar."""
+        return self._selector.cameras_lead
+
     def put_image(self, name: str, message: Any) -> None:
         """A sensor_msgs/Image of camera `name`."""
         with self._lock:

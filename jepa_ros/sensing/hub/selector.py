@@ -117,7 +117,7 @@ class Selector:
         newest = max((waiting[-1] for waiting in self._inbox.images.values() if waiting), key=lambda image: image.stamp_ns, default=None)
         if newest is None or newest.used or not (self.cameras_lead or self._lidar_lost(newest.stamp_ns)):
             return False, None
-        if patient and not self._waited(newest) and not self._odometry_settled(newest.stamp_ns):
+        if patient and not self._waited(newest) and not (self._odometry_settled(newest.stamp_ns) and self._sweeps_came(newest.stamp_ns)):
             return True, None
         if self._is_old(newest) or (selection := self._start(newest)) is None:
             newest.used = True
@@ -205,6 +205,10 @@ class Selector:
 
     def _sweep_settled(self, name: str, stamp: int) -> bool:
         return any(abs(sweep.stamp_ns - stamp) <= self._match_ns for sweep in self._inbox.sweeps.get(name, ()))
+
+    def _sweeps_came(self, stamp: int) -> bool:
+        """Whether every lidar that goes on has a sweep for an image of this stamp."""
+        return all(self._sweep_settled(name, stamp) for name in self._inbox.sweeps if not self.is_lost(name))
 
     def _odometry_settled(self, stamp: int) -> bool:
         newest = self._inbox.ego.newest_ns
