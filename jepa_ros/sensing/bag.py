@@ -128,8 +128,8 @@ class _BagFeed:
         report = self.report()
         if not self._count:
             raise BagError(nothing_came(report, self._choice))
-        for loss in report.losses:
-            LOGGER.warning("%s: %s", self._info.path, loss)
+        for line in (*report.losses, *report.notices):
+            LOGGER.warning("%s: %s", self._info.path, line)
 
     def _observations(self) -> Iterator[Observation]:
         for raw in read_raw(self._info.path, self._static) if self._static else ():  # they hold at all times, also before they were logged

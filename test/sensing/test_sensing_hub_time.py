@@ -5,6 +5,8 @@ import pytest
 import sensing_messages as messages
 from sensing_rig import Rig, T
 
+from jepa_ros.sensing import SensorHub
+
 
 @pytest.mark.parametrize("offset_s", [1e6, 5.0, -5.0, -900.0])
 @pytest.mark.parametrize("put", ["put_cloud", "put_image", "put_odometry"])
@@ -101,3 +103,25 @@ def test_one_camera_with_a_wrong_clock_does_not_disturb_the_others():
     assert rig.hub.epoch == 0
     assert rig.hub.status()["front"].malformed["absurd_stamp"] == 20
     assert rig.hub.status()["front"].lost
+
+
+def test_odometry_that_changes_its_frames_begins_a_new_epoch_once_the_former_ones_are_over():
+    """A localiser that starts anew, or two nodes on one topic: poses in other frames jumped, and were joined to those before."""
+    hub = SensorHub()
+    hub.put_transforms(messages.transforms(*messages.EXTRINSICS), static=True)
+    for k in range(40):
+        stamp = T + 0.1 * k
+        hub.put_odometry("odom", messages.odometry(stamp, x=0.1 * k))
+        hub.put_odometry("odom", messages.odometry(stamp + 0.01, x=50.0, frame="odom2"))  # between them
+    assert hub.odom_frame == "odom"
+    assert hub.status()["odom"].malformed == {"other_frames": 40}
+    hub.put_cloud("points", messages.cloud(T + 3.9))
+    first = hub.take(patient=False)
+    assert first.ego.odom_from_base[0, 3] == pytest.approx(3.9)
+    epoch = hub.epoch
+    for k in range(40, 60):
+        hub.put_odometry("odom", messages.odometry(T + 0.1 * k, x=50.0 + 0.1 * k, frame="odom2"))
+    hub.put_cloud("points", messages.cloud(T + 5.9))
+    assert hub.take(patient=False).ego.odom_from_base[0, 3] == pytest.approx(55.9)
+    assert hub.epoch == epoch + 1
+    assert hub.odom_frame == "odom2"

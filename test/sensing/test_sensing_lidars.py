@@ -201,3 +201,26 @@ def test_whatever_comes_in_whatever_order(steps, required):
     inbox = hub._inbox
     assert all(len(waiting) <= 8 for waiting in inbox.sweeps.values())
     assert all(len(waiting) <= 32 for waiting in inbox.images.values())
+
+
+@pytest.mark.parametrize("off_s", [-0.4, 0.8])
+def test_a_clock_that_is_a_little_off_is_named_and_a_slow_or_dead_sensor_is_not(off_s):
+    """The stamps are plausible, and no sweep or image of it ever belongs to an observation: it was said to be merged."""
+    hub, now = rig()
+    for k in range(16):
+        now[0] += 100_000_000
+        hub.put_cloud("/t", seen(5.0, "roof", T + 0.1 * k))
+        hub.put_cloud("/f", seen(5.0, "front", T + 0.1 * k + (off_s if off_s < 0 else 0.0)))
+        hub.put_image("cam", messages.image(T + 0.1 * k + off_s))
+        if k % 7 == 6:  # slow, and late in coming
+            hub.put_cloud("/r", seen(5.0, "rear", T + 0.1 * k + 0.02))
+        hub.take(patient=False)
+    notices = {name: status.notices.get("match", "") for name, status in hub.status().items()}
+    assert "not used; set its clock right" in notices["cam"]
+    assert ("not used" in notices["/f"]) == (off_s < 0)
+    assert not notices["/t"]
+    assert not notices["/r"]
+    hub.put_image("cam", messages.image(T + 1.7))
+    hub.put_cloud("/t", seen(5.0, "roof", T + 1.7))
+    hub.take(patient=False)
+    assert "match" not in hub.status()["cam"].notices

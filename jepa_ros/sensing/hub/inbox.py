@@ -28,6 +28,7 @@ UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)
 MAX_SWEEPS = 8  # of a lidar
 MAX_IMAGES = 32  # of a camera; time bounds them first
 MAX_HELD = 64
+OTHER_FRAMES_NS = NANOSECONDS  # so long odometry in new frames is refused: two nodes may publish on one topic
 STAMPED = ("camera", "lidar", "odometry")
 
 
@@ -65,6 +66,7 @@ class Inbox:
         self.tree = transforms or TransformTree(config.buffer_s)
         self.odom_frame = config.odom_frame.lstrip("/") or "odom"
         self.base_frame = config.base_frame.lstrip("/") or "base_link"
+        self._told_frames: tuple[str, str] | None = None  # fixed and child frame of the newest odometry
         self.told_frame = ""  # of the odometry's poses: `ego` is in it
         self.jump_back_ns = round(config.jump_back_s * NANOSECONDS)
         self._image_span_ns = round((2 * config.match_tolerance_s + config.match_wait_s) * NANOSECONDS)
@@ -222,6 +224,7 @@ class Inbox:
     def _store_odometry(self, name: str, message: Any) -> None:
         sample = read_odometry(message)
         counters = self.counters[name]
+        self._keep_to_frames((sample.odom_frame, sample.child_frame), sample.state.stamp_ns)
         self.told_frame = sample.odom_frame
         if not self.config.odom_frame and sample.odom_frame:
             self.odom_frame = sample.odom_frame
@@ -233,6 +236,17 @@ class Inbox:
         counters.tell("frame", self._unknown_frame())
         counters.used += 1
         counters.good_stamp_ns = max(counters.good_stamp_ns or 0, state.stamp_ns)
+
+    def _keep_to_frames(self, frames: tuple[str, str], stamp: int) -> None:
+        """Poses in other frames than before are other poses: refused while the former ones go on, else time begins anew with them."""
+        before, self._told_frames = self._told_frames, frames
+        newest = self.ego.newest_ns
+        if before in (None, frames) or newest is None:
+            return
+        if abs(stamp - newest) <= OTHER_FRAMES_NS:
+            self._told_frames = before
+            raise MalformedMessage("other_frames", f"frames {frames}, before {before}")
+        self._restart(None)
 
     def _use_base(self, base_frame: str, child_frame: str) -> None:
         """The vehicle's frame, as the odometry and TF tell it. Raises MalformedMessage where they tell of none."""

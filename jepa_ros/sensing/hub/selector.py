@@ -14,6 +14,7 @@ from jepa_ros.types import NANOSECONDS, FloatArray
 
 ODOMETRY_SETTLED_NS = 20_000_000  # so little is followed by the twist without waiting for the next message
 SENSORS = ("lidar", "camera")
+NEVER_MATCHED = 8  # messages of an input that goes on: it is said
 
 
 class Selector:
@@ -32,6 +33,7 @@ class Selector:
         self._match_ns = round(config.match_tolerance_s * NANOSECONDS)
         self._wait_ns = round(config.match_wait_s * NANOSECONDS)
         self._lost_ns = round(config.lost_after_s * NANOSECONDS)
+        self._unmatched: dict[str, tuple[int, int]] = {}  # newest stamp, and how many came without being near; -1 = one was
         self._heights: dict[str, float] = {}  # of each lidar's mount, m; those that TF knows
 
     @property
@@ -68,6 +70,7 @@ class Selector:
     def forget(self, name: str) -> None:
         """An input has been given up."""
         self._heights.pop(name, None)
+        self._unmatched.pop(name, None)
 
     # -- sweeps -------------------------------------------------------------------------------------------------------------------------
 
@@ -103,7 +106,7 @@ class Selector:
     def _add_sweeps(self, selection: Selection, but: str | None = None) -> None:
         """The nearest sweep of every other lidar."""
         for name in sorted(self._inbox.sweeps, key=lambda name: (-round(self._heights.get(name, -1e9), 2), name)):
-            nearest = None if name == but else self._nearest(self._inbox.sweeps[name], selection.stamp_ns)
+            nearest = None if name == but else self._matched(name, self._inbox.sweeps[name], selection)
             base_from_lidar = self._base_from(nearest) if nearest else None
             if nearest is not None and base_from_lidar is not None:
                 selection.sweeps.append((nearest, base_from_lidar))
@@ -130,7 +133,7 @@ class Selector:
     def _add_images(self, selection: Selection) -> None:
         inbox = self._inbox
         for name, waiting in inbox.images.items():
-            nearest = self._nearest(waiting, selection.stamp_ns)
+            nearest = self._matched(name, waiting, selection)
             if nearest is None:
                 continue
             model, base_from_camera = inbox.models.get(name), self._base_from(nearest)
@@ -147,6 +150,25 @@ class Selector:
             self._inbox.counters[leader.name].malformed["missing_pose"] += 1
             return None
         return Selection(self._inbox.epoch, leader.name, leader.stamp_ns, leader.arrival_ns, ego)
+
+    def _matched(self, name: str, waiting: deque[Pending], selection: Selection) -> Pending | None:
+        """The message of another input that belongs to a selection. An input of which none ever does is said to have another clock."""
+        newest = waiting[-1] if waiting else None
+        off_ns = min((abs(pending.stamp_ns - selection.stamp_ns) for pending in waiting), default=0)
+        nearest = self._nearest(waiting, selection.stamp_ns)
+        seen, count = self._unmatched.get(name, (0, 0))
+        if nearest is not None:
+            self._unmatched[name] = (0, -1)  # its clock is right, however seldom it comes
+            self._inbox.counters[name].tell("match", None)
+        elif newest is not None and newest.stamp_ns != seen and count >= 0:  # it goes on
+            self._unmatched[name] = (newest.stamp_ns, count + 1)
+            if count >= NEVER_MATCHED:
+                told = (
+                    f"none of its messages is within {self._match_ns / NANOSECONDS:.2f} s of one of {selection.leader}, the nearest is "
+                    f"{off_ns / NANOSECONDS:.2f} s off: it is not used; set its clock right (PTP, NTP), or raise sensing.match_tolerance_s"
+                )
+                self._inbox.counters[name].tell("match", told)
+        return nearest
 
     def _nearest(self, waiting: deque[Pending], stamp_ns: int) -> Pending | None:
         """The one nearest to a stamp, where it is near enough; those before it will not be needed."""

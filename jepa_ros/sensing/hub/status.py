@@ -74,6 +74,7 @@ ADVICE = {
     "bad_camera_info": "the intrinsics cannot be used: calibrate the camera",
     "non_finite_pose": "the pose is no pose: not finite, or a quaternion that is not of length 1",
     "tilted_frame": "its child frame lies on its side: no vehicle's; publish base_link -> it on TF, or set sensing.base_frame",
+    "other_frames": "its frames differ from those before: two nodes publish on it, or its driver was started anew",
     "undeserialisable": "its bytes are no message of its type",
     "stalled_stamp": "its stamps stand still while those of other inputs go on: milliseconds as nanoseconds, or whole seconds",
     "stale": "not newer than the one used before it: stamps that repeat, fall back, or are cut to whole seconds",
