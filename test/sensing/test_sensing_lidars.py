@@ -220,7 +220,9 @@ def test_a_clock_that_is_a_little_off_is_named_and_a_slow_or_dead_sensor_is_not(
     assert ("not used" in notices["/f"]) == (off_s < 0)
     assert not notices["/t"]
     assert not notices["/r"]
-    hub.put_image("cam", messages.image(T + 1.7))
-    hub.put_cloud("/t", seen(5.0, "roof", T + 1.7))
+    for k in range(-2, 20):
+        hub.put_odometry("odom", messages.odometry(T + 2.0 + 0.05 * k, x=20.0 + 0.5 * k, speed=10.0))
+    hub.put_image("cam", messages.image(T + 2.5))
+    hub.put_cloud("/t", seen(5.0, "roof", T + 2.5))
     hub.take(patient=False)
     assert "match" not in hub.status()["cam"].notices
