@@ -17,16 +17,19 @@ from ros_harness import Robot  # noqa: E402
 POLICY = ROOT / "config" / "sros2" / "jepa_ros.policy.xml"
 SENSORS = {"lidar/points", "camera/image_raw", "camera/camera_info", "odom"}
 # What a node uses only on request: latents for imagined futures, the clock of a simulation (both are on here, or not at all).
-# And what needs Nav2's messages.
+# And what needs Nav2's or Autoware's messages.
 ON_REQUEST = {
     "/world_model/latent",
     "/world_model/detections",
+    "/world_model/predicted_objects",
+    "/planner/trajectory",
     "/clock",
     "/parameter_events",
     "/speed_limit",
     "/planner/follow_path",
     "/planner/compute_path_to_pose",
     "/planner/path",
+    "/planner/footprint",
 }
 
 

@@ -203,8 +203,10 @@ class Controller:
         with self._lock:
             goal, followed = self._goal, self._followed
         if goal is None:
-            if self._driving:
+            if self._driving and self.state == "arrived":
                 self._driving = self._commands.brake(self._base_frame)
+            elif self._driving:  # cancelled, given up or not active: at once
+                self._driving = self._commands.stop(self._base_frame)
             return
         self._driving = True
         if not self._planning.is_set():

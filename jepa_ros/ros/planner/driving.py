@@ -35,7 +35,7 @@ class Driver:
         reader: SceneReader,
         planner: Planner,
         rehearsal: Callable[[float], Rehearsal | None],
-        publish_path: Callable[[Path], None],
+        publish_path: Callable[..., None],
     ) -> None:
         """rehearsal: oldest input in s -> what the second look needs, where it is asked for."""
         self._config = config
@@ -78,7 +78,8 @@ class Driver:
         rehearsal = self._rehearsal(max_age_s)
         left_s = max(due_s - time.perf_counter(), 0.001)
         plan = self._planner.plan(scene, goal, left_s, max_speed_mps, tolerance_m, rehearsal, route_m)
-        self._publish_path(conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed))
+        path = conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed)
+        self._publish_path(path, plan, float(scene.ego.velocity_mps[0]))
         return plan
 
     def _pose(self, goal: PoseStamped, scene: PlanningScene, frames: Frames) -> FloatArray:

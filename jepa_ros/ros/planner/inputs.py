@@ -21,9 +21,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from jepa_ros.config import param, validate
-from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import readers
+from jepa_ros.ros.autoware.source import objects_source
 from jepa_ros.ros.candidates import own_graph
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import ODOMETRY, TF, LiveChoice
@@ -45,6 +46,7 @@ class PlannerInputConfig:
     """Where the planner's inputs are, and how old they may be."""
 
     world_model: str = param("world_model", "name of the node whose forecasts are planned on")
+    predicted_objects_topic: str = param("", "PredictedObjects of Autoware, planned on in place of world_model's objects; empty = those")
     odometry_topic: str = param(
         "", "nav_msgs/Odometry; empty = found by type (where there is none, the forecasts' own poses give the motion)"
     )
@@ -117,7 +119,8 @@ class PlannerInputs:
         topic = config.world_model.rstrip("/")
         self._listen(OccupancyForecast, f"{topic}/occupancy", self._take_occupancy, NEWEST)
         self._listen(PedestrianForecastArray, f"{topic}/pedestrians", self._take_pedestrians, NEWEST, raw=True)
-        self._listen(ObjectForecastArray, f"{topic}/objects", self._take_objects, NEWEST, raw=True)
+        self.objects_type, self.objects_topic = objects_source(config.predicted_objects_topic, topic)
+        self._listen(self.objects_type, self.objects_topic, self._take_objects, NEWEST, raw=True)
         self._latent_topic = f"{topic}/latent"
         if spec is not None:
             self.listen_to_latents(spec)

@@ -24,7 +24,7 @@ class PlannerNode(ManagedNode[PlannerNodeConfig]):
     def __init__(self) -> None:
         self._session: PlannerSession | None = None
         super().__init__("planner", PlannerNodeConfig)
-        self._shown = Shown(self, lambda: self.settings.config.planner.body)
+        self._shown = Shown(self, lambda: self.settings.config.planner)
 
     def open(self) -> str:
         self._session = PlannerSession(self, lambda: self.settings.config, self._shown)

@@ -18,6 +18,7 @@ from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
 from jepa_ros.ros import readers
+from jepa_ros.ros.autoware.source import read_objects
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.inputs import Came, Heard, PlannerInputs
 from jepa_ros.sensing.frames.transforms import TransformError
@@ -65,8 +66,8 @@ class SceneReader:
         self._check_age("forecast", received.stamp_ns, heard.occupancy, max_age_s)
         try:
             occupancy = readers.occupancy_of(message)
-            moving = self._moving_at(heard, received.stamp_ns)
-        except ValueError as error:
+            moving = self._moving_at(heard, received.stamp_ns, received.fixed_frame.lstrip("/"))
+        except (ValueError, TransformError) as error:
             raise StaleSensors(f"the newest forecast cannot be read: {error}") from None
         if occupancy.probability.size == 0 and "lidar" not in message.sensors and (self._inputs.uses_lidar or self._had_lidar):
             raise StaleSensors("lidar lost: the forecasts are made without it, and what no lidar sees is not free; see world_model's log")
@@ -166,15 +167,18 @@ class SceneReader:
             )
         return gravity_aligned(then.odom_from_base)
 
-    def _moving_at(self, heard: Heard, stamp_ns: int) -> Moving:
+    def _moving_at(self, heard: Heard, stamp_ns: int, fixed_frame: str) -> Moving:
         """Who moves by the newest message, their forecast's times counted from `stamp_ns`."""
-        people, objects = heard.pedestrians, heard.objects
+        kind = self._inputs.objects_type
+        people, objects = heard.pedestrians if kind is ObjectForecastArray else None, heard.objects
         if people is None and objects is None:
-            raise StaleSensors(f"no pedestrian forecast has come yet: {self._inputs.explain()}")
+            topic = "" if kind is ObjectForecastArray else f" on {self._inputs.objects_topic}, whose objects are to be planned on"
+            raise StaleSensors(f"no forecast of people and vehicles has come yet{topic}: {self._inputs.explain()}")
         # Objects tell the same people, and vehicles; whoever publishes people alone is heard, too.
         if objects is not None and (people is None or objects.received_s > people.received_s - BESIDE_S):
             if self._moving is None or self._moving[0] is not objects:
-                told = deserialize_message(objects.content, ObjectForecastArray)
+                with self._inputs.lock:
+                    told = read_objects(kind, objects.content, fixed_frame, self._inputs.tree)
                 self._moving = (objects, readers.stamp_ns_of(told.header.stamp), readers.moving_objects_of(told))
         elif people is not None and (self._moving is None or self._moving[0] is not people):
             message = deserialize_message(people.content, PedestrianForecastArray)

@@ -56,7 +56,7 @@ class PlannerServices:
         reader: SceneReader,
         planner: Planner,
         model: ModelOnDemand,
-        publish_path: Callable[[Path], None],
+        publish_path: Callable[..., None],
         report: Callable[[str], None],
     ) -> None:
         self.statuses: Counter[str] = Counter()
@@ -116,7 +116,7 @@ class PlannerServices:
         plan = self._planner.plan(scene, goal, left_s, request.max_speed or None, request.goal_tolerance or None, rehearsal)
         path = conversions.path_message(plan, scene.ego.stamp_ns, frames.fixed)
         if path.poses:
-            self._publish_path(path)
+            self._publish_path(path, plan, float(scene.ego.velocity_mps[0]))
         return PlanPath.Response(
             status=PlanningStatus(code=int(plan.status), message=plan.message),
             path=path,

@@ -18,6 +18,7 @@ from jepa_ros.forecast.turning import Turning
 from jepa_ros.msg import LatentForecast, LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
+from jepa_ros.ros.autoware.objects import predicted_objects_message, predicted_objects_type
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.world_model.annotated import AnnotatedImage
 from jepa_ros.ros.world_model.costmaps import HORIZONS_S, predicted_obstacles_message, reaches
@@ -70,15 +71,15 @@ class Outputs:
         def pedestrians(state: SceneState, frames: Frames) -> PedestrianForecastArray:
             return conversions.pedestrians_message(state, forecaster, frames, config().top_modes)
 
+        def objects(state: SceneState, frames: Frames) -> ObjectForecastArray:
+            return objects_message(state, (forecaster, Turning.name), frames, config().top_modes)
+
         builders: dict[str, tuple[type, Callable[[SceneState, Frames], Any]]] = {
             "latent": (LatentState, lambda state, frames: conversions.latent_state_message(state, spec, frames)),
             "latent_forecast": (LatentForecast, lambda state, frames: conversions.latent_forecast_message(state, spec, frames)),
             "occupancy": (OccupancyForecast, conversions.occupancy_message),
             "pedestrians": (PedestrianForecastArray, pedestrians),
-            "objects": (
-                ObjectForecastArray,
-                lambda state, frames: objects_message(state, (forecaster, Turning.name), frames, config().top_modes),
-            ),
+            "objects": (ObjectForecastArray, objects),
             "occupancy_grid": (
                 OccupancyGrid,
                 lambda state, frames: conversions.occupancy_grid_message(state, config().grid_horizon_s, frames),
@@ -94,6 +95,9 @@ class Outputs:
         detections = detections_type()
         if detections is not None:
             builders["detections"] = (detections, detections_message)
+        predicted = predicted_objects_type()
+        if predicted is not None:
+            builders["predicted_objects"] = (predicted, lambda state, frames: predicted_objects_message(objects(state, frames)))
         for name, horizon_s in HORIZONS_S.items():
             builders[f"occupancy_grid/{name}"] = (OccupancyGrid, partial(grid_at, horizon_s))
         self._node = node

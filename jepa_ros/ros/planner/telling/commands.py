@@ -22,7 +22,7 @@ Limited = Callable[[FloatArray, FloatArray, float], FloatArray]  # last command,
 
 
 class Commands:
-    """One publisher. `stop` is at once, for want of anything known well enough to drive by; who has arrived brakes."""
+    """One publisher. `stop` is at once: it is asked for, or nothing is known well enough to drive by. Who has arrived brakes."""
 
     def __init__(self, node: LifecycleNode, stamped: bool, limited: Limited | None = None) -> None:
         self._node = node
@@ -48,11 +48,12 @@ class Commands:
         self.drive(np.zeros(len(self._last)), frame)
         return bool(self._last.any())
 
-    def stop(self, frame: str) -> None:
-        """Zero, at once."""
+    def stop(self, frame: str) -> bool:
+        """Zero, at once; that it does not move any more."""
         with self._lock:
             self._last_s = time.monotonic()
             self._publish(STOP, frame)
+        return False
 
     def halt(self) -> None:
         """Nothing but zero from now on."""

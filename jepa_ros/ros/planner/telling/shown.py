@@ -13,7 +13,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from jepa_ros.planning import PlannerConfig
 from jepa_ros.planning.footprint import Footprint
+from jepa_ros.ros.autoware.trajectory import trajectory_of, trajectory_type
+from jepa_ros.types import Plan
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STEPS = 2  # of a path, from one drawn shape to the next
@@ -24,22 +27,29 @@ COLOUR = ColorRGBA(r=0.1, g=0.78, b=0.35, a=0.7)
 class Shown:
     """Publishers from the node's making on: `path` takes every path, empty ones, too. Called by the planning thread."""
 
-    def __init__(self, node: LifecycleNode, footprint: Callable[[], Footprint]) -> None:
+    def __init__(self, node: LifecycleNode, config: Callable[[], PlannerConfig]) -> None:
         self._node = node
-        self._footprint = footprint
+        self._config = config
         self._path = node.create_lifecycle_publisher(Path, "~/path", 1)
         self._shape = node.create_lifecycle_publisher(PolygonStamped, "~/footprint", LATCHED)
         self._markers = node.create_lifecycle_publisher(MarkerArray, "~/markers", 1)
+        kind = trajectory_type()
+        self._trajectory = None if kind is None else node.create_lifecycle_publisher(kind, "~/trajectory", 1)
         self._told: tuple[str, Footprint] | None = None
 
-    def path(self, message: Path) -> None:
+    def path(self, message: Path, plan: Plan | None = None, start_mps: float = 0.0) -> None:
+        """plan: that the path is of; None = the last one holds no more. start_mps: forward speed at its beginning."""
         self._path.publish(message)
+        if self._trajectory is not None and self._trajectory.get_subscription_count():
+            config = self._config()
+            wheelbase_m = config.limits.wheelbase_m if config.kinematics == "bicycle" else 0.0
+            self._trajectory.publish(trajectory_of(message, plan, start_mps, wheelbase_m))
         if self._markers.get_subscription_count():
-            self._markers.publish(markers_along(message, self._footprint()))
+            self._markers.publish(markers_along(message, self._config().body))
 
     def base(self, frame: str) -> None:
         """The robot's frame, by the newest forecast: its shape is told in it, once."""
-        shape = (frame, self._footprint())
+        shape = (frame, self._config().body)
         if shape != self._told and self._shape.is_activated:
             self._told = shape
             corners = [Point32(x=x, y=y) for x, y in shape[1].outline_N2.tolist()]

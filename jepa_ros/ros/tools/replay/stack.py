@@ -76,7 +76,9 @@ class Stack:
         reader = SceneReader(inputs, resolve_device(config.device), surprise=surprise)
         model = ModelOnDemand.of(self.pipeline.model if config.model else None)
         path = node.create_lifecycle_publisher(PlanPath, "~/path", 1)
-        return PlannerServices(lambda: config, reader, Planner(config.planner), model, path.publish, node.get_logger().error)
+        return PlannerServices(
+            lambda: config, reader, Planner(config.planner), model, lambda message, *_: path.publish(message), node.get_logger().error
+        )
 
     def step(self, observation: Observation, frames: Frames) -> SceneState | None:
         """One observation through the model, and out. None where the step failed: it costs the history, as in the node."""
