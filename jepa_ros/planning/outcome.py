@@ -12,7 +12,7 @@ from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
 MIN_DEADLINE_S = 0.001
-STOPPED_MPS = 0.05
+STOPPED_MPS = 0.05  # whoever is slower stands
 STAYS_M = 0.2  # a plan that gets no further than this from its start waits
 
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jepa_ros.planning.outcome import STOPPED_MPS
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.protocols import Dynamics, Rollout
 
 PARTS_KEPT = (1.0, 0.7, 0.45, 0.25, 0.12)  # shares of the motion that are carried out before a stop; the longest safe one is taken
 SLOWER = (0.5, 0.2)  # shares of its speed; tried with a stop after SLOWER_KEPT of it
 SLOWER_KEPT = 0.25
-STANDS_MPS = 0.05
 STARTING_STEPS = 3  # who stands may as well wait: what a start commits to is longer
 
 
@@ -42,7 +42,7 @@ def safe_part(
     most: bound of the collision probability. most_imminent: bound of the probability that what is committed to touches somebody, beyond
     that of touching them now, which nothing can undo.
     """
-    why, committed_steps = "", STARTING_STEPS if abs(float(init_X[3])) < STANDS_MPS else 1
+    why, committed_steps = "", STARTING_STEPS if abs(float(init_X[3])) < STOPPED_MPS else 1
     for speeds, kept in (((1.0,), PARTS_KEPT), (SLOWER, (SLOWER_KEPT,))):  # slower is looked at only where that is needed
         shares = [(share, speed) for speed in speeds for share in kept]
         kept_steps = [round(len(commands_LU) * share) for share, _ in shares]

@@ -16,11 +16,12 @@ from jepa_ros.planning.footprint.contact import highest_under
 from jepa_ros.planning.grids import at_times
 from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.objective import GridCost
+from jepa_ros.planning.outcome import STOPPED_MPS
 from jepa_ros.planning.people import PeopleFuture, contact_probability
 from jepa_ros.types import FloatArray, GridSpec
 
 FINE_DT_S = 0.1
-STANDSTILL_M = 0.005  # in a fine step
+STANDSTILL_M = STOPPED_MPS * FINE_DT_S  # in a fine step
 STAYS_M = 0.3  # whoever came no further has stayed
 AWAY_M = 1e4  # where nobody is
 

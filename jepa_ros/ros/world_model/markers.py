@@ -11,13 +11,12 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from jepa_ros.objects.told import Told, objects_of
+from jepa_ros.objects.told import PERSON_HEIGHT_M, Told, objects_of
 from jepa_ros.ros.conversions import Frames, likeliest, planar_pose_message
 from jepa_ros.ros.stamps import header_message
 from jepa_ros.ros.world_model.objects import box_pose, box_size
 from jepa_ros.types import FloatArray, SceneState
 
-PERSON_HEIGHT_M = 1.7
 LIFETIME = Duration(sec=1)  # people must not stay in the picture when the node has ended
 ELLIPSE_TIMES_S = (1.2, 2.4, 4.8)
 LARGEST_M = 6.0  # a wider ellipse is drawn so wide: what is known so badly fills the picture otherwise
