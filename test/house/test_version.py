@@ -49,3 +49,16 @@ def test_every_extra_that_is_advised_exists():
         advised |= set(re.findall(r"jepa_ros\[([a-z-]+)\]", text)) | set(re.findall(r'_lazy\([^)]*extra="([a-z-]+)"', text))
     assert {"hub", "sim"} <= advised
     assert advised <= known, f"setup.py has no extra {advised - known}"
+
+
+def test_what_is_forthcoming_is_grouped_and_short():
+    """A merge that keeps both sides brings the old list back: seen here."""
+    _, _, forthcoming = (ROOT / "CHANGELOG.rst").read_text().partition("Forthcoming\n-----------\n")  # nothing after a release
+    section = forthcoming.split(f"\n{VERSION} (")[0]
+    groups = {"Interfaces", "Models and perception", "Planning and driving", "Inputs", "Tools and documentation", "Fixes"}
+    for line in section.splitlines():
+        if line.startswith("* "):
+            assert line[2:] in groups, f"{line[:60]}...: give it a place under one of {', '.join(sorted(groups))}"
+        else:
+            assert not line or line.startswith("  * "), f"{line[:60]}...: one line for each entry"
+            assert len(line) <= 300, f"{line[:60]}...: one or two short sentences"
