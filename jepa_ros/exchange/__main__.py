@@ -1,9 +1,9 @@
-"""python -m jepa_ros.exchange {export_lerobot, import_lerobot, import_kitti} ...: recordings in other formats, out and in."""
+"""python -m jepa_ros.exchange {export_lerobot, import_lerobot, import_kitti, import_nuscenes} ...: other formats, out and in."""
 
 import importlib
 import sys
 
-TOOLS = {"export_lerobot": "lerobot_out", "import_lerobot": "lerobot_in", "import_kitti": "kitti"}
+TOOLS = {"export_lerobot": "lerobot_out", "import_lerobot": "lerobot_in", "import_kitti": "kitti", "import_nuscenes": "nuscenes"}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -77,7 +77,7 @@ def read(folder: Path, cameras: Sequence[str] = ("image_02",)) -> Drive:
 def write(drive: Drive, out: Path, frames: int = 0) -> int:
     """How many frames were written. Raises ValueError where an image or a sweep cannot be read."""
     steps = drive.steps[: frames or None]
-    first = {name: _image(path) for name, path in steps[0].images.items()}
+    first = {name: read_image(path) for name, path in steps[0].images.items()}
     cameras = {
         name: Mounted(CameraModel(rgb.shape[1], rgb.shape[0], drive.intrinsics[name], np.zeros(5)), drive.base_from_cameras[name])
         for name, rgb in first.items()
@@ -86,7 +86,7 @@ def write(drive: Drive, out: Path, frames: int = 0) -> int:
         for step in steps:
             bag.place(step.stamp_ns, step.odom_from_base, step.speed_mps, step.yaw_rate_radps)
             for name, path in step.images.items():
-                bag.image(step.stamp_ns, name, _image(path))
+                bag.image(step.stamp_ns, name, read_image(path))
             if step.sweep is not None:
                 raw = np.fromfile(step.sweep, "<f4")
                 if len(raw) % 4:
@@ -224,7 +224,8 @@ def _sweep(folder: Path, stem: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _image(path: Path) -> np.ndarray:
+def read_image(path: Path) -> np.ndarray:
+    """(height, width, 3) rgb. Raises ValueError where it is none."""
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
         raise ValueError(f"{path} cannot be read as an image")
