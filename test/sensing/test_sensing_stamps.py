@@ -100,7 +100,7 @@ TIMES = [100 * MS * k for k in range(60)]
 @pytest.mark.parametrize("wrong", [as_nanoseconds, lambda ns: ns - ns % 10**9, lambda _: 0])
 def test_stamps_that_stand_still_are_found(wrong):
     told = flagged([wrong(ns) for ns in TIMES], TIMES)
-    assert all(told[12:])
+    assert all(told[16:])
     assert not any(flagged(TIMES, [wrong(ns) for ns in TIMES])), "it is the others whose stamps stand still"
 
 
@@ -120,5 +120,5 @@ def test_sweeps_whose_stamps_stand_still_are_refused_by_name():
         if k % 5 == 0:
             hub.put_cloud("/points", messages.cloud(as_nanoseconds(START + 20 * MS * k) / 1e9))
     status = hub.status()
-    assert status["/points"].malformed["stalled_stamp"] >= 45
+    assert status["/points"].malformed["stalled_stamp"] >= 40
     assert not status["/odom"].malformed

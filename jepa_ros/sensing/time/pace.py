@@ -16,7 +16,7 @@ LEAST_NS, LONGEST_NS = NANOSECONDS // 2, 2 * NANOSECONDS  # that the others go o
 SPREAD = 0.4  # of that: the longest step of the others; after a longer one nobody knows who has jumped
 STANDING = 0.2  # of the steps of others
 COMMON = 0.75  # quantile of the steps: messages that come twice, or in bunches, stand still now and then
-SELDOM = 4  # messages between two looks
+SELDOM = 8  # messages between two looks
 
 
 class Pace:
