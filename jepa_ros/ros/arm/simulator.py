@@ -29,6 +29,7 @@ from jepa_ros.sim.carry.arm import REACH_M, Arm, draw_box
 from jepa_ros.types import NANOSECONDS
 
 PAUSE_S = 2.0  # of simulated time between two episodes: what comes after is another scene
+KEPT = 50  # messages of each topic for a recorder that is held up; an episode with gaps teaches nothing
 BASE, OPTICAL, JOINT = "base_link", "camera_optical_frame", "gripper"
 
 
@@ -55,7 +56,7 @@ class ArmSimulator(Node):
         self._waiting: deque[np.ndarray] = deque()
         self._explores = self._config.explore
         self._publishers = {
-            name: self.create_publisher(kind, name, QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE))
+            name: self.create_publisher(kind, name, QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.RELIABLE))
             for name, kind in {
                 "camera/image_raw": Image, "camera/camera_info": CameraInfo, "arm/pose": PoseStamped, "joint_states": JointState,
                 "arm/gripper_command": Float64, "arm/held": Bool, "/clock": Clock,
