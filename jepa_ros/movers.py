@@ -41,6 +41,9 @@ class TrackedVehicles:
         default_factory=partial(np.zeros, (0, 6))
     )  # (V, 6) x, y, yaw, speed along it (m/s), acceleration along it (m/s2), yaw rate
     covariances: Floats = field(default_factory=partial(np.zeros, (0, 6, 6)))  # (V, 6, 6) of these
+    past_m: Floats = field(
+        default_factory=partial(np.zeros, (0, 8, 2))
+    )  # (V, 8, 2) where each was every 0.4 s, the last = now, NaN where not known; no rows = not remembered
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -16,7 +16,7 @@ from jepa_ros.backends.engine import ENGINES
 from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
-from jepa_ros.forecast.turning import Turning
+from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig
@@ -25,7 +25,17 @@ from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.objects.vehicles.people import outside
 from jepa_ros.objects.vehicles.tracking import VehicleTracker, VehicleTrackingConfig
 from jepa_ros.prediction import predict_in_parts
-from jepa_ros.protocols import ActionMeaning, Forecaster, ModelSpec, OccupancyProbe, Prediction, RunsOnEngines, SceneLatents, WorldModel
+from jepa_ros.protocols import (
+    ActionMeaning,
+    Forecaster,
+    ForecastsCyclists,
+    ModelSpec,
+    OccupancyProbe,
+    Prediction,
+    RunsOnEngines,
+    SceneLatents,
+    WorldModel,
+)
 from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.threads import heed_torch_threads, keep_freed_memory, one_blas_thread
 from jepa_ros.types import (
@@ -53,6 +63,11 @@ class PipelineConfig:
         "pedestrian forecaster: empty = the shipped default, 'scene', 'constant_velocity', a .safetensors file, or one of your own",
         read_only=False,
     )
+    traffic_forecaster: str = param(
+        "",
+        "of vehicles and cyclists: empty = the shipped network, 'constant_turn_rate' (a rule, of vehicles alone), or a .safetensors file",
+        read_only=False,
+    )
     engine: str = param("auto", "what runs the model's static parts, see jepa_ros.backends.engine", choices=ENGINES, read_only=False)
     detector: str = param("lidar_columns", "what finds people: 'lidar_columns', or one of your own; used at configure", read_only=False)
     seen_for_s: float = param(
@@ -78,7 +93,7 @@ class WorldModelPipeline:
         self._detector = load_detector(config.detector, config.detection)
         self._tracker = PeopleTracker(config.tracking)
         self._vehicle_tracker = VehicleTracker(config.vehicle_tracking)
-        self._turning = Turning()
+        self.traffic_forecaster = load_traffic_forecaster(config.traffic_forecaster)
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
         self._sight = SightMemory(model.spec.grid, config.seen_for_s) if model.spec.grid else None
@@ -159,7 +174,9 @@ class WorldModelPipeline:
             people, vehicles = self._track(observation, anchor_pose)
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
-            vehicle_forecast = self._turning.predict(vehicles)
+            vehicle_forecast = self.traffic_forecaster.predict(vehicles, people, observation.ego)
+            if isinstance(self.traffic_forecaster, ForecastsCyclists):
+                pedestrians = self.traffic_forecaster.with_cyclists(pedestrians, vehicles, people, observation.ego)
         with clock("surprise"):
             judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
             self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, prediction)

@@ -13,7 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from jepa_ros.types import Detections, FloatArray, GridSpec, Observation, PedestrianForecast, Tracks
+from jepa_ros.movers import BoxForecast, TrackedVehicles
+from jepa_ros.types import Detections, EgoState, FloatArray, GridSpec, Observation, PedestrianForecast, TrackedPeople, Tracks
 
 
 class ActionMeaning(enum.Enum):
@@ -215,6 +216,28 @@ class Forecaster(Protocol):
 
     def predict(self, tracks: Tracks, scene: SceneLatents | None = None) -> PedestrianForecast:
         """Mixture forecast for every row of `tracks`, in their frame; `scene` is used by forecasters that know its model."""
+        ...
+
+
+class TrafficForecaster(Protocol):
+    """Says where vehicles will drive."""
+
+    @property
+    def name(self) -> str: ...
+
+    def predict(self, vehicles: TrackedVehicles, people: TrackedPeople | None = None, ego: EgoState | None = None) -> BoxForecast:
+        """Mixture of poses for every row of `vehicles`, in odom; who reads them heeds people and the robot itself, too."""
+        ...
+
+
+@runtime_checkable
+class ForecastsCyclists(Protocol):
+    """A forecaster of traffic that also says where cyclists, who are tracked as people, will ride."""
+
+    def with_cyclists(
+        self, forecast: PedestrianForecast, vehicles: TrackedVehicles, people: TrackedPeople, ego: EgoState | None = None
+    ) -> PedestrianForecast:
+        """The forecast of all people with that of those who ride replaced; row i stays row i."""
         ...
 
 

@@ -70,12 +70,7 @@ class LearnedForecaster:
 
     def save(self, path: str | Path, facts: dict[str, object]) -> None:
         """Write weights, network sizes, calibration, and facts of the training (JSON) to a .safetensors file."""
-        metadata = {
-            "format": FORMAT,
-            "network": json.dumps(dataclasses.asdict(self.network.config)),
-            "calibration": json.dumps(dataclasses.asdict(self.calibration)),
-            "training": json.dumps(facts),
-        }
+        metadata = metadata_of(FORMAT, self.network.config, self.calibration, facts)
         tensors = self.network.state_dict()
         if self.adapter is not None:
             tensors |= {ADAPTER + name: value for name, value in self.adapter.state_dict().items()}
@@ -146,7 +141,17 @@ class LearnedForecaster:
         return frames.to_world(output.mixture.means), covariances, probabilities
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
+def metadata_of(format: str, network: object, calibration: Calibration, facts: dict[str, object]) -> dict[str, str]:
+    """What is written beside weights; `network` is the dataclass of its sizes."""
+    return {
+        "format": format,
+        "network": json.dumps(dataclasses.asdict(network)),  # type: ignore[call-overload]
+        "calibration": json.dumps(dataclasses.asdict(calibration)),
+        "training": json.dumps(facts),
+    }
+
+
+def read_metadata(path: str | Path, format: str = FORMAT, command: str = "forecaster") -> dict[str, str]:
     """What `LearnedForecaster.save` wrote beside the weights. Raises ValueError where the file is missing or is no forecaster."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such forecaster file")
@@ -155,10 +160,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}; train one with `-m jepa_ros.training forecaster`"
-        )
+    if metadata.get("format") != format:
+        raise ValueError(f"{path}: format {metadata.get('format')!r}, expected {format!r}; train one with `-m jepa_ros.training {command}`")
     return metadata
 
 

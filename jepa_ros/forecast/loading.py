@@ -1,14 +1,15 @@
-"""From a name or a path to a forecaster: our own, and those of installed packages (entry points `jepa_ros.forecasters`)."""
+"""From a name or a path to a forecaster: our own, and, of people, those of installed packages (entry points `jepa_ros.forecasters`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from jepa_ros.extensions import Registry
-from jepa_ros.protocols import Forecaster
+from jepa_ros.protocols import Forecaster, TrafficForecaster
 from jepa_ros.weights import find_weights
 
 DEFAULT = "pedestrian_forecaster.safetensors"
+TRAFFIC = "traffic_forecaster.safetensors"
 SCENE = "pedestrian_forecaster_scene.safetensors"
 
 
@@ -28,6 +29,24 @@ def load_forecaster(name_or_path: str | Path | None = None) -> Forecaster:
         raise ValueError(f"unknown forecaster {str(name_or_path)!r}: use None, {known} or the path of a .safetensors file")
     forecaster: Forecaster = FORECASTERS[str(name_or_path)]()
     return forecaster
+
+
+def load_traffic_forecaster(name_or_path: str | Path = "") -> TrafficForecaster:
+    """Of vehicles and cyclists: the shipped default (""), "constant_turn_rate" (a rule, of vehicles alone), or what
+    `-m jepa_ros.training traffic` wrote, by its path.
+
+    Raises ValueError where the name is unknown or the file is no such forecaster, FileNotFoundError where the default was not installed.
+    """
+    from jepa_ros.forecast.traffic.learned import LearnedTraffic
+    from jepa_ros.forecast.turning import Turning
+
+    if str(name_or_path) == Turning.name:
+        return Turning()
+    if name_or_path and Path(name_or_path).suffix != ".safetensors":
+        raise ValueError(
+            f"unknown forecaster of traffic {str(name_or_path)!r}: use '', {Turning.name!r} or the path of a .safetensors file"
+        )
+    return LearnedTraffic.load(name_or_path or find_weights(TRAFFIC))
 
 
 def _from_file(path: str | Path) -> Forecaster:

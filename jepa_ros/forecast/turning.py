@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.config import param, validate
 from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.types import FloatArray
+from jepa_ros.types import EgoState, FloatArray, TrackedPeople
 
 SUBSTEP_S = 0.1
 SLOW_MPS = 1.0  # up to this speed a filter's turn rate is noise, and nobody is said to turn
@@ -46,8 +46,8 @@ class Turning:
     def __init__(self, config: TurningConfig | None = None) -> None:
         self.config = config or TurningConfig()
 
-    def predict(self, vehicles: TrackedVehicles) -> BoxForecast:
-        """Two modes for each vehicle over `horizon` steps, in the frame of the tracks."""
+    def predict(self, vehicles: TrackedVehicles, people: TrackedPeople | None = None, ego: EgoState | None = None) -> BoxForecast:
+        """Two modes for each vehicle over `horizon` steps, in the frame of the tracks; people and ego are not looked at."""
         config, states = self.config, vehicles.states
         times_s = config.dt_s * np.arange(1, config.horizon + 1)
         brakes = -np.minimum(config.braking_mps2, np.abs(states[:, 3]) / config.dt_s) * np.sign(states[:, 3])

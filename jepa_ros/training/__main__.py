@@ -31,6 +31,7 @@ COMMANDS = {  # name -> (module, one line of help); a new command is a line here
     "evaluate": ("jepa_ros.training.world_model.evaluate", "compare a world model with its baselines on prepared data"),
     "objects": ("jepa_ros.training.objects.train", "train the verifier that tells people and riders from clutter in a lidar sweep"),
     "vehicles": ("jepa_ros.training.objects.train_vehicles", "train the verifier that tells vehicles from clutter in a lidar sweep"),
+    "traffic": ("jepa_ros.training.traffic.train", "train the forecaster of vehicles and cyclists, in simulated traffic"),
     "forecaster": ("jepa_ros.training.forecaster.train", "train the pedestrian forecaster"),
 }
 

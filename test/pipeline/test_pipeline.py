@@ -1,9 +1,12 @@
 """The way of the data with the persistence back-end on a small synthetic stream: a wall, and a person who walks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from jepa_ros.forecast.constant_velocity import ConstantVelocity
+from jepa_ros.movers import BoxForecast
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.planning import Planner
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, LidarSweep, Observation, PlanStatus, SceneState
@@ -114,3 +117,31 @@ def test_a_forecaster_can_be_chosen_by_name():
 
     chosen = WorldModelPipeline.load("persistence", "cpu", PipelineConfig(forecaster="constant_velocity"))
     assert isinstance(chosen.forecaster, ConstantVelocity)
+
+
+def test_vehicles_and_cyclists_are_forecast_by_what_is_chosen():
+    chosen = WorldModelPipeline.load("persistence", "cpu", PipelineConfig(traffic_forecaster="constant_turn_rate"))
+    assert chosen.traffic_forecaster.name == "constant_turn_rate"
+    shipped = WorldModelPipeline.load("persistence", "cpu")
+    assert shipped.traffic_forecaster.name == "learned_traffic"
+    asked = []
+
+    class Asked:
+        name = "asked"
+
+        def predict(self, vehicles, people=None, ego=None):
+            asked.append((len(vehicles), people, ego))
+            return BoxForecast()
+
+        def with_cyclists(self, forecast, vehicles, people, ego=None):
+            asked.append(forecast)
+            return replace(forecast, modes_m=forecast.modes_m + 100.0)
+
+    shipped.traffic_forecaster = Asked()
+    rng, told = np.random.default_rng(3), None
+    for tick in range(8):
+        told = shipped.step(observation(0.1 * tick, rng))
+    assert asked[-2][1] is told.people
+    assert asked[-2][2].stamp_ns == told.stamp_ns
+    np.testing.assert_array_equal(told.pedestrians.modes_m, asked[-1].modes_m + 100.0)
+    assert told.vehicle_forecast.poses.shape[0] == 0

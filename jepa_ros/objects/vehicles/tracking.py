@@ -20,6 +20,7 @@ from jepa_ros.objects.vehicles import motion
 from jepa_ros.objects.vehicles.boxes import LENGTH, YAW, moved, overlaps
 from jepa_ros.objects.vehicles.measured import Measured, measured
 from jepa_ros.objects.vehicles.motion import ACCELERATION, SPEED, YAW_RATE
+from jepa_ros.objects.vehicles.past import Past
 from jepa_ros.objects.vehicles.proposals import grown
 from jepa_ros.types import FloatArray
 
@@ -90,6 +91,7 @@ class VehicleTracker:
         """Forget all vehicles (time jumped back, localisation jumped). Ids go on counting."""
         self._start_ns: int | None = None
         self._times_s = np.zeros(0)
+        self._past = Past()
         self._tracks = self._born(VehicleDetections(), np.zeros(0, np.intp), 0.0)
 
     def follow(self, stamp_ns: int, seen: VehicleDetections, odom_from_anchor: FloatArray) -> TrackedVehicles:
@@ -250,4 +252,6 @@ class VehicleTracker:
             states[stand, entry] = 0.0
         heading, speed = states[:, YAW], states[:, SPEED]
         velocity = speed[:, None] * np.stack((np.cos(heading), np.sin(heading)), axis=1)
-        return TrackedVehicles(own.ids, own.boxes, velocity, states[:, YAW_RATE], existence[shown], own.heights_m, states, own.covariance)
+        past_m = self._past.add(now_s, own.ids, own.mean[:, :2])
+        told = (own.ids, own.boxes, velocity, states[:, YAW_RATE], existence[shown], own.heights_m, states, own.covariance, past_m)
+        return TrackedVehicles(*told)

@@ -38,8 +38,8 @@ class WorldModelNode(ManagedNode[WorldModelConfig]):
         self._pipeline = WorldModelPipeline.load(config.model, config.device, config.pipeline)
         self._pipeline.warm_up()
         spec = self._pipeline.spec
-        forecaster = config.pipeline.forecaster or type(self._pipeline.forecaster).__name__
-        self._outputs = Outputs(self, spec, forecaster, lambda: self.settings.config.outputs)
+        forecasters = config.pipeline.forecaster or type(self._pipeline.forecaster).__name__, self._pipeline.traffic_forecaster.name
+        self._outputs = Outputs(self, spec, forecasters, lambda: self.settings.config.outputs)
         self._device = resolve_device(config.device)
         return f"model {spec.name} {spec.version} is ready on {self._device}"
 

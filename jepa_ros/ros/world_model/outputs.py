@@ -14,7 +14,6 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.config import param, validate
-from jepa_ros.forecast.turning import Turning
 from jepa_ros.msg import LatentForecast, LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
@@ -67,12 +66,14 @@ def grid_at(horizon_s: float, state: SceneState, frames: Frames) -> OccupancyGri
 class Outputs:
     """The publishers of one configured model."""
 
-    def __init__(self, node: LifecycleNode, spec: ModelSpec, forecaster: str, config: Callable[[], OutputConfig]) -> None:
+    def __init__(self, node: LifecycleNode, spec: ModelSpec, forecasters: tuple[str, str], config: Callable[[], OutputConfig]) -> None:
+        """`forecasters`: names of those of people and of vehicles."""
+
         def pedestrians(state: SceneState, frames: Frames) -> PedestrianForecastArray:
-            return conversions.pedestrians_message(state, forecaster, frames, config().top_modes)
+            return conversions.pedestrians_message(state, forecasters[0], frames, config().top_modes)
 
         def objects(state: SceneState, frames: Frames) -> ObjectForecastArray:
-            return objects_message(state, (forecaster, Turning.name), frames, config().top_modes)
+            return objects_message(state, forecasters, frames, config().top_modes)
 
         builders: dict[str, tuple[type, Callable[[SceneState, Frames], Any]]] = {
             "latent": (LatentState, lambda state, frames: conversions.latent_state_message(state, spec, frames)),

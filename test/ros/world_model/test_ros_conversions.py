@@ -87,7 +87,7 @@ class Listened:
 
 def test_markers_keep_their_period_and_begin_anew_after_a_jump_back() -> None:
     node = Listened()
-    outputs = Outputs(node, SPEC, "constant_velocity", lambda: OutputConfig(markers_period_s=0.2))
+    outputs = Outputs(node, SPEC, ("constant_velocity", "constant_turn_rate"), lambda: OutputConfig(markers_period_s=0.2))
     for step in (0, 1, 2, 3, 4, -50, -49, -48):
         outputs.publish(replace(scene(people=1), stamp_ns=STAMP_NS + 100_000_000 * step), FRAMES)
     marked = [message.markers[0].header.stamp for message in node.published["~/markers"]]

@@ -61,8 +61,8 @@ class Stack:
         torch.set_num_threads(self.threads)
         self.pipeline = WorldModelPipeline.load(world_model.model, world_model.device, world_model.pipeline)
         self.pipeline.warm_up()
-        forecaster = world_model.pipeline.forecaster or type(self.pipeline.forecaster).__name__
-        self._outputs = Outputs(LoopbackNode(graph, "world_model"), self.pipeline.spec, forecaster, lambda: world_model.outputs)
+        forecasters = world_model.pipeline.forecaster or type(self.pipeline.forecaster).__name__, self.pipeline.traffic_forecaster.name
+        self._outputs = Outputs(LoopbackNode(graph, "world_model"), self.pipeline.spec, forecasters, lambda: world_model.outputs)
         self.services = self._planner(graph, config.planner)
         self.score = OnlineScore()
         self.watch = Stopwatch()

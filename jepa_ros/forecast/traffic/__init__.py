@@ -1,0 +1,1 @@
+"""Forecasts of vehicles and cyclists, learned from simulated traffic."""
