@@ -2,12 +2,17 @@
 
 import importlib.util
 import os
+import signal
 import sys
 
 import pytest
 
 # A robot or a colleague on domain 0 must not hear the tests, nor they it. From 50 to 99 are the domains of single tests (ros_harness).
 os.environ.setdefault("ROS_DOMAIN_ID", str(10 + os.getpid() % 40))
+
+# Under nohup, or in the background of a script, these are ignored, and nodes that the tests start would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 collect_ignore_glob = [] if HAS_ROS else ["ros/*"]

@@ -8,7 +8,7 @@ import pytest
 from experiments.constants.report import matters, table
 from experiments.driving import numbers as planner_numbers
 from experiments.numbers import changed, numbers_of
-from jepa_ros.objects import detection
+from jepa_ros.objects import blobs
 from jepa_ros.sensing import terrain
 from jepa_ros.sensing.terrain import Terrain
 
@@ -33,7 +33,7 @@ def test_a_number_is_changed_where_it_is_used_and_put_back():
 
 
 def test_counts_change_by_one_at_least_and_sizes_stay():
-    assert NUMBERS["objects.detection.MOST_IN_GROUP"].times(0.99) == detection.MOST_IN_GROUP - 1
+    assert NUMBERS["objects.blobs.MOST_IN_GROUP"].times(0.99) == blobs.MOST_IN_GROUP - 1
     assert not [label for label in NUMBERS if label.endswith(("HEIGHT_BINS", "BEARINGS"))]
 
 
