@@ -1,4 +1,4 @@
-"""Where vehicles were of late."""
+"""Recent positions of tracked vehicles: every 0.4 s, interpolated, unknown where nothing was reported."""
 
 import numpy as np
 

@@ -205,6 +205,7 @@ def fail(self):
 node.PlannerSession.deactivate = fail
 sys.exit(node.main())
 """
+NOTHING_CLOSES = FAULTY_TRANSITION.replace("deactivate = fail", "deactivate = node.PlannerSession.close = fail")
 
 
 def restart_planner(drive: Drive, program: str) -> None:
@@ -239,3 +240,13 @@ def test_a_transition_that_fails_stops_the_robot(drive: Drive) -> None:
     assert driven_m < braking_m(HURRY_S), driven_m
     state = drive.robot.call(GetState, "/planner/get_state", GetState.Request()).current_state
     assert state.label == "unconfigured", "it can be put right and configured again"
+
+
+def test_where_even_cleaning_up_fails_the_robot_stands(drive: Drive) -> None:
+    restart_planner(drive, NOTHING_CLOSES)
+    drive.to_full_speed()
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
+    assert not drive.robot.call(ChangeState, "/planner/change_state", request).success
+    driven_m = drive.rest()
+    assert drive.stopped()
+    assert driven_m < braking_m(HURRY_S), driven_m

@@ -81,8 +81,8 @@ class LearnedTraffic:
     ) -> PedestrianForecast:
         """The forecast of people, row i of `people` in row i, with those who ride in the place of cyclists.
 
-        Where it has another number of modes, the likeliest are kept, or unlikely ones are added. Its steps must be those of 0.4 s; with
-        others it stays as it is.
+        Where it has another number of modes, the likeliest are kept, or unlikely ones are added. Its steps must be 0.4 s
+        apart; a forecast with other steps is returned unchanged.
         """
         riders = np.flatnonzero(people.riding > RIDES) if people.riding is not None else np.zeros(0, np.intp)
         steps, modes = len(forecast.times_s), forecast.probabilities.shape[1]

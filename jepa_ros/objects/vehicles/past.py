@@ -1,4 +1,4 @@
-"""Where tracked vehicles were of late, for forecasters. Axes: V vehicles, T steps (oldest first, the last = now)."""
+"""Recent positions of tracked vehicles, for forecasters. Axes: V vehicles, T steps (oldest first, the last = now)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from jepa_ros.sensing.time.fields import point_times
 from jepa_ros.sensing.time.offsets import time_offsets_s
 from jepa_ros.types import NANOSECONDS
 
-# sensor_msgs/PointField: datatype -> numpy type without its byte order. From 9 on they are PCL's, and of later releases.
+# Datatype of sensor_msgs/PointField -> numpy type, without byte order. Numbers from 9 on are used by PCL and by later releases.
 DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8", 9: "i8", 10: "u8", 11: "u1"}
 INTENSITY_NAMES = ("intensity", "intensities", "i", "reflectivity")
 RING_NAMES = ("ring", "channel", "line", "laser_id")
