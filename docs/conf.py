@@ -1,13 +1,15 @@
 """The documentation site: Sphinx with MyST, which is also what rosdoc2 runs. `make docs` builds it with warnings as errors."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
-# rosdoc2 copies docs/ to a place of its own and runs this text there, with the package's folder on sys.path.
+# rosdoc2 runs this text from a conf.py of its own, in a copy of docs/ that may lie anywhere. That file names the path of this one.
+OPENED = re.findall(r'open\("(.+)"\)', Path(__file__).read_text())
 ROOT = next(
     folder
-    for start in (Path(__file__).resolve(), Path.cwd(), *map(Path, sys.path))
+    for start in (Path(__file__).resolve(), *map(Path, OPENED), Path.cwd(), *map(Path, sys.path))
     for folder in (start, *start.parents)
     if (folder / "jepa_ros" / "pipeline.py").is_file()
 )
@@ -26,7 +28,8 @@ extensions += [name for name in ("sphinx_copybutton",) if importlib.util.find_sp
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext"]
 # What rosdoc2 adds, of which these pages have their own form: index, README, change log, interfaces.
-exclude_patterns += ["index.rst", "__*", "README.md", "CONTRIBUTING.md", "CHANGELOG.rst", "msg", "srv", "action"]
+exclude_patterns += ["index.rst", "__*", "README.md", "CONTRIBUTING.md", "CHANGELOG.rst", "msg", "srv", "action", "interfaces"]
+exclude_patterns += ["jepa_ros*.rst", "modules.rst"]  # of sphinx-apidoc; site_pages makes the API pages
 root_doc = "index"
 # What a machine that only builds documentation lacks is replaced by stand-ins, so that signatures and parameters can still be read.
 jepa_ros_root = str(ROOT)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+CYCLIST_SIZE_M = (1.8, 0.6)  # length and width of a city bicycle with its rider
 
 
 @dataclass(frozen=True)

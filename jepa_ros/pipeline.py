@@ -18,7 +18,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.memory import LatentMemory, steady_motion
-from jepa_ros.movers import TrackedVehicles, VehicleDetections
+from jepa_ros.movers import BoxForecast, TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
@@ -37,7 +37,7 @@ from jepa_ros.protocols import (
     WorldModel,
 )
 from jepa_ros.sensing.sight import SightMemory, looks_of
-from jepa_ros.threads import heed_torch_threads, keep_freed_memory, one_blas_thread
+from jepa_ros.threads import heed_torch_threads, one_blas_thread
 from jepa_ros.types import (
     OCCUPIED_FROM,
     CameraImage,
@@ -47,6 +47,7 @@ from jepa_ros.types import (
     LidarSweep,
     Observation,
     OccupancyForecast,
+    PedestrianForecast,
     SceneState,
     TrackedPeople,
     Tracks,
@@ -87,7 +88,6 @@ class WorldModelPipeline:
 
     def __init__(self, model: WorldModel, forecaster: Forecaster, config: PipelineConfig | None = None) -> None:
         config = config or PipelineConfig()
-        keep_freed_memory()
         self.model = model
         self.forecaster = forecaster
         self._detector = load_detector(config.detector, config.detection)
@@ -174,9 +174,7 @@ class WorldModelPipeline:
             people, vehicles = self._track(observation, anchor_pose)
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
-            vehicle_forecast = self.traffic_forecaster.predict(vehicles, people, observation.ego)
-            if isinstance(self.traffic_forecaster, ForecastsCyclists):
-                pedestrians = self.traffic_forecaster.with_cyclists(pedestrians, vehicles, people, observation.ego)
+            vehicle_forecast, pedestrians = self._forecast_traffic(vehicles, people, pedestrians, observation.ego)
         with clock("surprise"):
             judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
             self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, prediction)
@@ -229,6 +227,13 @@ class WorldModelPipeline:
         detections = self._detector.detect_in(observation)
         vehicles = self._vehicle_tracker.follow(observation.stamp_ns, detections.vehicles or VehicleDetections(), anchor_pose)
         return self._tracker.follow(observation.stamp_ns, outside(detections, vehicles, anchor_pose), anchor_pose), vehicles
+
+    def _forecast_traffic(
+        self, vehicles: TrackedVehicles, people: TrackedPeople, pedestrians: PedestrianForecast, ego: EgoState
+    ) -> tuple[BoxForecast, PedestrianForecast]:
+        if isinstance(self.traffic_forecaster, ForecastsCyclists):
+            return self.traffic_forecaster.predict_with_cyclists(vehicles, people, pedestrians, ego)
+        return self.traffic_forecaster.predict(vehicles, people, ego), pedestrians
 
     def _shows_what_stands(self, observation: Observation) -> bool:
         return set(self.spec.occupancy_needs) <= set(observation_sensors(observation))

@@ -232,12 +232,12 @@ class TrafficForecaster(Protocol):
 
 @runtime_checkable
 class ForecastsCyclists(Protocol):
-    """A forecaster of traffic that also says where cyclists, who are tracked as people, will ride."""
+    """A forecaster of traffic that also forecasts cyclists, who are tracked as people."""
 
-    def with_cyclists(
-        self, forecast: PedestrianForecast, vehicles: TrackedVehicles, people: TrackedPeople, ego: EgoState | None = None
-    ) -> PedestrianForecast:
-        """The forecast of all people with that of those who ride replaced; row i stays row i."""
+    def predict_with_cyclists(
+        self, vehicles: TrackedVehicles, people: TrackedPeople, pedestrians: PedestrianForecast, ego: EgoState | None = None
+    ) -> tuple[BoxForecast, PedestrianForecast]:
+        """The forecast of vehicles, and that of all people with the rows of cyclists replaced; row i stays row i."""
         ...
 
 

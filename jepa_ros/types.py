@@ -205,6 +205,11 @@ class TrackedPeople:
     history: Tracks
     riding: FloatArray | None = None  # (P,) probability that this is a cyclist; None = not told apart
 
+    @property
+    def cyclists(self) -> NDArray[np.bool_]:
+        """(P,) who is more likely a cyclist than a pedestrian; nobody where the two are not told apart."""
+        return np.zeros(len(self.ids), bool) if self.riding is None else self.riding > 0.5
+
 
 @dataclass(frozen=True)
 class PedestrianForecast:

@@ -24,7 +24,8 @@ FOREIGN = (
     "std_msgs", "builtin_interfaces", "tf2_msgs", "visualization_msgs", "jepa_ros.msg", "jepa_ros.srv", "jepa_ros.action", "safetensors",
     "rosbags", "mujoco", "matplotlib", "transformers", "tensorboard", "ray", "mcap", "mcap_ros2", "cv2", "scipy", "PIL", "tqdm", "pyarrow",
     "onnxruntime", "backports", "ament_index_python", "launch", "launch_ros", "tf2_ros", "diagnostic_updater", "nav2_msgs", "action_msgs",
-    "vision_msgs", "mcp", "anyio",
+    "vision_msgs", "mcp", "anyio", "pydantic", "rerun", "threadpoolctl", "unique_identifier_msgs", "autoware_perception_msgs",
+    "autoware_planning_msgs",
 )  # fmt: skip
 PARTS = (
     "types", "protocols", "config", "extensions", "pipeline", "memory", "sensing", "backends", "objects", "forecast", "planning", "viz",

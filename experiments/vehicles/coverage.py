@@ -63,10 +63,11 @@ def traffic(world: World, forecaster: TrafficForecaster) -> Iterator[SceneState]
         stamp_ns = NANOSECONDS + round(moment.time_s * NANOSECONDS)
         people = walking.predict(moment.people.history)
         if isinstance(forecaster, ForecastsCyclists):
-            people = forecaster.with_cyclists(people, moment.vehicles, moment.people, moment.ego)
-        told = forecaster.predict(moment.vehicles, moment.people, moment.ego)
+            boxes, people = forecaster.predict_with_cyclists(moment.vehicles, moment.people, people, moment.ego)
+        else:
+            boxes = forecaster.predict(moment.vehicles, moment.people, moment.ego)
         state = state_of(moment.time_s, NOBODY, np.zeros(0, np.int64), people)
-        yield replace(state, stamp_ns=stamp_ns, people=moment.people, vehicles=moment.vehicles, vehicle_forecast=told)
+        yield replace(state, stamp_ns=stamp_ns, people=moment.people, vehicles=moment.vehicles, vehicle_forecast=boxes)
 
 
 def judged(states: list[SceneState], name: str, enabled: bool, rate: float) -> dict[str, float]:

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from jepa_ros.forecast.constant_velocity import ConstantVelocityConfig, fit_velocity
-from jepa_ros.forecast.history import STEP_S
 from jepa_ros.forecast.loading import load_forecaster, load_traffic_forecaster
 from jepa_ros.forecast.traffic.learned import LearnedTraffic
 from jepa_ros.forecast.traffic.road_users import VEHICLE, RoadUsers
 from jepa_ros.forecast.turning import Turning, TurningConfig
 from jepa_ros.movers import BoxForecast
 from jepa_ros.protocols import TrafficForecaster
+from jepa_ros.time_steps import STEP_S
 from jepa_ros.training.traffic.examples import future_of, matched
 from jepa_ros.training.traffic.streams import Moment, Seen, World, watch
 from jepa_ros.types import FloatArray, Tracks
@@ -71,7 +71,7 @@ class Methods:
     def cyclists(self, moment: Moment, users: RoadUsers, rows: np.ndarray) -> dict[str, FloatArray]:
         people = self._people.predict(moment.people.history)
         walked = people.most_likely()[rows - len(moment.vehicles), STEP]
-        own = self.learned.with_cyclists(people, moment.vehicles, moment.people, moment.ego)
+        _, own = self.learned.predict_with_cyclists(moment.vehicles, moment.people, people, moment.ego)
         ridden = own.most_likely()[rows - len(moment.vehicles), STEP]
         straight = {"constant velocity": _straight(users, rows), "constant velocity, fitted": _fitted(users, rows)}
         return straight | {"as pedestrians": walked, "learned": ridden}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load
+from jepa_ros.threads import keep_freed_memory
 from jepa_ros.types import CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
 WARM_UP = 5
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200, help="steps (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as the node does
     model = load("cpu", args.weights)
     times, cpu = step_times_ms(model, args.repeats), step_times_ms(model, args.repeats // 10 + 1, time.process_time)
     figures = {

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.scoring import OnlineScore, Ranked
 from jepa_ros.movers import BoxForecast, TrackedVehicles
+from jepa_ros.time_steps import STEP_S
 from jepa_ros.types import FloatArray, PedestrianForecast, SceneState, TrackedPeople, Tracks
 
 CLASSES = ("person", "cyclist", "vehicle")
@@ -67,9 +68,8 @@ class Correction:
             return state
         people, boxes = state.pedestrians, state.vehicle_forecast
         steps = len(people.times_s)
-        factors_2PH = np.where(
-            _riding(state.people)[:, None], self.factors("cyclist", steps)[:, None], self.factors("person", steps)[:, None]
-        )
+        riding = state.people.cyclists
+        factors_2PH = np.where(riding[:, None], self.factors("cyclist", steps)[:, None], self.factors("person", steps)[:, None])
         modes, probabilities, covariances = widened(people.modes_m, people.probabilities, people.covariances_m2, factors_2PH)
         state = replace(state, pedestrians=replace(people, modes_m=modes, probabilities=probabilities, covariances_m2=covariances))
         vehicles_2VH = np.broadcast_to(self.factors("vehicle", len(boxes.times_s))[:, None], (2, len(boxes.poses), len(boxes.times_s)))
@@ -78,7 +78,7 @@ class Correction:
 
     def learn(self, published: SceneState) -> None:
         """Score what was said before by where everybody is now; remember what is said now."""
-        riding, people, forecast = _riding(published.people), published.people, published.pedestrians
+        riding, people, forecast = published.people.cyclists, published.people, published.pedestrians
         for name, own in (("person", ~riding), ("cyclist", riding)):
             self.scores[name].update(published.stamp_ns, _people(people, own), _forecast(forecast, own))
         self.scores["vehicle"].update(published.stamp_ns, as_people(published.vehicles), as_pedestrians(published.vehicle_forecast))
@@ -158,13 +158,6 @@ def _read(path: Path) -> dict[str, FloatArray]:
     return factors
 
 
-def _riding(people: TrackedPeople) -> NDArray[np.bool_]:
-    if people.riding is None:
-        return np.zeros(len(people.ids), bool)
-    riding: NDArray[np.bool_] = people.riding > 0.5
-    return riding
-
-
 def _people(people: TrackedPeople, own: NDArray[np.bool_]) -> TrackedPeople:
     history = Tracks(people.history.positions_m[own], people.history.valid[own], people.history.dt_s)
     parts = (people.ids[own], people.positions_m[own], people.velocities_mps[own], people.existence[own], people.radii_m[own])
@@ -178,7 +171,7 @@ def _forecast(forecast: PedestrianForecast, own: NDArray[np.bool_]) -> Pedestria
 def as_people(vehicles: TrackedVehicles) -> TrackedPeople:
     """Vehicles as points, for what asks where something is and no more."""
     places = vehicles.boxes[:, :2]
-    history = Tracks(places[:, None], np.ones((len(places), 1), bool), dt_s=0.4)
+    history = Tracks(places[:, None], np.ones((len(places), 1), bool), dt_s=STEP_S)
     return TrackedPeople(vehicles.ids, places, vehicles.velocities_mps, vehicles.existence, 0.5 * vehicles.boxes[:, 4], history)
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.movers import CYCLIST_SIZE_M
 from jepa_ros.types import FloatArray, SceneState
 
 CLASSES = ("person", "cyclist", "vehicle")
-CYCLIST_SIZE_M = (1.8, 0.6)
 PERSON_HEIGHT_M, CYCLIST_HEIGHT_M = 1.7, 1.75
 FACING_FROM_MPS = 0.3  # below, a track's velocity says nothing of where somebody faces
 
@@ -53,7 +53,7 @@ def _people(state: SceneState) -> list[Told]:
     for row, person in enumerate(people.ids.tolist()):
         here, velocity = people.positions_m[row], people.velocities_mps[row]
         yaw = float(np.arctan2(velocity[1], velocity[0])) if speeds[row] > FACING_FROM_MPS else 0.0
-        cyclist = chance[row] > 0.5
+        cyclist = people.cyclists[row]
         size = CYCLIST_SIZE_M if cyclist else (2 * people.radii_m[row],) * 2
         modes = forecast.modes_m[row]
         steps = np.diff(np.concatenate((np.broadcast_to(here, (len(modes), 1, 2)), modes), axis=1), axis=1)

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from jepa_ros.config import param, validate
 from jepa_ros.objects import kalman
 from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, cycling, elapsed_s, logit_of, standing
+from jepa_ros.time_steps import HISTORY, STEP_S, positions_at
 from jepa_ros.types import Detections, FloatArray, Sight, TrackedPeople, Tracks
 
 FREED_TIME_S = 0.4  # what sight lines say of a motion is averaged over this time
@@ -26,7 +27,7 @@ MOVING_LOGIT = 1.2
 STANDING_LOGIT = -1.8
 MOTION_TIME_S = 1.2  # motion is judged over this time
 MOVED_M = 0.5  # a slow walk over MOTION_TIME_S; the centre of a static column seen from a moving robot shifts by less
-RIDES = 0.3  # looks that much like a rider
+MAY_RIDE = 0.3  # who looks this much like a rider may be faster than `max_walking_mps`
 UNKNOWN_FAR = 1e6  # cost of a pair outside the gate
 
 
@@ -34,8 +35,8 @@ UNKNOWN_FAR = 1e6  # cost of a pair outside the gate
 class TrackingConfig:
     """How tracks are born, followed, believed and dropped."""
 
-    dt_s: float = param(0.4, "step of the history that forecasters read", at_least=0.01, at_most=5.0)
-    history_steps: int = param(8, "steps of that history, the newest is now", at_least=1, at_most=100)
+    dt_s: float = param(STEP_S, "step of the history that forecasters read", at_least=0.01, at_most=5.0)
+    history_steps: int = param(HISTORY, "steps of that history, the newest is now", at_least=1, at_most=100)
     coast_s: float = param(1.2, "a hidden track is predicted for at most this long", at_least=0.1, at_most=10.0)
     confirm_s: float = param(0.15, "a track is reported once it has been followed for this long", at_least=0.0, at_most=5.0)
     confirm_logit: float = param(5.5, "and the log-odds of its detections have added up to this", at_least=0.0, at_most=100.0)
@@ -226,7 +227,7 @@ class PeopleTracker:
         existence = 1.0 / (1.0 + np.exp(-(self._tracks.logit + self._motion_logit(now_s))))
         followed = self._tracks.seen_s - self._tracks.first_s >= config.confirm_s
         speed = np.hypot(self._tracks.mean[:, 2], self._tracks.mean[:, 3])
-        on_foot_or_riding = (speed < config.max_walking_mps) | (self._tracks.riding > RIDES)
+        on_foot_or_riding = (speed < config.max_walking_mps) | (self._tracks.riding > MAY_RIDE)
         shown = followed & (self._tracks.gathered >= config.confirm_logit) & (existence >= config.min_existence) & on_foot_or_riding
         nameless = shown & (self._tracks.ids == 0)
         ids = self._tracks.ids.copy()
@@ -262,16 +263,7 @@ class PeopleTracker:
 
     def _history(self, path_m: FloatArray, now_s: float) -> Tracks:
         """Positions at now - k dt_s, oldest first, linear between updates."""
-        config = self.config
-        wanted_s = now_s - config.dt_s * np.arange(config.history_steps - 1, -1, -1)
-        after = np.clip(np.searchsorted(self._times_s, wanted_s - 1e-9), 0, len(self._times_s) - 1)
-        before = np.maximum(after - 1, 0)
-        gap_s = self._times_s[after] - self._times_s[before]
-        share = np.clip((wanted_s - self._times_s[before]) / np.where(gap_s > 0, gap_s, 1.0), 0.0, 1.0)
-        share = np.where(gap_s > 0, share, 1.0)[None, :, None]
-        # NaN before birth survives the sum, except that 0 * NaN must not spoil a step that falls on an update.
-        start = np.where(share < 1.0, path_m[:, before], path_m[:, after])
-        positions = (1.0 - share) * start + share * path_m[:, after]
-        remembered = wanted_s >= self._times_s[0] - 1e-9
-        valid = np.isfinite(positions[..., 0]) & remembered[None]
-        return Tracks(np.where(valid[..., None], positions, 0.0), valid, config.dt_s)
+        wanted_s = now_s - self.config.dt_s * np.arange(self.config.history_steps - 1, -1, -1)
+        positions = positions_at(wanted_s, self._times_s, path_m)
+        valid = np.isfinite(positions[..., 0])
+        return Tracks(np.where(valid[..., None], positions, 0.0), valid, self.config.dt_s)

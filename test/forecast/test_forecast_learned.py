@@ -6,11 +6,12 @@ import torch
 from safetensors.torch import save_file
 
 from jepa_ros.forecast import PedestrianForecast, Tracks, load_forecaster
-from jepa_ros.forecast.history import HISTORY, resample
+from jepa_ros.forecast.history import resample
 from jepa_ros.forecast.learned import LearnedForecaster
 from jepa_ros.forecast.mixture import density_rank, log_density
 from jepa_ros.forecast.network import SIGMA_FLOOR_M, NetworkConfig, TrackNetwork
 from jepa_ros.forecast.separation import separate
+from jepa_ros.time_steps import HISTORY
 
 
 @pytest.fixture(scope="module")

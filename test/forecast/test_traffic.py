@@ -113,13 +113,14 @@ def test_who_rides_is_forecast_as_a_cyclist_and_nobody_else(untaught: LearnedTra
     before = PedestrianForecast(
         np.zeros((2, modes, 12, 2)), np.full((2, modes), 1 / modes), np.tile(np.eye(2), (2, modes, 12, 1, 1)), TIMES_S
     )
-    after = untaught.with_cyclists(before, vehicles(), people())
+    boxes, after = untaught.predict_with_cyclists(vehicles(), people(), before)
+    np.testing.assert_allclose(boxes.poses, untaught.predict(vehicles(), people()).poses, atol=1e-5)  # one run of the network for both
     np.testing.assert_array_equal(after.modes_m[0], 0.0)
     np.testing.assert_allclose(after.probabilities.sum(axis=1), 1.0)
     assert after.most_likely()[1, 0, 0] > -6.0
     assert after.modes_m.shape == before.modes_m.shape
     on_foot = replace(people(), riding=np.zeros(2))
-    assert untaught.with_cyclists(before, vehicles(), on_foot) is before
+    assert untaught.predict_with_cyclists(vehicles(), on_foot, before)[1] is before
 
 
 def test_what_is_saved_is_loaded_and_names_are_known(untaught: LearnedTraffic, tmp_path) -> None:
@@ -132,7 +133,7 @@ def test_what_is_saved_is_loaded_and_names_are_known(untaught: LearnedTraffic, t
     assert not isinstance(Turning(), ForecastsCyclists)
     before = PedestrianForecast(np.zeros((2, 6, 12, 2)), np.full((2, 6), 1 / 6), np.tile(np.eye(2), (2, 6, 12, 1, 1)), TIMES_S)
     # Where the shipped one says that a cyclist at 4 m/s and a car at 6 m/s will be in 2.4 s: near to straight on.
-    ridden = shipped.with_cyclists(before, vehicles(), people()).most_likely()[1, 5]
+    ridden = shipped.predict_with_cyclists(vehicles(), people(), before)[1].most_likely()[1, 5]
     assert np.hypot(*(ridden - [-6.0 + 2.4 * 4.0, -2.0])) < 2.5
     assert np.hypot(*(shipped.predict(vehicles()).poses[0, 0, 5, :2] - [13.0, 1.0])) < 5.0
     with pytest.raises(ValueError, match="unknown forecaster of traffic 'nothing'"):

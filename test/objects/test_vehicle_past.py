@@ -3,8 +3,9 @@
 import numpy as np
 
 from jepa_ros.movers import VehicleDetections
-from jepa_ros.objects.vehicles.past import STEP_S, STEPS, Past
+from jepa_ros.objects.vehicles.past import Past
 from jepa_ros.objects.vehicles.tracking import VehicleTracker
+from jepa_ros.time_steps import HISTORY, STEP_S
 from jepa_ros.types import NANOSECONDS
 
 
@@ -13,10 +14,10 @@ def test_places_are_interpolated_between_reports_and_unknown_before_the_first() 
     for tick in range(20):  # every 0.25 s, 4 m/s along x; another comes later
         ids = np.array([5, 2]) if tick >= 18 else np.array([5])
         told = past.add(0.25 * tick, ids, np.array([[tick * 1.0, 0.0], [0.0, tick * 1.0]])[: len(ids)])
-    assert told.shape == (2, STEPS, 2)
-    wanted_s = 4.75 - STEP_S * np.arange(STEPS - 1, -1, -1)
+    assert told.shape == (2, HISTORY, 2)
+    wanted_s = 4.75 - STEP_S * np.arange(HISTORY - 1, -1, -1)
     np.testing.assert_allclose(told[0, :, 0], 4.0 * wanted_s)
-    assert np.isfinite(told[1, :, 0]).tolist() == [False] * (STEPS - 1) + [True]
+    assert np.isfinite(told[1, :, 0]).tolist() == [False] * (HISTORY - 1) + [True]
 
 
 def test_what_was_not_reported_for_a_while_has_a_gap() -> None:

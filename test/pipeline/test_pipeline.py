@@ -133,15 +133,15 @@ def test_vehicles_and_cyclists_are_forecast_by_what_is_chosen():
             asked.append((len(vehicles), people, ego))
             return BoxForecast()
 
-        def with_cyclists(self, forecast, vehicles, people, ego=None):
-            asked.append(forecast)
-            return replace(forecast, modes_m=forecast.modes_m + 100.0)
+        def predict_with_cyclists(self, vehicles, people, pedestrians, ego=None):
+            asked.append(pedestrians)
+            return self.predict(vehicles, people, ego), replace(pedestrians, modes_m=pedestrians.modes_m + 100.0)
 
     shipped.traffic_forecaster = Asked()
     rng, told = np.random.default_rng(3), None
     for tick in range(8):
         told = shipped.step(observation(0.1 * tick, rng))
-    assert asked[-2][1] is told.people
-    assert asked[-2][2].stamp_ns == told.stamp_ns
-    np.testing.assert_array_equal(told.pedestrians.modes_m, asked[-1].modes_m + 100.0)
+    assert asked[-1][1] is told.people
+    assert asked[-1][2].stamp_ns == told.stamp_ns
+    np.testing.assert_array_equal(told.pedestrians.modes_m, asked[-2].modes_m + 100.0)
     assert told.vehicle_forecast.poses.shape[0] == 0

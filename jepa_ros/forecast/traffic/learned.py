@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from jepa_ros.config import from_dict
-from jepa_ros.forecast.history import HORIZON, STEP_S
 from jepa_ros.forecast.learned import Calibration, covariances_of, metadata_of, read_metadata
 from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, shrunk
-from jepa_ros.forecast.traffic.road_users import RIDES, SCALE_M, Inputs, RoadUsers
+from jepa_ros.forecast.traffic.road_users import SCALE_M, Inputs, RoadUsers
 from jepa_ros.movers import BoxForecast, TrackedVehicles
+from jepa_ros.time_steps import HORIZON, STEP_S
 from jepa_ros.types import EgoState, FloatArray, PedestrianForecast, TrackedPeople
 
 FORMAT = "jepa_ros traffic forecaster 1"
@@ -55,10 +55,33 @@ class LearnedTraffic:
 
     def predict(self, vehicles: TrackedVehicles, people: TrackedPeople | None = None, ego: EgoState | None = None) -> BoxForecast:
         """K modes for each of V vehicles over 12 steps of 0.4 s, in the frame of the tracks."""
-        return self.of(RoadUsers.of(vehicles, people, ego), np.arange(len(vehicles)))
+        return self._forecast(RoadUsers.of(vehicles, people, ego), np.arange(len(vehicles)))
 
-    def of(self, users: RoadUsers, rows: NDArray[np.intp]) -> BoxForecast:
-        """Of the road users in `rows` (B,)."""
+    def predict_with_cyclists(
+        self, vehicles: TrackedVehicles, people: TrackedPeople, pedestrians: PedestrianForecast, ego: EgoState | None = None
+    ) -> tuple[BoxForecast, PedestrianForecast]:
+        """What `predict` gives, and the forecast of people (row i of `people` in row i) with cyclists forecast as cyclists.
+
+        A forecast of people with fewer modes keeps a cyclist's likeliest; one with more gets unlikely copies of them. One whose
+        steps are not 0.4 s apart is returned unchanged.
+        """
+        riders, steps, modes = np.flatnonzero(people.cyclists), len(pedestrians.times_s), pedestrians.probabilities.shape[1]
+        if not len(riders) or steps > HORIZON or not np.allclose(pedestrians.times_s, STEP_S * np.arange(1, steps + 1)):
+            return self.predict(vehicles, people, ego), pedestrians
+        driving = len(vehicles)
+        both = self._forecast(RoadUsers.of(vehicles, people, ego), np.concatenate((np.arange(driving), driving + riders)))
+        boxes = BoxForecast(both.poses[:driving], both.probabilities[:driving], both.covariances_m2[:driving], both.times_s)
+        rows, own = np.arange(driving, driving + len(riders))[:, None], both.probabilities.shape[1]
+        taken = np.argsort(-both.probabilities[driving:], axis=1, kind="stable")[:, np.arange(modes) % own]
+        share = np.where(np.arange(modes) < own, both.probabilities[rows, taken], UNLIKELY)
+        new = [np.array(part) for part in (pedestrians.modes_m, pedestrians.probabilities, pedestrians.covariances_m2)]
+        new[0][riders] = both.poses[rows, taken, :steps, :2]
+        new[1][riders] = share / share.sum(axis=1, keepdims=True)
+        new[2][riders] = both.covariances_m2[rows, taken, :steps]
+        return boxes, replace(pedestrians, modes_m=new[0], probabilities=new[1], covariances_m2=new[2])
+
+    def _forecast(self, users: RoadUsers, rows: NDArray[np.intp]) -> BoxForecast:
+        """Of the road users in `rows` (B,), in one run of the network."""
         times_s, modes = STEP_S * np.arange(1, HORIZON + 1), self.network.config.modes
         if not len(rows):
             shape = (0, modes, HORIZON)
@@ -72,37 +95,14 @@ class LearnedTraffic:
             mixture = shrunk(mixture, torch.from_numpy(inputs.own), self.network.config.trust)
             spread = covariances_of(mixture, self.calibration, torch.from_numpy(rotation.astype(np.float32)))
             chances = (mixture.logits / self.calibration.temperature).softmax(dim=1).double().numpy()
-        ways = SCALE_M * mixture.means.double().numpy() @ rotation[:, None]
-        poses = np.concatenate((ways + users.poses[rows, None, None, :2], _headings(ways, yaw)[..., None]), axis=-1)
+        paths = SCALE_M * mixture.means.double().numpy() @ rotation[:, None]
+        poses = np.concatenate((paths + users.poses[rows, None, None, :2], _headings(paths, yaw)[..., None]), axis=-1)
         return BoxForecast(poses, chances / chances.sum(axis=1, keepdims=True), SCALE_M**2 * spread.double().numpy(), times_s)
 
-    def with_cyclists(
-        self, forecast: PedestrianForecast, vehicles: TrackedVehicles, people: TrackedPeople, ego: EgoState | None = None
-    ) -> PedestrianForecast:
-        """The forecast of people, row i of `people` in row i, with those who ride in the place of cyclists.
 
-        Where it has another number of modes, the likeliest are kept, or unlikely ones are added. Its steps must be 0.4 s
-        apart; a forecast with other steps is returned unchanged.
-        """
-        riders = np.flatnonzero(people.riding > RIDES) if people.riding is not None else np.zeros(0, np.intp)
-        steps, modes = len(forecast.times_s), forecast.probabilities.shape[1]
-        if not len(riders) or steps > HORIZON or not np.allclose(forecast.times_s, STEP_S * np.arange(1, steps + 1)):
-            return forecast
-        users, first = RoadUsers.of(vehicles, people, ego), len(vehicles)
-        told = self.of(users, first + riders)
-        rows, own = np.arange(len(riders))[:, None], told.probabilities.shape[1]
-        taken = np.argsort(-told.probabilities, axis=1, kind="stable")[:, np.arange(modes) % own]
-        share = np.where(np.arange(modes) < own, told.probabilities[rows, taken], UNLIKELY)
-        new = [np.array(part) for part in (forecast.modes_m, forecast.probabilities, forecast.covariances_m2)]
-        new[0][riders] = told.poses[rows, taken, :steps, :2]
-        new[1][riders] = share / share.sum(axis=1, keepdims=True)
-        new[2][riders] = told.covariances_m2[rows, taken, :steps]
-        return replace(forecast, modes_m=new[0], probabilities=new[1], covariances_m2=new[2])
-
-
-def _headings(ways_m: FloatArray, yaw: FloatArray) -> FloatArray:
-    """(B, K, H) where each heads along (B, K, H, 2) ways from its place: along each step that is long enough to show it."""
-    steps = np.diff(ways_m, axis=2, prepend=0.0)
+def _headings(paths_m: FloatArray, yaw: FloatArray) -> FloatArray:
+    """(B, K, H) where each heads along (B, K, H, 2) paths from its place: along each step that is long enough to show it."""
+    steps = np.diff(paths_m, axis=2, prepend=0.0)
     heading = np.arctan2(steps[..., 1], steps[..., 0])
     shows = np.hypot(steps[..., 0], steps[..., 1]) > TURNS_FROM_M
     last = np.maximum.accumulate(np.where(shows, np.arange(heading.shape[-1]), -1), axis=-1)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.forecast.history import HISTORY, resample
-from jepa_ros.movers import TrackedVehicles
+from jepa_ros.forecast.history import resample
+from jepa_ros.movers import CYCLIST_SIZE_M, TrackedVehicles
+from jepa_ros.time_steps import HISTORY
 from jepa_ros.types import EgoState, FloatArray, TrackedPeople
 
 VEHICLE, CYCLIST, PERSON, EGO = range(4)
@@ -20,7 +21,6 @@ NEIGHBOURS, NEAR_M = 8, 40.0
 SCALE_M = 5.0  # the unit of length of the network: traffic moves about so many times as fast as people, for whose paths it was made
 SPEED_MPS, ACCELERATION_MPS2, TURN_RADPS, LENGTH_M = 8.0, 2.0, 0.4, 5.0  # what is 1 to the network
 FAR_M, SOON_S = 20.0, 5.0
-RIDES = 0.5  # who is believed to ride more than this is a cyclist
 MOVES_MPS = 0.5  # a cyclist who is slower keeps the heading of the way there
 
 # +1: as it is in a mirror image of the scene, -1: of the other sign.
@@ -73,16 +73,16 @@ def _people(people: TrackedPeople) -> RoadUsers:
     came = people.positions_m - np.nan_to_num(past[np.arange(count), first])
     way = np.where((speed > MOVES_MPS)[:, None], people.velocities_mps, came)
     poses = np.column_stack((people.positions_m, np.arctan2(way[:, 1], way[:, 0])))
-    riding = np.zeros(count, bool) if people.riding is None else people.riding > RIDES
-    kinds, none = np.where(riding, CYCLIST, PERSON), np.zeros(count)
-    return RoadUsers(poses, speed, none, none, np.where(riding, 1.8, 0.5), kinds, past)
+    kinds, none = np.where(people.cyclists, CYCLIST, PERSON), np.zeros(count)
+    return RoadUsers(poses, speed, none, none, np.where(people.cyclists, CYCLIST_SIZE_M[0], 2 * people.radii_m), kinds, past)
 
 
 def _ego(ego: EgoState) -> RoadUsers:
     pose = ego.odom_from_base
     x, y, yaw = pose[0, 3], pose[1, 3], np.arctan2(pose[1, 0], pose[0, 0])
     one = (np.array([[x, y, yaw]]), np.array([float(ego.velocity_mps[0])]), np.zeros(1), np.array([float(ego.yaw_rate_radps)]))
-    return RoadUsers(*one, np.array([1.0]), np.array([EGO]), _only_now(np.array([[x, y]])))
+    length_m = np.array([np.nan])  # read only of those that are forecast, which the robot is not
+    return RoadUsers(*one, length_m, np.array([EGO]), _only_now(np.array([[x, y]])))
 
 
 def _only_now(places_m: FloatArray) -> FloatArray:

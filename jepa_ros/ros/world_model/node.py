@@ -19,6 +19,7 @@ from jepa_ros.ros.world_model.config import WorldModelConfig
 from jepa_ros.ros.world_model.diagnostics import Reporter
 from jepa_ros.ros.world_model.outputs import Outputs
 from jepa_ros.ros.world_model.stream import Stream
+from jepa_ros.threads import keep_freed_memory
 
 
 class WorldModelNode(ManagedNode[WorldModelConfig]):
@@ -70,6 +71,7 @@ class WorldModelNode(ManagedNode[WorldModelConfig]):
 
 def main() -> int:
     """Entry point of the `world_model` executable."""
+    keep_freed_memory()  # of the whole process, so the node decides it and no library call does
     return run("world_model", WorldModelNode)
 
 

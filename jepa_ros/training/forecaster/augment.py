@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from jepa_ros.config import param, validate
-from jepa_ros.forecast.history import HISTORY
 from jepa_ros.forecast.network import fill
+from jepa_ros.time_steps import HISTORY
 from jepa_ros.training.forecaster.data import TrackTable
 
 

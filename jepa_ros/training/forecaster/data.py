@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.forecast.history import HISTORY, HORIZON, NEIGHBOURS, nearest_neighbours
+from jepa_ros.forecast.history import NEIGHBOURS, nearest_neighbours
+from jepa_ros.time_steps import HISTORY, HORIZON
 
 SCENES = ("eth", "hotel", "univ", "zara1", "zara2")
 RECORDINGS_OF_SCENE = {
