@@ -22,7 +22,7 @@ from jepa_ros.movers import BoxForecast, TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
-from jepa_ros.objects.vehicles.people import outside
+from jepa_ros.objects.vehicles.people_filter import outside
 from jepa_ros.objects.vehicles.tracking import VehicleTracker, VehicleTrackingConfig
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.protocols import (

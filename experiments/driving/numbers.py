@@ -30,7 +30,7 @@ from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, LidarSweep, Observ
 
 RULES = tuple(
     f"jepa_ros.planning.{name}"
-    for name in ("guide", "leaving", "objective", "outcome", "people", "planner", "safe_part", "solver", "surroundings", "verify")
+    for name in ("guide", "start_contact", "objective", "outcome", "people", "planner", "safe_part", "solver", "surroundings", "verify")
 )
 # The robot's own measures, sizes of arrays, costs of what is not asked for here, and what plans made one after the other share.
 NOT_ASKED = {

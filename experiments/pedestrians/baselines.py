@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jepa_ros.time_steps import HISTORY, HORIZON, STEP_S
+from jepa_ros.objects.time_steps import HISTORY, HORIZON, STEP_S
 from jepa_ros.training.forecaster.data import TrackTable
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 

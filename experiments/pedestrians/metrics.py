@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from jepa_ros.forecast.mixture import density_rank, log_density, path_errors
+from jepa_ros.objects.time_steps import STEP_S
 from jepa_ros.protocols import Forecaster, SceneLatents
-from jepa_ros.time_steps import STEP_S
 from jepa_ros.training.forecaster.data import TrackTable
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 

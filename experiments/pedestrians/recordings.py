@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.time_steps import HISTORY, STEP_S
+from jepa_ros.objects.time_steps import HISTORY, STEP_S
 from jepa_ros.training.forecaster.data import Recording, TrackTable, joined, table_of
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from experiments.pedestrians.metrics import Scores, score
 from jepa_ros.forecast.loading import load_forecaster
+from jepa_ros.objects.time_steps import HISTORY, HORIZON, STEP_S
 from jepa_ros.protocols import Forecaster, SceneLatents
 from jepa_ros.sim.places.layout import Obstacles
 from jepa_ros.sim.places.worlds import PLACES
-from jepa_ros.time_steps import HISTORY, HORIZON, STEP_S
 from jepa_ros.training.forecaster.data import TrackTable, joined
 from jepa_ros.training.forecaster.worlds import World
 from jepa_ros.types import FloatArray, Tracks

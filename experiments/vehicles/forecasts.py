@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate, ConstantTurnRateConfig
 from jepa_ros.forecast.constant_velocity import ConstantVelocityConfig, fit_velocity
 from jepa_ros.forecast.loading import load_forecaster, load_traffic_forecaster
 from jepa_ros.forecast.traffic.learned import LearnedTraffic
 from jepa_ros.forecast.traffic.road_users import VEHICLE, RoadUsers
-from jepa_ros.forecast.turning import Turning, TurningConfig
 from jepa_ros.movers import BoxForecast
+from jepa_ros.objects.time_steps import STEP_S
 from jepa_ros.protocols import TrafficForecaster
-from jepa_ros.time_steps import STEP_S
 from jepa_ros.training.traffic.examples import future_of, matched
 from jepa_ros.training.traffic.streams import Moment, Seen, World, watch
 from jepa_ros.types import FloatArray, Tracks
@@ -47,9 +47,9 @@ AV2 = {
 }
 
 
-def kinematic_bicycle() -> Turning:
+def kinematic_bicycle() -> ConstantTurnRate:
     """Constant steering and acceleration, neither of which fades."""
-    return Turning(TurningConfig(turning_s=60.0, accelerating_s=60.0, braking_share=0.0))
+    return ConstantTurnRate(ConstantTurnRateConfig(turning_s=60.0, accelerating_s=60.0, braking_share=0.0))
 
 
 class Methods:
@@ -62,7 +62,7 @@ class Methods:
         told = moment.vehicles
         boxes: dict[str, TrafficForecaster] = {
             "kinematic bicycle": kinematic_bicycle(),
-            "constant turn rate, fading": Turning(),
+            "constant turn rate, fading": ConstantTurnRate(),
             "learned": self.learned,
         }
         found = {name: _likeliest(one.predict(told, moment.people, moment.ego))[rows] for name, one in boxes.items()}

@@ -23,7 +23,7 @@ from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig, PersonDetector
 from jepa_ros.objects.tracking import PeopleTracker
 from jepa_ros.objects.vehicles.boxes import moved, within
-from jepa_ros.objects.vehicles.people import outside
+from jepa_ros.objects.vehicles.people_filter import outside
 from jepa_ros.objects.vehicles.proposals import grown
 from jepa_ros.objects.vehicles.tracking import VehicleTracker
 from jepa_ros.sensing import GroundEstimator, open_bag

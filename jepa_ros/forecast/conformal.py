@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.scoring import OnlineScore, Ranked
 from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.time_steps import STEP_S
+from jepa_ros.objects.time_steps import STEP_S
 from jepa_ros.types import FloatArray, PedestrianForecast, SceneState, TrackedPeople, Tracks
 
 CLASSES = ("person", "cyclist", "vehicle")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.time_steps import HISTORY, STEP_S
+from jepa_ros.objects.time_steps import HISTORY, STEP_S
 from jepa_ros.types import FloatArray, Tracks
 
 NEIGHBOURS = 10
@@ -35,7 +35,7 @@ def nearest_neighbours(positions_m: FloatArray, count: int) -> NDArray[np.int64]
 def resample(tracks: Tracks) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """History every STEP_S, ending now: positions (P, HISTORY, 2), seen (P, HISTORY). Unseen steps are zero.
 
-    Tracks of any source arrive here, at their own period and with jitter, so this smooths; `time_steps.positions_at` only interpolates.
+    Tracks of any source arrive here, at their own period and with jitter: this smooths, `objects.time_steps.positions_at` interpolates.
 
     Each step is a line fitted to the valid samples around it, nearer ones counting more: at 0.4 s that is the sample itself, at longer
     periods the interpolation, at shorter ones a smoothing of jitter. Who was seen twice within less than one step gets the step before by

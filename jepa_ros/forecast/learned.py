@@ -21,8 +21,8 @@ from jepa_ros.forecast.history import NEIGHBOURS, nearest_neighbours, resample
 from jepa_ros.forecast.network import SIGMA_FLOOR_M, Encoded, Mixture, NetworkConfig, Output, TrackNetwork, fill
 from jepa_ros.forecast.scene import PlacedMap, SceneAdapter, returns_map, sample, split_people, walk_around
 from jepa_ros.forecast.separation import separate
+from jepa_ros.objects.time_steps import HORIZON, STEP_S
 from jepa_ros.protocols import SceneLatents
-from jepa_ros.time_steps import HORIZON, STEP_S
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
 
 FORMAT = "jepa_ros pedestrian forecaster 1"

@@ -37,14 +37,14 @@ def load_traffic_forecaster(name_or_path: str | Path = "") -> TrafficForecaster:
 
     Raises ValueError where the name is unknown or the file is no such forecaster, FileNotFoundError where the default was not installed.
     """
+    from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
     from jepa_ros.forecast.traffic.learned import LearnedTraffic
-    from jepa_ros.forecast.turning import Turning
 
-    if str(name_or_path) == Turning.name:
-        return Turning()
+    if str(name_or_path) == ConstantTurnRate.name:
+        return ConstantTurnRate()
     if name_or_path and Path(name_or_path).suffix != ".safetensors":
         raise ValueError(
-            f"unknown forecaster of traffic {str(name_or_path)!r}: use '', {Turning.name!r} or the path of a .safetensors file"
+            f"unknown forecaster of traffic {str(name_or_path)!r}: use '', {ConstantTurnRate.name!r} or the path of a .safetensors file"
         )
     return LearnedTraffic.load(name_or_path or find_weights(TRAFFIC))
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from jepa_ros.config import param, validate
-from jepa_ros.time_steps import HISTORY, HORIZON
+from jepa_ros.objects.time_steps import HISTORY, HORIZON
 
 SIGMA_FLOOR_M = 0.02
 POSITION_SCALE_M = 2.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.measured import Columns
+from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.shape import SHAPE, Surroundings, shape_features
 from jepa_ros.objects.views import Views
 from jepa_ros.types import FloatArray

@@ -17,7 +17,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.movers import VehicleDetections
 from jepa_ros.objects.blobs import highest, odd, parted
 from jepa_ros.objects.columns import describe
-from jepa_ros.objects.measured import Columns
+from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.shape import Surroundings
 from jepa_ros.objects.sightlines import SeveralSights, SightLines
 from jepa_ros.objects.vehicles.detection import VehicleDetector

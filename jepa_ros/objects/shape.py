@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jepa_ros.objects.measured import Columns
+from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.sightlines import SightLines, slot
 from jepa_ros.types import FloatArray
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.rows import Rows
+from jepa_ros.objects.struct_of_arrays import StructOfArrays
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 LARGEST_LOGIT = 4.0
@@ -16,7 +16,7 @@ RIDES_FROM_MPS, SURELY_RIDES_MPS = 1.5, 4.0  # nobody runs faster than the secon
 
 
 @dataclass(frozen=True)
-class TrackState(Rows):
+class TrackState(StructOfArrays):
     """P tracks; every update makes a new one."""
 
     ids: NDArray[np.int64]  # (P,)

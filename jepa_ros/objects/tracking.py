@@ -13,8 +13,8 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.config import param, validate
 from jepa_ros.objects import kalman
+from jepa_ros.objects.time_steps import HISTORY, STEP_S, positions_at
 from jepa_ros.objects.track_state import LARGEST_LOGIT, TrackState, cycling, elapsed_s, logit_of, standing
-from jepa_ros.time_steps import HISTORY, STEP_S, positions_at
 from jepa_ros.types import Detections, FloatArray, Sight, TrackedPeople, Tracks
 
 FREED_TIME_S = 0.4  # what sight lines say of a motion is averaged over this time

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.told import Told, objects_of
+from jepa_ros.objects.scene_objects import SceneObject, objects_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, SceneState
 
 DRIVES_MPS = 0.5  # a slower vehicle stands
@@ -70,7 +70,7 @@ class PlanningScene:
 
 
 def moving_of(
-    positions_m: FloatArray, existence: FloatArray, radii_m: FloatArray, forecast: PedestrianForecast, objects: Sequence[Told]
+    positions_m: FloatArray, existence: FloatArray, radii_m: FloatArray, forecast: PedestrianForecast, objects: Sequence[SceneObject]
 ) -> Moving:
     """Everybody and every vehicle that moves. `objects`: the people of the other arguments, row by row, then vehicles.
 
@@ -108,7 +108,7 @@ def moving_of(
     return Moving(places, belief, radii, joined, boxes, ids=ids)
 
 
-def _at(told: Told, times_s: FloatArray) -> Told:
+def _at(told: SceneObject, times_s: FloatArray) -> SceneObject:
     """The same forecast at other times: held after its last."""
     if np.array_equal(told.times_s, times_s):
         return told

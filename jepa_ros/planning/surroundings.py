@@ -23,10 +23,10 @@ from jepa_ros.planning.grids import (
     split,
 )
 from jepa_ros.planning.guide import CostToGo, StandingMemory
-from jepa_ros.planning.leaving import TOUCHES, Leaving
 from jepa_ros.planning.objective import Composable, CostWeights, detour_cost, occupancy_cost, people_cost
 from jepa_ros.planning.people import people_future
 from jepa_ros.planning.scene import PlanningScene, known_and_unseen
+from jepa_ros.planning.start_contact import TOUCHES, StartContact
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import FloatArray, GridSpec
 
@@ -85,7 +85,7 @@ class Surroundings:
         self.inflated_TYX = np.maximum(known_TYX, inflate(unseen_1YX, self.grid.resolution_m, radius_m))
         self._judged_TYX = self.inflated_TYX if footprint.is_round else np.maximum(local_TYX, unseen_1YX)
         obstacle_YX = np.maximum(local_TYX[0], unseen_1YX[0]) >= 0.5 * occupied_from
-        self.leaving = Leaving.of(self.inflated_TYX[0], obstacle_YX, self.grid, self.start, grace_m, self.discs_D2, self._touches())
+        self.leaving = StartContact.of(self.inflated_TYX[0], obstacle_YX, self.grid, self.start, grace_m, self.discs_D2, self._touches())
         # What stays counts; what passes through fades in the mean.
         standing_1YX = self._without_robot(probability_TYX.mean(axis=0, keepdims=True), occupancy.grid)
         standing_1YX = clear_boxes(standing_1YX, occupancy.grid, now_P3, halves_P2, radii_m + PERSON_CLEARANCE_M)

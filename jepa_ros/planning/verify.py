@@ -14,10 +14,10 @@ from torch import Tensor
 from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.footprint.contact import highest_under
 from jepa_ros.planning.grids import at_times
-from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.objective import GridCost
 from jepa_ros.planning.outcome import STOPPED_MPS
 from jepa_ros.planning.people import PeopleFuture, contact_probability
+from jepa_ros.planning.start_contact import StartContact
 from jepa_ros.types import FloatArray, GridSpec
 
 FINE_DT_S = 0.1
@@ -44,7 +44,7 @@ class Verifier:
         future: PeopleFuture,
         robot: Footprint | float,
         start_s: float,
-        leaving: Leaving | None = None,
+        leaving: StartContact | None = None,
     ) -> None:
         """inflated_TYX: for a disc, the highest probability among the cells that it touches; for a polygon, of each cell. robot: a number
         is the radius of a disc, m. leaving: where the start touches something, what is allowed there nevertheless."""

@@ -15,7 +15,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from jepa_ros.ros.machine import transport_problems
 from jepa_ros.ros.parameters import Parameters
-from jepa_ros.ros.speaking import Speaker
+from jepa_ros.ros.problem_log import ProblemLog
 
 C = TypeVar("C")
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -34,7 +34,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
         super().__init__(name)
         self.settings: Parameters[C] = Parameters(self, kind, changeable=self._is_unconfigured)
         self._problems = [*self.settings.problems, *transport_problems(rclpy.get_rmw_implementation_identifier(), os.environ)]
-        self._speaker = Speaker(self.get_logger())
+        self._speaker = ProblemLog(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The wall's time: diagnostics go on when simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)

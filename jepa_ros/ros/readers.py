@@ -10,7 +10,7 @@ from geometry_msgs.msg import Pose
 
 from jepa_ros import msg as interfaces
 from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.objects.told import Told
+from jepa_ros.objects.scene_objects import SceneObject
 from jepa_ros.planning.scene import Moving
 from jepa_ros.planning.scene import moving_of as scene_moving
 from jepa_ros.ros.conversions import LATENT_DTYPE
@@ -106,7 +106,7 @@ def people_of(message: interfaces.PedestrianForecastArray) -> tuple[TrackedPeopl
     return people, moving.forecast
 
 
-def objects_of(message: interfaces.ObjectForecastArray) -> list[Told]:
+def objects_of(message: interfaces.ObjectForecastArray) -> list[SceneObject]:
     """People and cyclists in the order of the message, then vehicles. Raises ValueError where sizes and values do not fit."""
     told = [_told(one) for one in message.objects]
     return [*(one for one in told if one.kind != "vehicle"), *(one for one in told if one.kind == "vehicle")]
@@ -148,7 +148,7 @@ def vehicles_of(message: interfaces.ObjectForecastArray) -> tuple[TrackedVehicle
     return vehicles, BoxForecast(*(np.array(part) for part in parts), told[0].times_s)
 
 
-def _told(one: interfaces.ObjectForecast) -> Told:
+def _told(one: interfaces.ObjectForecast) -> SceneObject:
     means, probabilities, covariances = _modes_of(one, len(one.modes), len(one.times_s), "object")
     sizes = {len(mode.yaws) for mode in one.modes}
     if sizes != {len(one.times_s)}:
@@ -162,7 +162,7 @@ def _told(one: interfaces.ObjectForecast) -> Told:
         raise ValueError(f"object {one.id}: a number is not finite")
     if not min(one.size.x, one.size.y) > 0:
         raise ValueError(f"object {one.id}: size {one.size.x} x {one.size.y} m, want both above 0")
-    return Told(
+    return SceneObject(
         id=one.id,
         chances=chances,
         box=box,

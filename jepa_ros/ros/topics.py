@@ -1,4 +1,4 @@
-"""Which topics on a graph are the sensors. The rule is `jepa_ros.sensing.choice.rule`, the same as for bags; here it meets a live graph."""
+"""Which topics of a live graph are the sensors, by the same rule as for bags: `jepa_ros.sensing.topic_choice.rule`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from jepa_ros.sensing.choice.book import EvidenceBook
-from jepa_ros.sensing.choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
-from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, NOT_READ, ODOMETRY, TF
-from jepa_ros.sensing.choice.rule import choose, may_be_outdone
-from jepa_ros.sensing.choice.verdicts import Choice, Named, Verdict
+from jepa_ros.sensing.topic_choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
+from jepa_ros.sensing.topic_choice.evidence_book import EvidenceBook
+from jepa_ros.sensing.topic_choice.message_types import CLOUD, COMPRESSED, IMAGE, INFO, NOT_READ, ODOMETRY, TF
+from jepa_ros.sensing.topic_choice.rule import choose, may_be_outdone
+from jepa_ros.sensing.topic_choice.verdicts import Choice, Named, Verdict
 from jepa_ros.types import NANOSECONDS
 
 __all__ = ["CLOUD", "COMPRESSED", "IMAGE", "INFO", "KINDS", "ODOMETRY", "TF", "LiveChoice"]

@@ -17,12 +17,12 @@ from jepa_ros.sensing.bags.reading import deserialise, is_static, look_into, tra
 from jepa_ros.sensing.bags.records import BagError, BagInfo, RawMessage, TopicInfo
 from jepa_ros.sensing.bags.report import BagReport, nothing_came, verdicts_of
 from jepa_ros.sensing.bags.storage import bag_info, read_raw
-from jepa_ros.sensing.choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
-from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, ROLES, TF, camera_info_topic
-from jepa_ros.sensing.choice.rule import choose
-from jepa_ros.sensing.choice.verdicts import Choice, Named, Scene
 from jepa_ros.sensing.config import SensingConfig
 from jepa_ros.sensing.hub.hub import SensorHub
+from jepa_ros.sensing.topic_choice.evidence import CloudEvidence, ImageEvidence, OdometryEvidence
+from jepa_ros.sensing.topic_choice.message_types import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, ROLES, TF, camera_info_topic
+from jepa_ros.sensing.topic_choice.rule import choose
+from jepa_ros.sensing.topic_choice.verdicts import Choice, Named, Scene
 from jepa_ros.types import NANOSECONDS, Observation
 
 __all__ = [
@@ -74,7 +74,7 @@ def feed_bag(path: str | Path, topics: Topics = None, config: SensingConfig | No
 
 
 def choose_topics(info: BagInfo, topics: Topics = None, base_frame: str = "") -> BagChoice:
-    """Find the inputs of a bag by what its topics carry (see `choice.rule`), or check those that are named. Raises BagError."""
+    """Find the inputs of a bag by what its topics carry (see `topic_choice.rule`), or check those that are named. Raises BagError."""
     named = _named(info, topics) if topics is not None else None
     scene = look_into(info, base_frame).scene
     choice = choose(scene, named)

@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Ellipse, Polygon
 
-from jepa_ros.objects.told import Told, objects_of
+from jepa_ros.objects.scene_objects import SceneObject, objects_of
 from jepa_ros.objects.vehicles.boxes import corners, moved
 from jepa_ros.types import FloatArray, SceneState
 from jepa_ros.viz import theme
@@ -20,22 +20,22 @@ FLIP = np.array([[0.0, -1.0], [1.0, 0.0]])  # from the anchor frame to a panel t
 _EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 
 
-def boxed(state: SceneState) -> list[Told]:
+def boxed(state: SceneState) -> list[SceneObject]:
     """The objects that have a front: vehicles and cyclists."""
     return [told for told in objects_of(state) if told.kind != "person"]
 
 
-def is_moving(told: Told) -> bool:
+def is_moving(told: SceneObject) -> bool:
     """Whether it is drawn with its forecast."""
     return bool(np.hypot(*told.velocity_mps) >= theme.STANDING_MPS)
 
 
-def colour_of(told: Told) -> str:
+def colour_of(told: SceneObject) -> str:
     """Vehicles look alike, a cyclist has the colour of its id."""
     return VEHICLE if told.kind == "vehicle" else theme.colour_of(told.id)
 
 
-def label_of(told: Told) -> str:
+def label_of(told: SceneObject) -> str:
     """What is written beside a vehicle."""
     speed = float(np.hypot(*told.velocity_mps))
     return f"{told.kind}  {speed:.1f} m/s" if is_moving(told) else told.kind
@@ -72,7 +72,7 @@ def draw_above(axes: Axes, state: SceneState) -> None:
             )
 
 
-def draw_forecast(axes: Axes, told: Told, state: SceneState, colour: str) -> None:
+def draw_forecast(axes: Axes, told: SceneObject, state: SceneState, colour: str) -> None:
     """Its likely ways, and ellipses where it may be at the moments that the panels show."""
     share = told.probabilities / told.probabilities.max()
     modes = theme.to_anchor(told.poses[..., :2], state)
@@ -103,7 +103,7 @@ def is_capped(state: SceneState) -> bool:
     return any(part.size > 0 and float(np.linalg.eigvalsh(part)[..., -1].max()) > LARGEST_M**2 for part in moments)
 
 
-def edges_3d(told: Told, state: SceneState, ground_m: float) -> FloatArray:
+def edges_3d(told: SceneObject, state: SceneState, ground_m: float) -> FloatArray:
     """(12, 2, 3) edges of the upright box in the anchor frame, on ground of that height."""
     flat = corners(moved(told.box[None], np.linalg.inv(state.anchor_pose)))[0]
     low = np.column_stack((flat, np.full(4, ground_m)))

@@ -10,7 +10,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from test_bag import FRAMES, NAMES, T, recorded, write_bag
 
 from jepa_ros.sensing import BagError, bag_info, open_bag
-from jepa_ros.sensing.choice.kinds import TF, transform_topics
+from jepa_ros.sensing.topic_choice.message_types import TF, transform_topics
 
 
 def stamps(path):

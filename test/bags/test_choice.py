@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import sensing_messages as messages
 
-from jepa_ros.sensing.choice.book import EvidenceBook
-from jepa_ros.sensing.choice.evidence import OdometryEvidence
-from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
-from jepa_ros.sensing.choice.rule import choose
+from jepa_ros.sensing.topic_choice.evidence import OdometryEvidence
+from jepa_ros.sensing.topic_choice.evidence_book import EvidenceBook
+from jepa_ros.sensing.topic_choice.message_types import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
+from jepa_ros.sensing.topic_choice.rule import choose
 
 T = messages.START_S
 RNG = np.random.default_rng(0)

@@ -10,11 +10,11 @@ from test_choice import cloud as cloud_of
 
 from jepa_ros.sensing import SensorHub, bag_info, open_bag
 from jepa_ros.sensing.bag import choose_topics
-from jepa_ros.sensing.choice.book import EvidenceBook
-from jepa_ros.sensing.choice.evidence import OdometryEvidence
-from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
-from jepa_ros.sensing.choice.rule import choose
 from jepa_ros.sensing.frames.poses import invert, message_pose, pose_matrix, quaternion_of
+from jepa_ros.sensing.topic_choice.evidence import OdometryEvidence
+from jepa_ros.sensing.topic_choice.evidence_book import EvidenceBook
+from jepa_ros.sensing.topic_choice.message_types import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
+from jepa_ros.sensing.topic_choice.rule import choose
 
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
 SENSORS = {

@@ -11,7 +11,7 @@ from jepa_ros.forecast.learned import LearnedForecaster
 from jepa_ros.forecast.mixture import density_rank, log_density
 from jepa_ros.forecast.network import SIGMA_FLOOR_M, NetworkConfig, TrackNetwork
 from jepa_ros.forecast.separation import separate
-from jepa_ros.time_steps import HISTORY
+from jepa_ros.objects.time_steps import HISTORY
 
 
 @pytest.fixture(scope="module")

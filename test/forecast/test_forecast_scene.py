@@ -13,9 +13,9 @@ from jepa_ros.forecast import Tracks, load_forecaster
 from jepa_ros.forecast.learned import LearnedForecaster
 from jepa_ros.forecast.network import NetworkConfig, TrackNetwork
 from jepa_ros.forecast.scene import BANDS, CROP, MODEL, SceneAdapter, latents_of, returns_map, sample, split_people, walk_around
+from jepa_ros.objects.time_steps import HORIZON
 from jepa_ros.protocols import SceneLatents
 from jepa_ros.sim.places.worlds import make_layout
-from jepa_ros.time_steps import HORIZON
 from jepa_ros.training.forecaster import worlds as forecaster_worlds
 from jepa_ros.training.forecaster.data import joined
 from jepa_ros.training.forecaster.scene import SceneTrainConfig, SceneTrainer, Surroundings

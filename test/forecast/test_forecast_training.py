@@ -10,7 +10,7 @@ import torch
 from jepa_ros.forecast import Tracks, load_forecaster
 from jepa_ros.forecast.learned import LearnedForecaster, read_metadata
 from jepa_ros.forecast.network import NetworkConfig, TrackNetwork
-from jepa_ros.time_steps import HISTORY, HORIZON
+from jepa_ros.objects.time_steps import HISTORY, HORIZON
 from jepa_ros.training import short_loop as forecaster_loop
 from jepa_ros.training.forecaster import train as command
 from jepa_ros.training.forecaster.augment import AugmentConfig, TableTensors, augment

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
 from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.forecast.traffic.learned import LearnedTraffic
 from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, carried_on
 from jepa_ros.forecast.traffic.road_users import CYCLIST, EGO, PERSON, SCALE_M, VEHICLE, Inputs, RoadUsers
-from jepa_ros.forecast.turning import Turning
 from jepa_ros.movers import TrackedVehicles
 from jepa_ros.protocols import ForecastsCyclists
 from jepa_ros.training.__main__ import main
@@ -127,10 +127,10 @@ def test_what_is_saved_is_loaded_and_names_are_known(untaught: LearnedTraffic, t
     untaught.save(tmp_path / "own.safetensors", {"seed": 0})
     loaded = load_traffic_forecaster(tmp_path / "own.safetensors")
     np.testing.assert_array_equal(loaded.predict(vehicles()).poses, untaught.predict(vehicles()).poses)
-    assert isinstance(load_traffic_forecaster(Turning.name), Turning)
+    assert isinstance(load_traffic_forecaster(ConstantTurnRate.name), ConstantTurnRate)
     shipped = load_traffic_forecaster()
     assert isinstance(shipped, ForecastsCyclists)
-    assert not isinstance(Turning(), ForecastsCyclists)
+    assert not isinstance(ConstantTurnRate(), ForecastsCyclists)
     before = PedestrianForecast(np.zeros((2, 6, 12, 2)), np.full((2, 6), 1 / 6), np.tile(np.eye(2), (2, 6, 12, 1, 1)), TIMES_S)
     # Where the shipped one says that a cyclist at 4 m/s and a car at 6 m/s will be in 2.4 s: near to straight on.
     ridden = shipped.predict_with_cyclists(vehicles(), people(), before)[1].most_likely()[1, 5]
@@ -152,7 +152,7 @@ def test_the_likeliest_way_is_half_of_what_the_filter_believes(untaught: Learned
         ways.append(LearnedTraffic(network).predict(vehicles()).poses[..., :2])
     np.testing.assert_allclose(ways[1][:, 0], 0.5 * (ways[0][:, 0] + ways[2][:, 0]), atol=1e-4)
     np.testing.assert_allclose(ways[1][:, 1:], ways[2][:, 1:], atol=1e-5)
-    rule = Turning().predict(vehicles()).poses[:, 0, :6, :2]
+    rule = ConstantTurnRate().predict(vehicles()).poses[:, 0, :6, :2]
     assert np.linalg.norm(ways[0][:, 0, :6] - rule, axis=-1).max() < 1.0  # near to that of the rule
     brakes = replace(vehicles(), states=vehicles().states * np.array([1, 1, 1, 1, 0, 0]) + np.array([0, 0, 0, 0, -9.0, 0]))
     way = np.linalg.norm(np.diff(_started(brakes), axis=1), axis=-1)

@@ -23,7 +23,7 @@ SHARED = {  # two modules -> why they share more
 }
 # A layer may import from its own and from earlier layers; parts of one layer only from themselves, where they are listed apart.
 LAYERS = (
-    {"version", "types", "movers", "config", "protocols", "weights", "lazy", "levelling", "threads", "time_steps", "extensions"},
+    {"version", "types", "movers", "config", "protocols", "weights", "lazy", "levelling", "threads", "extensions"},
     {"sensing"},
     {"backends"},
     {"memory", "prediction"},

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from jepa_ros.objects.blobs import LARGEST_GROUP_M, MOST_IN_GROUP, SMALLEST_GROUP_M, SUMMIT_M, VALLEY, parted
 from jepa_ros.objects.columns import ATTACHED_M, _attached
-from jepa_ros.objects.measured import Columns
+from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.shape import BANDS_M, Surroundings
 from jepa_ros.objects.sightlines import SightLines
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from jepa_ros.objects.vehicles.box_measurement import measured
 from jepa_ros.objects.vehicles.boxes import corners, moved, overlaps, within
-from jepa_ros.objects.vehicles.measured import measured
 from jepa_ros.objects.vehicles.proposals import fit, grown, propose
 
 

@@ -10,7 +10,7 @@ from jepa_ros.objects.detection import DetectionConfig, PersonDetector
 from jepa_ros.objects.vehicles.boxes import overlaps
 from jepa_ros.objects.vehicles.evidence import BOX_EVIDENCE
 from jepa_ros.objects.vehicles.proposals import grown
-from jepa_ros.objects.vehicles.verify import FORMAT, load_box_verifier
+from jepa_ros.objects.vehicles.verifier import FORMAT, load_box_verifier
 from jepa_ros.objects.verifier import Verifier
 from jepa_ros.training.objects import vehicle_bodies
 from jepa_ros.training.objects.bodies import CLUTTER, VEHICLE

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_viz_scene import STAMP_NS, observation, plan, state
 
-from jepa_ros.forecast.turning import Turning
+from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
 from jepa_ros.types import TrackedVehicles
 from jepa_ros.viz import rrd
 from jepa_ros.viz.report.moments import moment
@@ -33,7 +33,7 @@ def recorded(tmp_path_factory) -> tuple[Path, dict]:
     vehicles = TrackedVehicles(
         np.array([7]), boxes, np.array([[5.0, 2.7]]), 0 * one, 0.9 * one, 1.5 * one, states, np.tile(0.1 * np.eye(6), (1, 1, 1))
     )
-    first = replace(state(2), vehicles=vehicles, vehicle_forecast=Turning().predict(vehicles))
+    first = replace(state(2), vehicles=vehicles, vehicle_forecast=ConstantTurnRate().predict(vehicles))
     second = replace(state(3), stamp_ns=STAMP_NS + 500_000_000)
     seen = observation()
     recording = rrd.Recording(path, STAMP_NS, (400, 120))

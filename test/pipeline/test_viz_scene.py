@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
 from jepa_ros.forecast.constant_velocity import ConstantVelocity
-from jepa_ros.forecast.turning import Turning
 from jepa_ros.movers import TrackedVehicles
 from jepa_ros.types import (
     CameraImage,
@@ -131,7 +131,7 @@ def test_vehicles_are_boxes_and_a_huge_ellipse_is_capped(tmp_path: Path) -> None
     velocities = states[:, 3:4] * np.column_stack((np.cos(states[:, 2]), np.sin(states[:, 2])))
     unsure = np.tile(np.diag([0.1, 0.1, 0.05, 40.0, 1.0, 0.05]), (2, 1, 1))
     vehicles = TrackedVehicles(np.array([7, 8]), boxes, velocities, states[:, 5], np.full(2, 0.9), np.full(2, 1.5), states, unsure)
-    scene = replace(state(people=0), vehicles=vehicles, vehicle_forecast=Turning().predict(vehicles))
+    scene = replace(state(people=0), vehicles=vehicles, vehicle_forecast=ConstantTurnRate().predict(vehicles))
     assert is_capped(scene)
     assert not is_capped(state(people=0))
     brown = (161, 98, 7)

@@ -13,9 +13,9 @@ from planning_scenes import goal_at, in_anchor, make_scene
 from jepa_ros.planning import CostWeights, Limits, Planner, PlannerConfig, SolverConfig
 from jepa_ros.planning.grids import inflate
 from jepa_ros.planning.guide import CostToGo
-from jepa_ros.planning.leaving import Leaving
 from jepa_ros.planning.people import people_future
 from jepa_ros.planning.scene import PlanningScene
+from jepa_ros.planning.start_contact import StartContact
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import NANOSECONDS, GridSpec, Plan, PlanStatus, SceneState
 
@@ -92,14 +92,14 @@ def test_a_robot_that_touches_a_wall_may_leave_it_and_drive_along_it_but_come_no
     inflated = inflate(walls, grid.resolution_m, 0.4)
     for start_x in (0.95, 1.0, 1.1, 1.2):
         start = np.array([start_x, 0.0])
-        leaving = Leaving.of(inflated[0], walls[0] >= 0.25, grid, start, 0.8)
+        leaving = StartContact.of(inflated[0], walls[0] >= 0.25, grid, start, 0.8)
         verifier = Verifier(inflated, grid, np.array([0.0, 1.0]), people_future(PlanningScene.of(make_scene()), 0.4), 0.4, 0.0, leaving)
         ends = [start, (start_x - 0.2, 0.0), (start_x, 0.3), (start_x + 0.05, 0.0), (1.1, -0.5), (0.2, 0.2)]
         paths = torch.tensor(np.array([[start, end] for end in ends]), dtype=torch.float32)
         here, away, along, into, to_the_pole, later = verifier.collision_probability(paths, 1.0)[0].tolist()
         assert max(here, away, along) <= 0.05
         assert min(into, to_the_pole, later) >= 0.25, "even by a little"
-    assert Leaving.of(inflated[0], walls[0] >= 0.25, grid, np.array([0.2, 0.0]), 0.8) is None
+    assert StartContact.of(inflated[0], walls[0] >= 0.25, grid, np.array([0.2, 0.0]), 0.8) is None
 
 
 def test_enclosed_is_no_safe_path_with_a_checked_stop() -> None:

@@ -19,7 +19,7 @@ from jepa_ros.forecast.learned import Calibration, covariances_of, metadata_of, 
 from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, shrunk
 from jepa_ros.forecast.traffic.road_users import SCALE_M, Inputs, RoadUsers
 from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.time_steps import HORIZON, STEP_S
+from jepa_ros.objects.time_steps import HORIZON, STEP_S
 from jepa_ros.types import EgoState, FloatArray, PedestrianForecast, TrackedPeople
 
 FORMAT = "jepa_ros traffic forecaster 1"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.network import COVARIANCE_TERMS, PARTS, PATH_TERMS, TERMS, Block, Mixture, cosine_basis
 from jepa_ros.forecast.traffic.road_users import ACCELERATION_MPS2, NEAR_MIRROR, OWN_MIRROR, SCALE_M, SPEED_MPS, TURN_RADPS
-from jepa_ros.time_steps import HISTORY, HORIZON, STEP_S
+from jepa_ros.objects.time_steps import HISTORY, HORIZON, STEP_S
 
 HEADS = 4
 FADES_S = (0.6, 2.0)  # an acceleration, and a turn rate, falls to 1/e in this time

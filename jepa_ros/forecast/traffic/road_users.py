@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.forecast.history import resample
 from jepa_ros.movers import CYCLIST_SIZE_M, TrackedVehicles
-from jepa_ros.time_steps import HISTORY
+from jepa_ros.objects.time_steps import HISTORY
 from jepa_ros.types import EgoState, FloatArray, TrackedPeople
 
 VEHICLE, CYCLIST, PERSON, EGO = range(4)

@@ -9,7 +9,7 @@ from jepa_ros.objects.shape import Surroundings
 from jepa_ros.objects.vehicles.boxes import LENGTH
 from jepa_ros.objects.vehicles.evidence import BOX_EVIDENCE, box_evidence
 from jepa_ros.objects.vehicles.proposals import propose
-from jepa_ros.objects.vehicles.verify import load_box_verifier
+from jepa_ros.objects.vehicles.verifier import load_box_verifier
 from jepa_ros.types import FloatArray
 
 TOP = BOX_EVIDENCE.index("top")

@@ -14,13 +14,13 @@ from scipy.optimize import linear_sum_assignment
 
 from jepa_ros.config import param, validate
 from jepa_ros.movers import TrackedVehicles, VehicleDetections
-from jepa_ros.objects.rows import Rows
+from jepa_ros.objects.struct_of_arrays import StructOfArrays
 from jepa_ros.objects.track_state import LARGEST_LOGIT, elapsed_s, logit_of, standing
 from jepa_ros.objects.vehicles import motion
+from jepa_ros.objects.vehicles.box_measurement import Measured, measured
 from jepa_ros.objects.vehicles.boxes import LENGTH, YAW, moved, overlaps
-from jepa_ros.objects.vehicles.measured import Measured, measured
 from jepa_ros.objects.vehicles.motion import ACCELERATION, SPEED, YAW_RATE
-from jepa_ros.objects.vehicles.past import Past
+from jepa_ros.objects.vehicles.position_history import PositionHistory
 from jepa_ros.objects.vehicles.proposals import grown
 from jepa_ros.types import FloatArray
 
@@ -55,7 +55,7 @@ class VehicleTrackingConfig:
 
 
 @dataclass(frozen=True)
-class VehicleState(Rows):
+class VehicleState(StructOfArrays):
     """P tracks; every update makes a new one."""
 
     ids: NDArray[np.int64]  # (P,) 0 until it is first reported
@@ -91,7 +91,7 @@ class VehicleTracker:
         """Forget all vehicles (time jumped back, localisation jumped). Ids go on counting."""
         self._start_ns: int | None = None
         self._times_s = np.zeros(0)
-        self._past = Past()
+        self._past = PositionHistory()
         self._tracks = self._born(VehicleDetections(), np.zeros(0, np.intp), 0.0)
 
     def follow(self, stamp_ns: int, seen: VehicleDetections, odom_from_anchor: FloatArray) -> TrackedVehicles:

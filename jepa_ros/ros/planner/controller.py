@@ -20,7 +20,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.follow import End, Task, failure_of
-from jepa_ros.ros.planner.telling.commands import Commands, Limited
+from jepa_ros.ros.planner.publishers.commands import Commands, Limited
 from jepa_ros.ros.planner.worker import DeadlineWorker, PlanningTime
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 

@@ -25,15 +25,15 @@ from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import readers
 from jepa_ros.ros.autoware.source import objects_source
-from jepa_ros.ros.candidates import own_graph
+from jepa_ros.ros.own_topics import own_graph
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import ODOMETRY, TF, LiveChoice
 from jepa_ros.ros.world_model.subscriptions import EVERY, LATCHED, NO_MESSAGE, SEARCH_PERIOD_S, TYPES, warm_up_reading
-from jepa_ros.sensing.choice.verdicts import Named
 from jepa_ros.sensing.frames.ego import EgoHistory, OdometrySample, finite_difference, read_odometry
 from jepa_ros.sensing.frames.odometry import fixed_from_told, in_base
 from jepa_ros.sensing.frames.poses import message_pose
 from jepa_ros.sensing.frames.transforms import TransformError, TransformTree
+from jepa_ros.sensing.topic_choice.verdicts import Named
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)

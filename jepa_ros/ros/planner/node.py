@@ -14,8 +14,8 @@ from jepa_ros.ros.entry import run
 from jepa_ros.ros.lifecycle import ManagedNode
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.diagnostics import planner_statuses
+from jepa_ros.ros.planner.publishers.plan_display import PlanDisplay
 from jepa_ros.ros.planner.session import PlannerSession
-from jepa_ros.ros.planner.telling.shown import Shown
 
 
 class PlannerNode(ManagedNode[PlannerNodeConfig]):
@@ -24,7 +24,7 @@ class PlannerNode(ManagedNode[PlannerNodeConfig]):
     def __init__(self) -> None:
         self._session: PlannerSession | None = None
         super().__init__("planner", PlannerNodeConfig)
-        self._shown = Shown(self, lambda: self.settings.config.planner)
+        self._shown = PlanDisplay(self, lambda: self.settings.config.planner)
 
     def open(self) -> str:
         self._session = PlannerSession(self, lambda: self.settings.config, self._shown)

@@ -29,13 +29,13 @@ from jepa_ros.ros.planner.follow_path import FollowPathServer
 from jepa_ros.ros.planner.inputs import PlannerInputs
 from jepa_ros.ros.planner.model import ModelOnDemand
 from jepa_ros.ros.planner.nav2 import offer_to_nav2
-from jepa_ros.ros.planner.partner import Partner
+from jepa_ros.ros.planner.publishers.plan_display import PlanDisplay
 from jepa_ros.ros.planner.pursue.path_topic import GoalPath
 from jepa_ros.ros.planner.pursue.server import PursueGoalServer
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices, refused
-from jepa_ros.ros.planner.telling.shown import Shown
 from jepa_ros.ros.planner.worker import ANSWER_S, DeadlineWorker, Lateness, Misses
+from jepa_ros.ros.planner.world_model_state import WorldModelState
 from jepa_ros.srv import Imagine, PlanActions, PlanPath
 from jepa_ros.types import PlanStatus
 
@@ -47,14 +47,14 @@ SERVICES = {"plan_path": PlanPath, "plan_actions": PlanActions, "imagine": Imagi
 class PlannerSession:
     """Runs from the moment it is made until `close()`. Requests are answered NOT_ACTIVE until `active` is set."""
 
-    def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], shown: Shown) -> None:
+    def __init__(self, node: LifecycleNode, config: Callable[[], PlannerNodeConfig], shown: PlanDisplay) -> None:
         """Warms the planner up, and loads the model where it is wanted from the start. Raises whatever a back-end raises."""
         self.active = False
         self.controller: Controller | None = None
         self.lateness = Lateness()
         self.misses = Misses()  # of plan_path
         self.inputs: PlannerInputs | None = None
-        self._partner: Partner | None = None
+        self._partner: WorldModelState | None = None
         self._worker: DeadlineWorker | None = None
         self._offered: list[Service] = []
         self._action: ActionServer | None = None
@@ -69,7 +69,7 @@ class PlannerSession:
             self.close()  # nothing of a session that did not come about goes on
             raise
 
-    def _open(self, shown: Shown) -> None:
+    def _open(self, shown: PlanDisplay) -> None:
         node, config = self._node, self._config
         sys.setswitchinterval(SWITCH_S)
         prefer_this_process(config().nice)
@@ -77,7 +77,7 @@ class PlannerSession:
         planner = Planner(config().planner)
         planner.plan(crowd_scene(), np.array([5.0, 0.0, math.nan]), 5.0)  # the first request must not pay for lazy set-up
         planner.reset()
-        self._partner = Partner(node, config().inputs.world_model, lambda: not self.inputs.hears_forecasts())
+        self._partner = WorldModelState(node, config().inputs.world_model, lambda: not self.inputs.hears_forecasts())
         self.inputs = PlannerInputs(node, config().inputs, None, self._partner.explain)
         model = ModelOnDemand(config().model, config().device, config().weights, self.inputs.listen_to_latents)
         surprise = config().planner.weights.surprise > 0.0

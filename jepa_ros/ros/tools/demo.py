@@ -22,9 +22,9 @@ from jepa_ros.ros.tools.demo_report import draw_picture, failure, write_summary
 from jepa_ros.ros.tools.lifecycle_client import LifecycleClient
 from jepa_ros.ros.tools.node_process import NodeProcess
 from jepa_ros.ros.tools.output_log import OUTPUTS, OutputLog
-from jepa_ros.ros.tools.plan_asker import GOAL_AHEAD_M, PlanAsker
+from jepa_ros.ros.tools.plan_client import GOAL_AHEAD_M, PlanClient
 from jepa_ros.ros.tools.recorder import Recorder
-from jepa_ros.ros.tools.run_story import RRD, tell
+from jepa_ros.ros.tools.run_media import RRD, tell
 from jepa_ros.sensing import BagError, BagInfo, bag_info
 from jepa_ros.sensing.bag import choose_topics
 from jepa_ros.sensing.bags.reading import is_static, transforms_of
@@ -128,7 +128,7 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
             for name, parameter in WEIGHTS_PARAMETER.items()
         ]
         log = OutputLog(frame_topic(info))
-        asker = PlanAsker(node, log, arguments.goal_ahead)
+        asker = PlanClient(node, log, arguments.goal_ahead)
         recorder = Recorder(node, out / "output.mcap", on_message=asker.on_message)
         stack.callback(recorder.close)
         latched = {topic.name for topic in info.topics if topic.latched}

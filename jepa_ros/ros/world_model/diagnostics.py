@@ -10,10 +10,10 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from jepa_ros.pipeline import WorldModelPipeline
-from jepa_ros.ros.world_model.stream import Stream
+from jepa_ros.ros.world_model.session import Session
 from jepa_ros.sensing import InputStatus
-from jepa_ros.sensing.choice.rule import NOT_YET
-from jepa_ros.sensing.choice.verdicts import Verdict
+from jepa_ros.sensing.topic_choice.rule import NOT_YET
+from jepa_ros.sensing.topic_choice.verdicts import Verdict
 from jepa_ros.types import FloatArray, SceneState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -27,7 +27,7 @@ class Reporter:
         self._inputs: Mapping[str, InputStatus] = {}
         self._errors = 0
 
-    def report(self, lifecycle: str, pipeline: WorldModelPipeline | None, device: str, stream: Stream | None) -> list[DiagnosticStatus]:
+    def report(self, lifecycle: str, pipeline: WorldModelPipeline | None, device: str, stream: Session | None) -> list[DiagnosticStatus]:
         """`lifecycle`: label of the node's state; `stream` is there while it is active."""
         statuses = [node_status(lifecycle, pipeline, device, stream.inputs.topics if stream else [])]
         if stream is None:

@@ -11,7 +11,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from jepa_ros.objects.told import PERSON_HEIGHT_M, Told, objects_of
+from jepa_ros.objects.scene_objects import PERSON_HEIGHT_M, SceneObject, objects_of
 from jepa_ros.ros.conversions import Frames, likeliest, planar_pose_message
 from jepa_ros.ros.stamps import header_message
 from jepa_ros.ros.world_model.objects import box_pose, box_size
@@ -73,7 +73,7 @@ def _person_markers(state: SceneState, row: int, ground_z_m: float, top_modes: i
         yield Marker(ns="spread", type=Marker.CYLINDER, pose=pose, scale=scale, color=id_colour(person_id, 0.25))
 
 
-def _box_markers(told: Told, ground_z_m: float, top_modes: int) -> Iterator[Marker]:
+def _box_markers(told: SceneObject, ground_z_m: float, top_modes: int) -> Iterator[Marker]:
     """A vehicle or a cyclist: its box, an arrow from its middle to its front and on as far as it drives in a second, and its ways."""
     colour = id_colour(told.id, 0.2 + 0.4 * told.existence)
     yield Marker(ns="boxes", type=Marker.CUBE, pose=box_pose(told, ground_z_m), scale=box_size(told), color=colour)

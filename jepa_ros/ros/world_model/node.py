@@ -18,7 +18,7 @@ from jepa_ros.ros.lifecycle import ManagedNode
 from jepa_ros.ros.world_model.config import WorldModelConfig
 from jepa_ros.ros.world_model.diagnostics import Reporter
 from jepa_ros.ros.world_model.outputs import Outputs
-from jepa_ros.ros.world_model.stream import Stream
+from jepa_ros.ros.world_model.session import Session
 from jepa_ros.threads import keep_freed_memory
 
 
@@ -28,7 +28,7 @@ class WorldModelNode(ManagedNode[WorldModelConfig]):
     def __init__(self) -> None:
         self._pipeline: WorldModelPipeline | None = None
         self._outputs: Outputs | None = None
-        self._stream: Stream | None = None
+        self._stream: Session | None = None
         self._device = ""
         self._reporter = Reporter()
         super().__init__("world_model", WorldModelConfig)
@@ -47,7 +47,7 @@ class WorldModelNode(ManagedNode[WorldModelConfig]):
     def start(self) -> None:
         assert self._pipeline is not None
         assert self._outputs is not None
-        self._stream = Stream(self, self.settings.config, self._pipeline, self._outputs)
+        self._stream = Session(self, self.settings.config, self._pipeline, self._outputs)
 
     def stop(self) -> None:
         stream, self._stream = self._stream, None

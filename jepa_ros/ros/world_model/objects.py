@@ -9,7 +9,7 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Vector3
 
 from jepa_ros.msg import ObjectForecast, ObjectForecastArray, ObjectMode
-from jepa_ros.objects.told import CLASSES, Told, objects_of
+from jepa_ros.objects.scene_objects import CLASSES, SceneObject, objects_of
 from jepa_ros.ros.conversions import Frames, likeliest, planar_pose_message
 from jepa_ros.ros.stamps import header_message
 from jepa_ros.types import SceneState
@@ -26,7 +26,7 @@ def objects_message(state: SceneState, forecasters: tuple[str, str], frames: Fra
     )
 
 
-def _object(told: Told, ground_m: float, top_modes: int) -> ObjectForecast:
+def _object(told: SceneObject, ground_m: float, top_modes: int) -> ObjectForecast:
     person, cyclist, vehicle = told.chances
     return ObjectForecast(
         id=told.id,
@@ -43,7 +43,7 @@ def _object(told: Told, ground_m: float, top_modes: int) -> ObjectForecast:
     )
 
 
-def _mode(told: Told, mode: int) -> ObjectMode:
+def _mode(told: SceneObject, mode: int) -> ObjectMode:
     return ObjectMode(
         probability=float(told.probabilities[mode]),
         positions=[Point(x=x, y=y) for x, y in told.poses[mode, :, :2].astype(float).tolist()],
@@ -52,14 +52,14 @@ def _mode(told: Told, mode: int) -> ObjectMode:
     )
 
 
-def box_pose(told: Told, ground_m: float) -> Pose:
+def box_pose(told: SceneObject, ground_m: float) -> Pose:
     """The middle of the box, which stands on the ground at that height of the fixed frame."""
     pose = planar_pose_message(*told.box[:3])
     pose.position.z = ground_m + 0.5 * told.height_m
     return pose
 
 
-def box_size(told: Told) -> Vector3:
+def box_size(told: SceneObject) -> Vector3:
     """Length, width and height."""
     return Vector3(x=float(told.box[3]), y=float(told.box[4]), z=told.height_m)
 

@@ -24,14 +24,14 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
 from jepa_ros.config import param, validate
-from jepa_ros.ros.candidates import own_graph, several
 from jepa_ros.ros.latency import LatencyBook
+from jepa_ros.ros.own_topics import own_graph, several
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE, INFO, KINDS, ODOMETRY, TF, LiveChoice
+from jepa_ros.ros.world_model.arrival_monitor import ArrivalMonitor
 from jepa_ros.ros.world_model.message_check import refusal
-from jepa_ros.ros.world_model.watch import ArrivalWatch
 from jepa_ros.sensing import SensorHub, decode_compressed_image
-from jepa_ros.sensing.choice.verdicts import Choice, Named, Verdict
+from jepa_ros.sensing.topic_choice.verdicts import Choice, Named, Verdict
 from jepa_ros.types import NANOSECONDS
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -86,7 +86,7 @@ class Inputs:
         self._transport: deque[tuple[int, float]] = deque(maxlen=32)
         self._transport_lock = threading.Lock()  # the worker reads what the callbacks write
         self._subscriptions: dict[str, Subscription] = {}
-        self.watch = ArrivalWatch()
+        self.watch = ArrivalMonitor()
         self._listen("/tf", TF)
         self._listen("/tf_static", TF)
         self._search()

@@ -8,9 +8,9 @@ from typing import Any
 
 from jepa_ros.sensing.bags.records import BagInfo, RawMessage
 from jepa_ros.sensing.bags.storage import read_raw
-from jepa_ros.sensing.choice.book import KIND_OF, EvidenceBook
-from jepa_ros.sensing.choice.evidence import ENOUGH_ODOMETRY, ENOUGH_STRETCHES, Evidence, OdometryEvidence
-from jepa_ros.sensing.choice.kinds import ODOMETRY, TF, transform_topics
+from jepa_ros.sensing.topic_choice.evidence import ENOUGH_ODOMETRY, ENOUGH_STRETCHES, Evidence, OdometryEvidence
+from jepa_ros.sensing.topic_choice.evidence_book import KIND_OF, EvidenceBook
+from jepa_ros.sensing.topic_choice.message_types import ODOMETRY, TF, transform_topics
 from jepa_ros.types import NANOSECONDS
 
 LONGEST_LOOK_NS = 20 * NANOSECONDS  # of log time; candidates that are all still silent are waited for

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jepa_ros.sensing.bags.records import BagInfo
-from jepa_ros.sensing.choice.kinds import NOT_READ
-from jepa_ros.sensing.choice.verdicts import Choice, Verdict
 from jepa_ros.sensing.hub.status import InputStatus, advice
+from jepa_ros.sensing.topic_choice.message_types import NOT_READ
+from jepa_ros.sensing.topic_choice.verdicts import Choice, Verdict
 
 
 @dataclass(frozen=True)

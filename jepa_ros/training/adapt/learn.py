@@ -19,8 +19,8 @@ from jepa_ros.training import checkpoint as checkpoints
 from jepa_ros.training.adapt.config import AdaptConfig, learned_parameters
 from jepa_ros.training.adapt.judge import judge
 from jepa_ros.training.world_model.distill import loss_of
+from jepa_ros.training.world_model.distillation_data import Stored
 from jepa_ros.training.world_model.loop import warmed_cosine
-from jepa_ros.training.world_model.told import Stored
 
 State = dict[str, Tensor]
 FORGET = ("average_precision", "iou")

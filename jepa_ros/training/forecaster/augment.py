@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.network import fill
-from jepa_ros.time_steps import HISTORY
+from jepa_ros.objects.time_steps import HISTORY
 from jepa_ros.training.forecaster.data import TrackTable
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from jepa_ros.objects.time_steps import STEP_S
 from jepa_ros.sim.people.crowd import Crowd
 from jepa_ros.sim.places.worlds import SCENARIOS, make_layout
-from jepa_ros.time_steps import STEP_S
 from jepa_ros.training.forecaster.data import Recording
 
 FIRST_SEED = 5000  # of the range for training; see jepa_ros.sim

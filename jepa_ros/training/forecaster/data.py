@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.forecast.history import NEIGHBOURS, nearest_neighbours
-from jepa_ros.time_steps import HISTORY, HORIZON
+from jepa_ros.objects.time_steps import HISTORY, HORIZON
 
 SCENES = ("eth", "hotel", "univ", "zara1", "zara2")
 RECORDINGS_OF_SCENE = {

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.forecast.scene import BANDS, MODEL, latents_of, returns_map
+from jepa_ros.objects.time_steps import HORIZON, STEP_S
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.protocols import SceneLatents, WorldModel
 from jepa_ros.sensing import open_bag
@@ -30,7 +31,6 @@ from jepa_ros.sim.places.worlds import make_layout
 from jepa_ros.sim.sensors.recording import Recorder
 from jepa_ros.sim.sensors.rig import Lidar
 from jepa_ros.sim.simulation import Simulation
-from jepa_ros.time_steps import HORIZON, STEP_S
 from jepa_ros.training.forecaster.data import Recording, TrackTable, table_of
 from jepa_ros.training.world_model.dataset import shard_name
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, LidarSweep, Observation

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from jepa_ros.objects.vehicles.evidence import BOX_EVIDENCE
-from jepa_ros.objects.vehicles.verify import FORMAT
+from jepa_ros.objects.vehicles.verifier import FORMAT
 from jepa_ros.training.objects import train
 from jepa_ros.training.objects.bodies import VEHICLE
 from jepa_ros.training.objects.box_examples import boxes_of

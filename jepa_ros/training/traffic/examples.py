@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from jepa_ros.forecast.traffic.road_users import CYCLIST, SCALE_M, VEHICLE, Inputs, RoadUsers
-from jepa_ros.time_steps import HORIZON, STEP_S
+from jepa_ros.objects.time_steps import HORIZON, STEP_S
 from jepa_ros.training.traffic.streams import Moment, World, watch
 from jepa_ros.types import FloatArray
 

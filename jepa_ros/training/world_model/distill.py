@@ -26,10 +26,10 @@ from jepa_ros.config import load as load_config
 from jepa_ros.config import param, validate
 from jepa_ros.training import checkpoint as checkpoints
 from jepa_ros.training import losses
+from jepa_ros.training.world_model.channel_pruning import Examples, narrow_predictor, narrowed_encoder
+from jepa_ros.training.world_model.distillation_data import DistillationBatch, Stored, aligned_history, batches, encoded, tell, write
 from jepa_ros.training.world_model.loop import warmed_cosine
-from jepa_ros.training.world_model.narrowing import Examples, narrow_predictor, narrowed_encoder
 from jepa_ros.training.world_model.shard import open_shards
-from jepa_ros.training.world_model.told import Stored, Told, aligned_history, batches, encoded, tell, write
 from jepa_ros.training.world_model.windows import Window, Windows, WindowSpec
 
 
@@ -163,7 +163,7 @@ def learn(narrow: SceneJepa, out: Path, config: DistillConfig, stop_after: int |
     return narrow
 
 
-def loss_of(model: SceneJepa, told: Told, config: DistillConfig) -> tuple[Tensor, dict[str, float]]:
+def loss_of(model: SceneJepa, told: DistillationBatch, config: DistillConfig) -> tuple[Tensor, dict[str, float]]:
     """What predictor and probe descend."""
     predicted, said = model.predictor.uncarried(told.history_BTDYX, told.actions_BHA, told.steps_S)
     weight = told.weight_BSYX * (1 + config.moving_weight * told.moving_BSYX)

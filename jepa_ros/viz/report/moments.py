@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from jepa_ros.objects.told import Told
+from jepa_ros.objects.scene_objects import SceneObject
 from jepa_ros.objects.vehicles.boxes import corners, moved
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain
@@ -120,7 +120,7 @@ def _people(state: SceneState, ground: Terrain, to_pixels: Projection | None, sc
     return people
 
 
-def _box(told: Told, state: SceneState, ground: Terrain, to_pixels: Projection | None, scale: float) -> Box:
+def _box(told: SceneObject, state: SceneState, ground: Terrain, to_pixels: Projection | None, scale: float) -> Box:
     edges: list[list[list[float]]] = []
     if told.kind == "vehicle" and to_pixels is not None:
         pixels, depth = to_pixels(edges_3d(told, state, float(ground.at(theme.to_anchor(told.box[:2], state)[None])[0])).reshape(-1, 3))

@@ -21,7 +21,7 @@ from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from jepa_ros.planning.footprint import Footprint  # noqa: E402
 from jepa_ros.ros import conversions  # noqa: E402
-from jepa_ros.ros.planner.telling.shown import LATCHED, markers_along  # noqa: E402
+from jepa_ros.ros.planner.publishers.plan_display import LATCHED, markers_along  # noqa: E402
 from jepa_ros.types import PlanStatus  # noqa: E402
 
 CAR = "[[3.6, 0.9], [3.6, -0.9], [-0.9, -0.9], [-0.9, 0.9]]"

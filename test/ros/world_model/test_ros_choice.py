@@ -12,7 +12,7 @@ from jepa_ros.ros.topics import CLOUD, ODOMETRY, TF, LiveChoice
 from jepa_ros.ros.world_model import worker as worker_module
 from jepa_ros.ros.world_model.subscriptions import InputConfig
 from jepa_ros.ros.world_model.worker import PipelineWorker
-from jepa_ros.sensing.choice.verdicts import Named
+from jepa_ros.sensing.topic_choice.verdicts import Named
 
 T = messages.START_S
 SECOND = 10**9

@@ -14,12 +14,12 @@ from test_ros_objects import street
 
 from jepa_ros.forecast.conformal import Correction, CorrectionConfig
 from jepa_ros.ros.world_model.config import WorldModelConfig
-from jepa_ros.ros.world_model.stream import Stream
+from jepa_ros.ros.world_model.session import Session
 
 
-def stream(correction: Correction) -> tuple[Stream, list, list]:
+def stream(correction: Correction) -> tuple[Session, list, list]:
     """One without node, sensors and worker; what it publishes, and what it warns of."""
-    made, published, warned = Stream.__new__(Stream), [], []
+    made, published, warned = Session.__new__(Session), [], []
     made._correction, made._score_lock, made._published, made._saved_s = correction, threading.Lock(), None, time.monotonic()
     made._outputs = SimpleNamespace(publish=lambda state, frames, observation: published.append(state))
     made._logger = SimpleNamespace(is_enabled_for=lambda level: False, warning=lambda text, **_: warned.append(text))

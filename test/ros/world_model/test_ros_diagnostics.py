@@ -11,8 +11,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from jepa_ros.ros.world_model.diagnostics import choice_status, input_statuses
 from jepa_ros.sensing import InputStatus
-from jepa_ros.sensing.choice.rule import NOT_YET
-from jepa_ros.sensing.choice.verdicts import Verdict
+from jepa_ros.sensing.topic_choice.rule import NOT_YET
+from jepa_ros.sensing.topic_choice.verdicts import Verdict
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 

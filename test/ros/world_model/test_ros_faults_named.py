@@ -25,10 +25,10 @@ from ros_harness import START_NS, Robot, cloud, transform  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
-from jepa_ros.ros.candidates import own_topics, several  # noqa: E402
 from jepa_ros.ros.machine import transport_problems  # noqa: E402
-from jepa_ros.ros.speaking import Speaker  # noqa: E402
-from jepa_ros.ros.world_model.watch import ArrivalWatch  # noqa: E402
+from jepa_ros.ros.own_topics import own_topics, several  # noqa: E402
+from jepa_ros.ros.problem_log import ProblemLog  # noqa: E402
+from jepa_ros.ros.world_model.arrival_monitor import ArrivalMonitor  # noqa: E402
 from jepa_ros.srv import PlanPath  # noqa: E402
 
 WITHIN_S = 3.0
@@ -238,7 +238,7 @@ def test_a_transport_that_loses_is_told_with_its_fix(tmp_path) -> None:
 
 
 def test_messages_that_do_not_arrive_are_counted() -> None:
-    watch = ArrivalWatch()
+    watch = ArrivalMonitor()
     for number in range(1, 41):
         if number % 5 == 0:
             watch.note("/lossy", {"publication_sequence_number": number, "publisher_gid": {"data": b"a"}})
@@ -255,7 +255,7 @@ def test_each_problem_is_said_once_and_again_when_it_changes() -> None:
     class Logger:
         error = warning = info = staticmethod(said.append)
 
-    speaker = Speaker(Logger())
+    speaker = ProblemLog(Logger())
     for message in ("silent for 1.5 s", "silent for 2.5 s", "gone"):
         speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.WARN, message=message)])
     speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.OK, message="receiving")])

@@ -10,9 +10,9 @@ pytest.importorskip("rclpy")
 from rclpy.serialization import deserialize_message, serialize_message
 from test_ros_conversions import FRAMES, pose, scene
 
-from jepa_ros.forecast.turning import Turning
+from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
 from jepa_ros.movers import TrackedVehicles
-from jepa_ros.objects.told import objects_of
+from jepa_ros.objects.scene_objects import objects_of
 from jepa_ros.objects.track_state import cycling
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros import readers
@@ -33,7 +33,7 @@ def street() -> SceneState:
     vehicles = TrackedVehicles(
         np.array([1_000_001]), VAN[None], velocity, np.array([YAW_RATE]), np.array([0.9]), np.array([2.1]), states, 0.01 * np.eye(6)[None]
     )
-    return replace(walking, people=people, vehicles=vehicles, vehicle_forecast=Turning().predict(vehicles))
+    return replace(walking, people=people, vehicles=vehicles, vehicle_forecast=ConstantTurnRate().predict(vehicles))
 
 
 def test_objects_of_all_classes_go_over_the_wire() -> None:

@@ -19,8 +19,8 @@ from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.controller import Controller
 from jepa_ros.ros.planner.driving import Driver
 from jepa_ros.ros.planner.follow import End
+from jepa_ros.ros.planner.pursue.goal_description import GoalDescription, Refusal
 from jepa_ros.ros.planner.pursue.task import Approach, PursueTask
-from jepa_ros.ros.planner.pursue.wish import Refusal, Wish
 from jepa_ros.ros.planner.scene import InvalidGoal, StaleSensors, UnknownGoal
 from jepa_ros.ros.planner.worker import DeadlineWorker
 from jepa_ros.types import PlanStatus
@@ -95,7 +95,7 @@ class PursueGoalServer:
     def _task(self, handle: Any) -> PursueTask:
         """Raises Refusal."""
         goal, config = handle.request, self._config().controller
-        wish = Wish.of(goal.object, goal.relation, goal.distance, goal.max_speed, goal.keep_away_from, goal.keep_distance)
+        wish = GoalDescription.of(goal.object, goal.relation, goal.distance, goal.max_speed, goal.keep_away_from, goal.keep_distance)
         return PursueTask(
             wish,
             goal.place if goal.place.header.frame_id else None,

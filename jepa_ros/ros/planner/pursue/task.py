@@ -16,7 +16,7 @@ from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros import readers
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.follow import Task
-from jepa_ros.ros.planner.pursue.wish import Place, Refusal, Wish, place_at, place_near
+from jepa_ros.ros.planner.pursue.goal_description import GoalDescription, Place, Refusal, place_at, place_near
 from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
@@ -37,7 +37,7 @@ class PursueTask(Task):
 
     def __init__(
         self,
-        wish: Wish,
+        wish: GoalDescription,
         place: PoseStamped | None,
         region: PolygonStamped | None,
         progress: Progress,

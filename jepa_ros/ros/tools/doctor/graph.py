@@ -9,8 +9,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
-from jepa_ros.ros.candidates import OUR_NODES
 from jepa_ros.ros.lifecycle import in_namespace
+from jepa_ros.ros.own_topics import OUR_NODES
 from jepa_ros.ros.tools.doctor.findings import Finding, error, good, warning
 from jepa_ros.ros.tools.run_report import busiest_thread_ms
 

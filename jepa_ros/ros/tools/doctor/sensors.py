@@ -10,9 +10,9 @@ from jepa_ros.ros.tools.doctor.findings import Finding, error, good, warning
 from jepa_ros.ros.tools.doctor.heard import Heard, ListeningHub
 from jepa_ros.ros.tools.run_report import MODEL_STEP_S
 from jepa_ros.sensing import InputStatus
-from jepa_ros.sensing.choice.rule import NOT_YET
-from jepa_ros.sensing.choice.verdicts import Verdict
 from jepa_ros.sensing.hub.status import ADVICE
+from jepa_ros.sensing.topic_choice.rule import NOT_YET
+from jepa_ros.sensing.topic_choice.verdicts import Verdict
 
 LEAST_RATE_HZ = 1 / ((1 + OFF_STEP) * MODEL_STEP_S)  # of frames; with fewer no prediction is judged
 LATE_S, AHEAD_S = 0.5, 0.1  # of a stamp on arrival

@@ -18,13 +18,13 @@ from jepa_ros import __version__
 from jepa_ros.ros.tools.demo import default_bag, stand_in_weights
 from jepa_ros.ros.tools.demo_report import draw_picture
 from jepa_ros.ros.tools.output_log import summary_of
-from jepa_ros.ros.tools.plan_asker import GOAL_AHEAD_M
+from jepa_ros.ros.tools.plan_client import GOAL_AHEAD_M
 from jepa_ros.ros.tools.replay.compare import Comparison, compare, read_limits
 from jepa_ros.ros.tools.replay.run import Replayed, digest, file_digest, finite, replay
 from jepa_ros.ros.tools.replay.settings import flat, read_config
 from jepa_ros.ros.tools.replay.stack import ReplayConfig
+from jepa_ros.ros.tools.run_media import FILM, tell
 from jepa_ros.ros.tools.run_report import surprise_note
-from jepa_ros.ros.tools.run_story import FILM, tell
 from jepa_ros.sensing import BagError
 from jepa_ros.viz.comparison import draw_comparison
 

@@ -15,7 +15,7 @@ from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.tools.bag_clock import BagClock, bag_clock
 from jepa_ros.ros.tools.output_bag import OutputBag, is_latched
 from jepa_ros.ros.tools.output_log import DIAGNOSTICS, OUTPUTS, OutputLog
-from jepa_ros.ros.tools.plan_asker import GOAL_AHEAD_M, PLAN_PERIOD_S, request_ahead
+from jepa_ros.ros.tools.plan_client import GOAL_AHEAD_M, PLAN_PERIOD_S, request_ahead
 from jepa_ros.ros.tools.replay.loopback import Graph
 from jepa_ros.ros.tools.replay.stack import ReplayConfig, Stack
 from jepa_ros.sensing import BagError, BagInfo, InputStatus, RawMessage, bag_info, read_raw

@@ -23,7 +23,7 @@ from jepa_ros.ros.planner.scene import SceneReader
 from jepa_ros.ros.planner.services import PlannerServices
 from jepa_ros.ros.tools.replay.loopback import Graph, LoopbackNode
 from jepa_ros.ros.world_model.outputs import Outputs
-from jepa_ros.ros.world_model.stream import WorldModelConfig
+from jepa_ros.ros.world_model.session import WorldModelConfig
 from jepa_ros.srv import PlanPath
 from jepa_ros.types import Observation, SceneState
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.rows import Rows
+from jepa_ros.objects.struct_of_arrays import StructOfArrays
 from jepa_ros.types import FloatArray
 
 
 @dataclass(frozen=True)
-class Columns(Rows):
+class Columns(StructOfArrays):
     """M columns of points."""
 
     centres_m: FloatArray  # (M, 2)

@@ -24,7 +24,7 @@ def request_ahead(occupancy: bytes, ahead_m: float) -> PlanPath.Request:
     return PlanPath.Request(goal=goal, deadline=PLAN_DEADLINE_S)
 
 
-class PlanAsker:
+class PlanClient:
     """Hands every recorded message on to the log and every answer, too."""
 
     def __init__(self, node: Node, log: OutputLog, ahead_m: float) -> None:

@@ -26,7 +26,7 @@ from jepa_ros.training.world_model.windows import Window, Windows, collate
 
 
 @dataclass(frozen=True)
-class Told:
+class DistillationBatch:
     """One batch."""
 
     history_BTDYX: Tensor
@@ -71,14 +71,14 @@ def aligned_history(model: SceneJepa, batch: Window) -> Tensor:
 
 
 @torch.no_grad()
-def tell(wide: SceneJepa, narrow: SceneJepa, batch: Window) -> Told:
+def tell(wide: SceneJepa, narrow: SceneJepa, batch: Window) -> DistillationBatch:
     """Works out a batch."""
     history = aligned_history(narrow, batch)
     target = encoded(narrow.encoder, batch.targets)[:, -len(batch.steps) :]
     predicted, said = wide.predictor.uncarried(aligned_history(wide, batch), batch.actions, batch.steps)
     carried = narrow.predictor.moving(history[:, :, : narrow.config.grounded], batch.steps)
     nothing = torch.zeros(0, dtype=torch.long)
-    return Told(
+    return DistillationBatch(
         history,
         batch.actions,
         batch.steps,
@@ -95,19 +95,19 @@ def tell(wide: SceneJepa, narrow: SceneJepa, batch: Window) -> Told:
     )
 
 
-def write(path: Path, told: Told) -> None:
+def write(path: Path, told: DistillationBatch) -> None:
     """Whole or not at all."""
-    fields: dict[str, Any] = {field.name: getattr(told, field.name) for field in dataclasses.fields(Told)}
+    fields: dict[str, Any] = {field.name: getattr(told, field.name) for field in dataclasses.fields(DistillationBatch)}
     fields |= {name: fields[name].half() for name in HALF}
     partial = path.with_suffix(".partial")
     torch.save(fields, partial)
     os.replace(partial, path)
 
 
-def read(path: Path) -> Told:
+def read(path: Path) -> DistillationBatch:
     """As it was told, but for rounding."""
     fields = torch.load(path, weights_only=True)
-    return Told(**{**fields, **{name: fields[name].float() for name in HALF}})
+    return DistillationBatch(**{**fields, **{name: fields[name].float() for name in HALF}})
 
 
 def batches(windows: Windows, begin: int, end: int) -> Iterator[Window]:
@@ -127,7 +127,7 @@ class Stored(Dataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, step: int) -> Told:
+    def __getitem__(self, step: int) -> DistillationBatch:
         """The batch of this optimiser step: every file once a round."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step // len(self.files))
         return read(self.files[int(torch.randperm(len(self.files), generator=generator)[step % len(self.files)])])

@@ -20,7 +20,7 @@ STRAIGHT_RADPS, TURNING_RADPS = 0.2, 0.4  # up to the one it is noise at any spe
 
 
 @dataclass(frozen=True)
-class TurningConfig:
+class ConstantTurnRateConfig:
     """Horizon, how long a manoeuvre lasts, and the spread."""
 
     horizon: int = param(12, "future steps", at_least=1, at_most=1000)
@@ -38,13 +38,13 @@ class TurningConfig:
         validate(self)
 
 
-class Turning:
+class ConstantTurnRate:
     """Each of V vehicles goes on (the first mode) or brakes (the second)."""
 
     name = "constant_turn_rate"
 
-    def __init__(self, config: TurningConfig | None = None) -> None:
-        self.config = config or TurningConfig()
+    def __init__(self, config: ConstantTurnRateConfig | None = None) -> None:
+        self.config = config or ConstantTurnRateConfig()
 
     def predict(self, vehicles: TrackedVehicles, people: TrackedPeople | None = None, ego: EgoState | None = None) -> BoxForecast:
         """Two modes for each vehicle over `horizon` steps, in the frame of the tracks; people and ego are not looked at."""

@@ -19,7 +19,7 @@ FACING_FROM_MPS = 0.3  # below, a track's velocity says nothing of where somebod
 
 
 @dataclass(frozen=True)
-class Told:
+class SceneObject:
     """One object, in odom."""
 
     id: int
@@ -40,12 +40,12 @@ class Told:
         return CLASSES[int(np.argmax(self.chances))]
 
 
-def objects_of(state: SceneState) -> list[Told]:
+def objects_of(state: SceneState) -> list[SceneObject]:
     """People and cyclists in the order of their rows, then vehicles."""
     return [*_people(state), *_vehicles(state)]
 
 
-def _people(state: SceneState) -> list[Told]:
+def _people(state: SceneState) -> list[SceneObject]:
     people, forecast = state.people, state.pedestrians
     speeds = np.hypot(*people.velocities_mps.reshape(-1, 2).T)
     chance = np.zeros(len(speeds)) if people.riding is None else people.riding
@@ -60,7 +60,7 @@ def _people(state: SceneState) -> list[Told]:
         moves = np.hypot(steps[..., 0], steps[..., 1]) > FACING_FROM_MPS * np.diff(forecast.times_s, prepend=0.0)
         headings = _held(np.arctan2(steps[..., 1], steps[..., 0]), moves, yaw)
         told.append(
-            Told(
+            SceneObject(
                 id=person,
                 chances=(1.0 - float(chance[row]), float(chance[row]), 0.0),
                 box=np.array([*here, yaw, *size]),
@@ -84,10 +84,10 @@ def _held(values: FloatArray, known: NDArray[np.bool_], first: float) -> FloatAr
     return found
 
 
-def _vehicles(state: SceneState) -> list[Told]:
+def _vehicles(state: SceneState) -> list[SceneObject]:
     vehicles, forecast = state.vehicles, state.vehicle_forecast
     return [
-        Told(
+        SceneObject(
             id=int(vehicles.ids[row]),
             chances=(0.0, 0.0, 1.0),
             box=vehicles.boxes[row],

@@ -24,7 +24,7 @@ TOUCHES = 0.1  # probability from which the start counts as touching something
 
 
 @dataclass(frozen=True)
-class Leaving:
+class StartContact:
     """Where a robot may be near its start although it touches something there. Anchor frame."""
 
     grid: GridSpec
@@ -45,7 +45,7 @@ class Leaving:
         near_m: float,
         discs_D2: Tensor | None = None,
         touches: bool = False,
-    ) -> Leaving | None:
+    ) -> StartContact | None:
         """None where the start touches nothing. inflated_YX: the probability now, inflated by the robot's radius, or that of its discs.
         obstacle_YX: cells that could keep the robot from driving there. start: x m, y m and, where discs stand for the robot, yaw rad.
         touches: whether the robot itself does, which its discs may miss by a corner."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jepa_ros.sensing.choice.evidence import CloudEvidence, Evidence, ImageEvidence, InfoEvidence, OdometryEvidence
-from jepa_ros.sensing.choice.kinds import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
-from jepa_ros.sensing.choice.verdicts import Scene
+from jepa_ros.sensing.topic_choice.evidence import CloudEvidence, Evidence, ImageEvidence, InfoEvidence, OdometryEvidence
+from jepa_ros.sensing.topic_choice.message_types import CLOUD, COMPRESSED, IMAGE, INFO, ODOMETRY, TF
+from jepa_ros.sensing.topic_choice.verdicts import Scene
 
 KIND_OF: dict[str, type[Evidence]] = {
     CLOUD: CloudEvidence,

@@ -24,7 +24,7 @@ LINE_M = 0.03
 COLOUR = ColorRGBA(r=0.1, g=0.78, b=0.35, a=0.7)
 
 
-class Shown:
+class PlanDisplay:
     """Publishers from the node's making on: `path` takes every path, empty ones, too. Called by the planning thread."""
 
     def __init__(self, node: LifecycleNode, config: Callable[[], PlannerConfig]) -> None:

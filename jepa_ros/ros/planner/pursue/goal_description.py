@@ -29,7 +29,7 @@ class Refusal(InvalidGoal):
 
 
 @dataclass(frozen=True)
-class Wish:
+class GoalDescription:
     """A goal as it was described."""
 
     person: int | None  # by id; None = the nearest, or nobody
@@ -44,7 +44,7 @@ class Wish:
     @classmethod
     def of(
         cls, object_name: str, relation: str, distance_m: float, max_speed_mps: float, keep_away_from: Sequence[str], keep_m: float
-    ) -> Wish:
+    ) -> GoalDescription:
         """Raises Refusal for what is no wish."""
         numbers = {"distance": (distance_m, MOST_DISTANCE_M), "max_speed": (max_speed_mps, 50.0), "keep_distance": (keep_m, MOST_KEPT_M)}
         for name, (value, most) in numbers.items():
@@ -89,7 +89,7 @@ class Place:
 
 
 def place_near(
-    wish: Wish, scene: PlanningScene, region_m: FloatArray, robot_radius_m: float, personal_space_m: float, before: Place | None
+    wish: GoalDescription, scene: PlanningScene, region_m: FloatArray, robot_radius_m: float, personal_space_m: float, before: Place | None
 ) -> Place:
     """Beside a person, where they will be when the robot can be there. region_m: (N, 2), empty = anywhere. before: this wish's last place.
 
@@ -127,7 +127,7 @@ def place_near(
     return Place(np.array([*goal_m, math.nan]), int(moving.ids[i]), from_robot, near)
 
 
-def place_at(wish: Wish, pose: FloatArray | None, scene: PlanningScene, region_m: FloatArray, before: Place | None) -> Place:
+def place_at(wish: GoalDescription, pose: FloatArray | None, scene: PlanningScene, region_m: FloatArray, before: Place | None) -> Place:
     """At, or `distance` from, a place, or the nearest place of the region. Raises Refusal where neither is given, or they contradict."""
     robot_m = scene.ego.odom_from_base[:2, 3]
     if pose is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jepa_ros.sensing.choice.copies import CopyFinder
-from jepa_ros.sensing.choice.evidence import Evidence
-from jepa_ros.sensing.choice.frames import FrameBook
+from jepa_ros.sensing.topic_choice.derived_clouds import CopyFinder
+from jepa_ros.sensing.topic_choice.evidence import Evidence
+from jepa_ros.sensing.topic_choice.moving_frames import FrameBook
 
 
 @dataclass(frozen=True)

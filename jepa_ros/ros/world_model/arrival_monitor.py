@@ -20,7 +20,7 @@ class _Arrivals:
     newest: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=500))  # (steady s, the publisher's own count)
 
 
-class ArrivalWatch:
+class ArrivalMonitor:
     """Fed by the subscriptions' callbacks, read by the diagnostics, in one thread."""
 
     def __init__(self) -> None:

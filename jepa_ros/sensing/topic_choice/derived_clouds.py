@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from jepa_ros.sensing.choice.evidence import CloudEvidence
-from jepa_ros.sensing.choice.frames import FrameBook
+from jepa_ros.sensing.topic_choice.evidence import CloudEvidence
+from jepa_ros.sensing.topic_choice.moving_frames import FrameBook
 from jepa_ros.types import NANOSECONDS
 
 NEAR_NS = NANOSECONDS // 10  # a joined cloud carries the stamp of one of its parts

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-R = TypeVar("R", bound="Rows")
+R = TypeVar("R", bound="StructOfArrays")
 
 
-class Rows:
+class StructOfArrays:
     """For a dataclass whose fields are all arrays of the same length."""
 
     def take(self: R, index: NDArray[Any]) -> R:

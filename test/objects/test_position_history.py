@@ -3,14 +3,14 @@
 import numpy as np
 
 from jepa_ros.movers import VehicleDetections
-from jepa_ros.objects.vehicles.past import Past
+from jepa_ros.objects.time_steps import HISTORY, STEP_S
+from jepa_ros.objects.vehicles.position_history import PositionHistory
 from jepa_ros.objects.vehicles.tracking import VehicleTracker
-from jepa_ros.time_steps import HISTORY, STEP_S
 from jepa_ros.types import NANOSECONDS
 
 
 def test_places_are_interpolated_between_reports_and_unknown_before_the_first() -> None:
-    past = Past()
+    past = PositionHistory()
     for tick in range(20):  # every 0.25 s, 4 m/s along x; another comes later
         ids = np.array([5, 2]) if tick >= 18 else np.array([5])
         told = past.add(0.25 * tick, ids, np.array([[tick * 1.0, 0.0], [0.0, tick * 1.0]])[: len(ids)])
@@ -21,7 +21,7 @@ def test_places_are_interpolated_between_reports_and_unknown_before_the_first() 
 
 
 def test_what_was_not_reported_for_a_while_has_a_gap() -> None:
-    past = Past()
+    past = PositionHistory()
     for tick in range(10):
         there = not 3 <= tick <= 5
         told = past.add(0.4 * tick, np.array([7] if there else [], np.int64), np.full((int(there), 2), float(tick)))

@@ -12,7 +12,7 @@ from rclpy.task import Future
 ASK_PERIOD_S = 1.0
 
 
-class Partner:
+class WorldModelState:
     """Asks for its lifecycle's state once a second while that is `needed`: as long as nothing is heard from it. Until `close()`."""
 
     def __init__(self, node: Node, name: str, needed: Callable[[], bool]) -> None:

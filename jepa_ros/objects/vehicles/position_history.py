@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.time_steps import HISTORY, STEP_S, positions_at
+from jepa_ros.objects.time_steps import HISTORY, STEP_S, positions_at
 from jepa_ros.types import FloatArray
 
 
-class Past:
+class PositionHistory:
     """Remembers what was reported, for as long as the steps reach back."""
 
     def __init__(self) -> None:

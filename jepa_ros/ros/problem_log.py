@@ -13,7 +13,7 @@ QUIET_S = 30.0  # a problem that comes and goes is reported once in so long
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
-class Speaker:
+class ProblemLog:
     """Remembers what it has said of each status."""
 
     def __init__(self, logger: Any) -> None:

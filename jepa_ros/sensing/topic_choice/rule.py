@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 
-from jepa_ros.sensing.choice.evidence import SLOW_S, CloudEvidence, ImageEvidence, InfoEvidence, OdometryEvidence
-from jepa_ros.sensing.choice.frames import FIXED
-from jepa_ros.sensing.choice.kinds import COMPRESSED, camera_info_topic
-from jepa_ros.sensing.choice.verdicts import Choice, Named, Scene, Verdict
 from jepa_ros.sensing.frames.odometry import vehicle_frame
+from jepa_ros.sensing.topic_choice.evidence import SLOW_S, CloudEvidence, ImageEvidence, InfoEvidence, OdometryEvidence
+from jepa_ros.sensing.topic_choice.message_types import COMPRESSED, camera_info_topic
+from jepa_ros.sensing.topic_choice.moving_frames import FIXED
+from jepa_ros.sensing.topic_choice.verdicts import Choice, Named, Scene, Verdict
 from jepa_ros.types import FloatArray
 
 NOT_A_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "segment", "semantic")  # of colours, only the name tells

@@ -11,18 +11,18 @@ pytest.importorskip("jepa_ros.action", reason="needs the built interfaces: run `
 
 from planning_scenes import make_scene, pose
 
-from jepa_ros.forecast.turning import Turning
+from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
 from jepa_ros.planning import Planner
 from jepa_ros.planning.scene import PlanningScene
-from jepa_ros.ros.planner.pursue.wish import Refusal, Wish, inside, nearest_inside, place_near
+from jepa_ros.ros.planner.pursue.goal_description import GoalDescription, Refusal, inside, nearest_inside, place_near
 from jepa_ros.types import PlanStatus, TrackedVehicles
 
 NOWHERE = np.zeros((0, 2))
 SQUARE = np.array([[2.0, 1.0], [5.0, 1.0], [5.0, 4.0], [2.0, 4.0]])
 
 
-def wish(who: str = "person", relation: str = "", distance_m: float = 1.5, keep: tuple[str, ...] = (), keep_m: float = 0.0) -> Wish:
-    return Wish.of(who, relation, distance_m, 0.0, keep, keep_m)
+def described(who: str = "person", relation: str = "", distance_m: float = 1.5, keep: tuple[str, ...] = (), keep_m: float = 0.0):
+    return GoalDescription.of(who, relation, distance_m, 0.0, keep, keep_m)
 
 
 def scene_with(*people: tuple[float, float, float, float], walls: tuple = ()) -> PlanningScene:
@@ -31,22 +31,22 @@ def scene_with(*people: tuple[float, float, float, float], walls: tuple = ()) ->
 
 @pytest.mark.parametrize(("relation", "where"), [("near", (2.5, 0)), ("left_of", (4, 1.5)), ("right_of", (4, -1.5)), ("behind", (5.5, 0))])
 def test_relations_are_as_seen_from_the_robot(relation, where) -> None:
-    place = place_near(wish(relation=relation), scene_with((4.0, 0.0, 0.0, 0.0)), NOWHERE, 0.4, 0.5, None)
+    place = place_near(described(relation=relation), scene_with((4.0, 0.0, 0.0, 0.0)), NOWHERE, 0.4, 0.5, None)
     assert place.pose[:2] == pytest.approx(where, abs=1e-6)
 
 
 def test_who_was_chosen_stays_chosen_and_left_stays_left() -> None:
-    first = place_near(wish(relation="left_of"), scene_with((4.0, 0.0, 0.0, 0.0), (9.0, 0.0, 0.0, 0.0)), NOWHERE, 0.4, 0.5, None)
-    later = place_near(wish(relation="left_of"), scene_with((4.0, 3.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)), NOWHERE, 0.4, 0.5, first)
+    first = place_near(described(relation="left_of"), scene_with((4.0, 0.0, 0.0, 0.0), (9.0, 0.0, 0.0, 0.0)), NOWHERE, 0.4, 0.5, None)
+    later = place_near(described(relation="left_of"), scene_with((4.0, 3.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)), NOWHERE, 0.4, 0.5, first)
     assert (first.person, later.person) == (0, 0)
     assert later.pose[:2] == pytest.approx((4.0, 4.5), abs=1e-6)
 
 
 def test_a_region_says_who_is_meant() -> None:
     people = scene_with((1.0, 0.0, 0.0, 0.0), (4.0, 3.0, 0.0, 0.0))
-    assert place_near(wish(), people, SQUARE, 0.4, 0.5, None).person == 1
+    assert place_near(described(), people, SQUARE, 0.4, 0.5, None).person == 1
     with pytest.raises(Refusal) as refused:
-        place_near(wish("person 0"), people, SQUARE, 0.4, 0.5, None)
+        place_near(described("person 0"), people, SQUARE, 0.4, 0.5, None)
     assert "person 1" in refused.value.would_work
 
 
@@ -63,7 +63,7 @@ def test_a_kept_distance_is_part_of_every_check_and_clears_no_wall() -> None:
     """As if the person were larger, for contacts; a wall beside them is no part of them."""
     wall = (2.2, -3.0, 2.6, -0.6)
     scene = scene_with((2.4, 0.0, 0.0, 0.0), walls=(wall,))
-    kept = wish(keep=("person 0",), keep_m=1.5).guarded(scene)
+    kept = described(keep=("person 0",), keep_m=1.5).guarded(scene)
     goal = np.array([5.0, 0.0, math.nan])
     near = Planner().plan(scene, goal, 5.0).path[:, :2]
     far = Planner().plan(kept, goal, 5.0)
@@ -76,7 +76,7 @@ def test_a_kept_distance_is_part_of_every_check_and_clears_no_wall() -> None:
 
 def test_nobody_is_watched_without_a_wish() -> None:
     scene = scene_with((2.4, 0.0, 0.0, 0.0))
-    assert wish().guarded(scene) is scene
+    assert described().guarded(scene) is scene
 
 
 def test_vehicles_have_no_name_and_cyclists_keep_theirs() -> None:
@@ -94,10 +94,10 @@ def test_vehicles_have_no_name_and_cyclists_keep_theirs() -> None:
         driven,
         np.tile(0.1 * np.eye(6), (1, 1, 1)),
     )
-    scene = PlanningScene.of(replace(state, vehicles=vehicles, vehicle_forecast=Turning().predict(vehicles)))
+    scene = PlanningScene.of(replace(state, vehicles=vehicles, vehicle_forecast=ConstantTurnRate().predict(vehicles)))
     assert scene.moving.ids.tolist() == [0, -1], "the vehicle's own number is 0 as well"
-    assert place_near(wish(), scene, NOWHERE, 0.4, 0.5, None).pose[:2] == pytest.approx((2.5, 0.0), abs=1e-6)
-    kept = wish(keep=("people",), keep_m=1.5).guarded(scene)
+    assert place_near(described(), scene, NOWHERE, 0.4, 0.5, None).pose[:2] == pytest.approx((2.5, 0.0), abs=1e-6)
+    kept = described(keep=("people",), keep_m=1.5).guarded(scene)
     assert kept.moving.kept_m is not None
     assert kept.moving.kept_m.tolist() == [1.5, 0.0]
     assert Planner().plan(kept, np.array([0.0, -4.0, math.nan]), 5.0).status is PlanStatus.OK

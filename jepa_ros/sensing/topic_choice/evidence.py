@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from jepa_ros.sensing.choice.kinds import COMPRESSED, ROLE_OF
 from jepa_ros.sensing.decode.camera_info import calibration, is_rectified
 from jepa_ros.sensing.decode.cloud import decode_cloud
 from jepa_ros.sensing.decode.errors import MalformedMessage, byte_view
 from jepa_ros.sensing.decode.image import decode_compressed_image
 from jepa_ros.sensing.frames.odometry import is_upright
+from jepa_ros.sensing.topic_choice.message_types import COMPRESSED, ROLE_OF
 from jepa_ros.types import NANOSECONDS, FloatArray
 
 UNREADABLE = (AttributeError, TypeError, ValueError, OverflowError, IndexError)

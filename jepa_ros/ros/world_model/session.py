@@ -23,7 +23,7 @@ from jepa_ros.types import Observation, SceneState
 SAVE_PERIOD_S = 30.0  # between two copies of what was learned, as a node may be killed
 
 
-class Stream:
+class Session:
     """Runs from the moment it is made until `close()`."""
 
     def __init__(self, node: LifecycleNode, config: WorldModelConfig, pipeline: WorldModelPipeline, outputs: Outputs) -> None:
