@@ -58,3 +58,21 @@ class BoxForecast:
     probabilities: Floats = field(default_factory=partial(np.zeros, (0, 1)))  # (V, K) sums to 1 over K
     covariances_m2: Floats = field(default_factory=partial(np.zeros, (0, 1, 0, 2, 2)))  # (V, K, H, 2, 2) of the position
     times_s: Floats = field(default_factory=partial(np.zeros, (0,)))  # (H,) from now
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Where bodies are now, whatever their class: oriented boxes with round corners."""
+
+    boxes: Floats  # (M, 5)
+    radii_m: Floats  # (M,) of the corners, around the box; a person is a box without sides
+
+    def around(self, x: Floats, y: Floats, margin_m: float) -> NDArray[np.bool_]:
+        """Which of the places, arrays of one shape, lie in a body or within `margin_m` of it."""
+        found = np.zeros(x.shape, bool)
+        for (mid_x, mid_y, yaw, length, width), radius_m in zip(self.boxes, self.radii_m, strict=True):
+            along = np.cos(yaw) * (x - mid_x) + np.sin(yaw) * (y - mid_y)
+            across = np.cos(yaw) * (y - mid_y) - np.sin(yaw) * (x - mid_x)
+            beyond = np.hypot(np.maximum(np.abs(along) - 0.5 * length, 0.0), np.maximum(np.abs(across) - 0.5 * width, 0.0))
+            found |= beyond <= radius_m + margin_m
+        return found

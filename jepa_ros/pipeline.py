@@ -18,7 +18,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.memory import LatentMemory, steady_motion
-from jepa_ros.movers import BoxForecast, TrackedVehicles, VehicleDetections
+from jepa_ros.movers import BoxForecast, Boxes, TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
@@ -36,7 +36,9 @@ from jepa_ros.protocols import (
     SceneLatents,
     WorldModel,
 )
+from jepa_ros.sensing.blind_zone import LowObstacles
 from jepa_ros.sensing.sight import SightMemory, looks_of
+from jepa_ros.sensing.voxelize import lidar_views
 from jepa_ros.threads import heed_torch_threads, one_blas_thread
 from jepa_ros.types import (
     OCCUPIED_FROM,
@@ -97,6 +99,7 @@ class WorldModelPipeline:
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
         self._sight = SightMemory(model.spec.grid, config.seen_for_s) if model.spec.grid else None
+        self._low_obstacles = LowObstacles(model.spec.grid, config.seen_for_s) if model.spec.grid else None
         self._last_stamp_ns: int | None = None
 
     @classmethod
@@ -119,8 +122,9 @@ class WorldModelPipeline:
         self._surprise.reset()
         self._tracker.reset()
         self._vehicle_tracker.reset()
-        if self._sight is not None:
-            self._sight.clear()
+        for memory in (self._sight, self._low_obstacles):
+            if memory is not None:
+                memory.clear()
         self._last_stamp_ns = None
 
     def warm_up(self) -> None:
@@ -168,10 +172,11 @@ class WorldModelPipeline:
             self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
             prediction = predict_in_parts(self.model, self._memory, self._actions(observation, intended_motion))
             occupancy = self._occupancy(observation, latent_ND, prediction)
-        with clock("sight"):
-            occupancy = self._with_sight(observation, occupancy)
         with clock("people"):
             people, vehicles = self._track(observation, anchor_pose)
+        with clock("sight"):
+            occupancy = self._with_low_obstacles(observation, occupancy, who_moves(people, vehicles, anchor_pose))
+            occupancy = self._with_sight(observation, occupancy)
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
             vehicle_forecast, pedestrians = self._forecast_traffic(vehicles, people, pedestrians, observation.ego)
@@ -222,6 +227,15 @@ class WorldModelPipeline:
         seen_YX = self._sight.update(observation.stamp_ns, observation.odom_from_anchor, looks)
         return replace(occupancy, seen=seen_YX | occupied_YX)
 
+    def _with_low_obstacles(self, observation: Observation, occupancy: OccupancyForecast, moving: Boxes) -> OccupancyForecast:
+        """Add what stood beside the robot when a lidar last could see so low."""
+        if self._low_obstacles is None or occupancy.probability.size == 0:
+            return occupancy
+        kept_YX = self._low_obstacles.update(
+            observation.stamp_ns, observation.odom_from_anchor, lidar_views(observation), observation.ground_height_m, moving
+        )
+        return replace(occupancy, probability=np.maximum(occupancy.probability, kept_YX.astype(np.float32))) if kept_YX.any() else occupancy
+
     def _track(self, observation: Observation, anchor_pose: FloatArray) -> tuple[TrackedPeople, TrackedVehicles]:
         """Vehicles first: what is of one is nobody."""
         detections = self._detector.detect_in(observation)
@@ -258,6 +272,15 @@ class StageClock:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.elapsed_ms[stage] = 1e3 * (time.perf_counter() - start_s)
+
+
+def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor: FloatArray) -> Boxes:
+    """Everybody, and the vehicles that drive, in the anchor frame."""
+    driving = vehicles.boxes[vehicles.velocities_mps.any(axis=1)]
+    boxes = np.concatenate((np.column_stack((people.positions_m, np.zeros((len(people.ids), 3)))), driving))
+    boxes[:, :2] = (boxes[:, :2] - odom_from_anchor[:2, 3]) @ odom_from_anchor[:2, :2]
+    boxes[:, 2] -= np.arctan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0])
+    return Boxes(boxes, np.concatenate((people.radii_m, np.zeros(len(driving)))))
 
 
 def observation_sensors(observation: Observation) -> tuple[str, ...]:

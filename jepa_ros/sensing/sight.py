@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.sensing.ground import BELOW_LIDAR_M
+from jepa_ros.sensing.odom_map import OdomMap
 from jepa_ros.sensing.voxelize import OCCUPIED_M, lidar_views
 from jepa_ros.types import NANOSECONDS, CameraImage, FloatArray, GridSpec, Observation
 
@@ -48,7 +49,7 @@ def lidar_look(points_m: FloatArray, origin_m: FloatArray, ground_z_m: float) ->
     points_m = points_m[:: max(len(points_m) // ENOUGH_POINTS, 1)]
     x, y = points_m[:, 0] - np.float32(origin_m[0]), points_m[:, 1] - np.float32(origin_m[1])
     distance = np.hypot(x, y)
-    direction = _direction(x, y)
+    direction = directions(x, y)
     height = points_m[:, 2] - np.float32(ground_z_m)
     blocks = (height >= OCCUPIED_M[0]) & (height <= HEAD_M)
     first_m = np.full(DIRECTIONS, np.inf, np.float32)
@@ -77,7 +78,7 @@ def camera_look(camera: CameraImage, occupied_YX: NDArray[np.bool_], grid: GridS
     corners = np.argwhere(occupied_YX)[:, None, ::-1]
     x, y = (np.array(grid.origin_m) + grid.resolution_m * (corners + within) - origin_m).reshape(-1, 2).T
     first_m = np.full(DIRECTIONS, grid.resolution_m * np.hypot(grid.rows, grid.columns), np.float32)
-    np.minimum.at(first_m, _direction(x, y), np.hypot(x, y).astype(np.float32))
+    np.minimum.at(first_m, directions(x, y), np.hypot(x, y).astype(np.float32))
     first_m = np.min([np.roll(first_m, side) for side in (-1, 0, 1)], axis=0)
     return Look(origin_m, np.zeros(DIRECTIONS), np.where(shown, first_m, 0.0))
 
@@ -91,47 +92,30 @@ class SightMemory:
         self._remembered_s = remembered_s
         far_corner_m = np.add(grid.origin_m, np.multiply(grid.resolution_m, (grid.columns, grid.rows)))
         farthest_m = np.maximum(np.abs(np.array(grid.origin_m)), np.abs(far_corner_m))
-        self._half = math.ceil(float(np.hypot(*farthest_m)) / grid.resolution_m) + 1
+        half = math.ceil(float(np.hypot(*farthest_m)) / grid.resolution_m) + 1
+        self._looked_s = OdomMap(half, grid.resolution_m, -np.inf)
         self._cells = _centres(grid)
-        self.clear()
 
     def clear(self) -> None:
         """Forget the stream."""
-        self._corner = np.zeros(2, int)  # index of the map's first column and row, in cells from odom's origin
-        self._looked_s = np.full((2 * self._half, 2 * self._half), -np.inf)
+        self._looked_s.clear()
 
     def update(self, stamp_ns: int, odom_from_anchor: FloatArray, looks: Sequence[Look]) -> NDArray[np.bool_]:
         """(Y, X) True where a look has reached within the remembered time, these looks among them. Stamps rise."""
-        stamp_s, size_m = stamp_ns / NANOSECONDS, self._grid.resolution_m
-        self._follow((odom_from_anchor[:2, 3] // size_m).astype(int) - self._half)
-        turn, shift = odom_from_anchor[:2, :2], odom_from_anchor[:2, 3]
-        axis_m = size_m * (np.arange(2 * self._half) + 0.5)
-        from_robot = size_m * self._corner - shift
-        x, y = np.meshgrid((from_robot[0] + axis_m).astype(np.float32), (from_robot[1] + axis_m).astype(np.float32))
-        turn_32 = turn.astype(np.float32)
-        x, y = turn_32[0, 0] * x + turn_32[1, 0] * y, turn_32[0, 1] * x + turn_32[1, 1] * y
+        stamp_s = stamp_ns / NANOSECONDS
+        self._looked_s.follow(odom_from_anchor[:2, 3])
+        x, y = self._looked_s.centres_in(odom_from_anchor)
         for look in looks:
-            self._looked_s[_reached(look, x, y, 0.5 * size_m)] = stamp_s
-        column, row = np.floor((self._cells @ turn.T + shift) / size_m).astype(int).T - self._corner[:, None]
-        seen = stamp_s - self._looked_s[row, column] <= self._remembered_s
+            self._looked_s.values[_reached(look, x, y, 0.5 * self._grid.resolution_m)] = stamp_s
+        row, column = self._looked_s.indices(self._cells @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])
+        seen = stamp_s - self._looked_s.values[row, column] <= self._remembered_s
         return seen.reshape(self._grid.rows, self._grid.columns)
-
-    def _follow(self, corner: NDArray[np.int_]) -> None:
-        """Move the map's window; what comes into it is unseen."""
-        right, up = corner - self._corner
-        size = 2 * self._half
-        moved = np.full_like(self._looked_s, -np.inf)
-        if abs(right) < size and abs(up) < size:
-            moved[max(-up, 0) : size - max(up, 0), max(-right, 0) : size - max(right, 0)] = self._looked_s[
-                max(up, 0) : size - max(-up, 0), max(right, 0) : size - max(-right, 0)
-            ]
-        self._corner, self._looked_s = corner, moved
 
 
 def _reached(look: Look, x: NDArray[np.float32], y: NDArray[np.float32], slack_m: float) -> NDArray[np.bool_]:
     """Which of the points (anchor frame) a look reached."""
     x, y = x - np.float32(look.origin_m[0]), y - np.float32(look.origin_m[1])
-    distance, direction = np.hypot(x, y), _direction(x, y)
+    distance, direction = np.hypot(x, y), directions(x, y)
     near_m, reach_m = (limit.astype(np.float32)[direction] for limit in (look.near_m, look.reach_m))
     return (reach_m > 0.0) & (distance >= near_m - slack_m) & (distance <= reach_m + slack_m)
 
@@ -166,7 +150,8 @@ def _neighbour(reach_m: FloatArray, side: int) -> FloatArray:
     return found
 
 
-def _direction(x: FloatArray, y: FloatArray) -> NDArray[np.intp]:
+def directions(x: FloatArray, y: FloatArray) -> NDArray[np.intp]:
+    """Index of the direction in which each place lies, seen from the origin of its coordinates."""
     return ((np.arctan2(y, x) + np.pi) * (DIRECTIONS / (2 * np.pi))).astype(np.intp) % DIRECTIONS
 
 

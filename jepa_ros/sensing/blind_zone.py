@@ -1,0 +1,137 @@
+"""Low obstacles that a lidar has seen and now looks over: a bumper, a pallet, a kerb beside the robot.
+
+The beams of a lidar on a roof come down to the ground some metres away. What is lower than the lowest of them cannot be seen from nearby,
+although it was seen from further away, and a world model that looks back for a second has forgotten it by then. So the height of what
+stood in each cell is kept until a beam has passed through the cell below that height, or nothing has been seen of it for a while.
+
+Axes: N point, A direction (one degree each), D distance bin, Y/X grid rows and columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jepa_ros.movers import Boxes
+from jepa_ros.sensing.odom_map import OdomMap
+from jepa_ros.sensing.sight import DIRECTIONS, ENOUGH_POINTS, GAP, directions
+from jepa_ros.sensing.voxelize import OCCUPIED_M
+from jepa_ros.types import NANOSECONDS, FloatArray, GridSpec
+
+NEAR_M = 8.0  # beams that dip by 15 degrees from 2 m above the ground reach it at 7.5 m
+BIN_M = 0.2
+
+
+@dataclass(frozen=True)
+class Beams:
+    """How low one lidar's beams are at each distance in each direction. Anchor frame."""
+
+    origin_m: FloatArray  # (2,)
+    height_m: float  # of the lidar above the ground
+    dip_AD: NDArray[np.float32]  # steepest descent among the beams that reach so far, m per m; -inf = none does
+    first_m: NDArray[np.float32]  # (A,) to the first return that hides what is behind it
+
+    def lowest_m(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Height of the lowest beam over each place, m above the ground; inf where there is none, or where something nearer hides the
+        place: whatever is there, this lidar does not look over it."""
+        x, y = x - np.float32(self.origin_m[0]), y - np.float32(self.origin_m[1])
+        distance, direction = np.hypot(x, y), directions(x, y)
+        dip = self.dip_AD[direction, np.minimum((distance / BIN_M).astype(int), self.dip_AD.shape[1] - 1)]
+        return np.maximum(np.float32(self.height_m) - distance * dip, 0.0)
+
+    def hides(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether a place lies behind the first return of its direction."""
+        x, y = x - np.float32(self.origin_m[0]), y - np.float32(self.origin_m[1])
+        return np.asarray(np.hypot(x, y) >= self.first_m[directions(x, y)])
+
+
+def beams_of(points_m: FloatArray, origin_m: FloatArray, ground_z_m: float) -> Beams:
+    """Of (N, 3) returns in the anchor frame from a lidar at (3,) `origin_m`; `ground_z_m`: height of the ground there."""
+    points_m = points_m[:: max(len(points_m) // ENOUGH_POINTS, 1)]
+    x, y = points_m[:, 0] - np.float32(origin_m[0]), points_m[:, 1] - np.float32(origin_m[1])
+    distance, direction = np.hypot(x, y), directions(x, y)
+    dip = (np.float32(origin_m[2]) - points_m[:, 2]) / np.maximum(distance, np.float32(BIN_M))
+    bins = math.ceil(NEAR_M / BIN_M)
+    steepest = np.full(DIRECTIONS * bins, -np.inf, np.float32)
+    np.maximum.at(steepest, direction * bins + np.minimum((distance / np.float32(BIN_M)).astype(int), bins - 1), dip.astype(np.float32))
+    dip_AD = np.maximum.accumulate(steepest.reshape(DIRECTIONS, bins)[:, ::-1], axis=1)[:, ::-1]
+    height = points_m[:, 2] - np.float32(ground_z_m)
+    blocks = (height >= OCCUPIED_M[0]) & (height <= OCCUPIED_M[1])
+    first_m = np.full(DIRECTIONS, np.inf, np.float32)
+    np.minimum.at(first_m, direction[blocks], distance[blocks].astype(np.float32))
+    return Beams(np.asarray(origin_m[:2]), float(origin_m[2]) - ground_z_m, _widened(dip_AD), first_m)
+
+
+class LowObstacles:
+    """Heights of what stood near the robot, kept where no beam comes low enough to see it. One instance belongs to one stream."""
+
+    def __init__(self, grid: GridSpec, remembered_s: float) -> None:
+        """grid: of the answers, in the anchor frame. remembered_s: how long something is believed after it was last seen."""
+        self._grid, self._remembered_s = grid, remembered_s
+        half = math.ceil(NEAR_M / grid.resolution_m) + 1
+        self._top = OdomMap(half, grid.resolution_m, 0.0)  # m above the ground; 0 = nothing
+        self._seen_s = OdomMap(half, grid.resolution_m, -np.inf)
+
+    def clear(self) -> None:
+        """Forget the stream."""
+        self._top.clear()
+        self._seen_s.clear()
+
+    def update(
+        self,
+        stamp_ns: int,
+        odom_from_anchor: FloatArray,
+        sweeps: Sequence[tuple[FloatArray, FloatArray]],
+        ground_z_m: float,
+        movers: Boxes,
+    ) -> NDArray[np.bool_]:
+        """(Y, X) True where something low was seen and is now looked over.
+
+        sweeps: of each lidar its (N, 3) points over flattened ground and its (3,) place, anchor frame. movers: what moves on, and leaves
+        nothing where it was.
+        """
+        stamp_s = stamp_ns / NANOSECONDS
+        for kept in (self._top, self._seen_s):
+            kept.follow(odom_from_anchor[:2, 3])
+        now_m = np.zeros_like(self._top.values)
+        x, y = self._top.centres_in(odom_from_anchor)
+        lowest_m = np.full(x.shape, np.inf, np.float32)
+        covered = np.ones(x.shape, bool)
+        for points_m, origin_m in sweeps:
+            self._raise(now_m, points_m, ground_z_m, odom_from_anchor)
+            beams = beams_of(points_m, origin_m, ground_z_m)
+            lowest_m = np.minimum(lowest_m, beams.lowest_m(x, y))
+            covered &= beams.hides(x, y)
+        unseen_now = (now_m == 0.0) & (lowest_m > self._top.values)
+        now_m[movers.around(x, y, self._grid.resolution_m)] = 0.0
+        self._top.values = np.where(unseen_now, self._top.values, now_m)
+        self._seen_s.values = np.where(now_m > 0.0, stamp_s, self._seen_s.values)
+        kept_YX = unseen_now & ~covered & (self._top.values > 0.0) & (stamp_s - self._seen_s.values <= self._remembered_s)
+        return self._in_anchor(kept_YX, odom_from_anchor)
+
+    def _raise(self, top_m: FloatArray, points_m: FloatArray, ground_z_m: float, odom_from_anchor: FloatArray) -> None:
+        height = points_m[:, 2] - np.float32(ground_z_m)
+        near = (np.abs(points_m[:, 0]) < NEAR_M) & (np.abs(points_m[:, 1]) < NEAR_M)
+        counts = np.flatnonzero(near & (height >= OCCUPIED_M[0]) & (height <= OCCUPIED_M[1]))
+        row, column = self._top.indices(points_m[counts, :2] @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])
+        inside = (row >= 0) & (row < top_m.shape[0]) & (column >= 0) & (column < top_m.shape[1])
+        np.maximum.at(top_m, (row[inside], column[inside]), height[counts[inside]].astype(top_m.dtype))
+
+    def _in_anchor(self, kept_YX: NDArray[np.bool_], odom_from_anchor: FloatArray) -> NDArray[np.bool_]:
+        """The same in the grid of the answers: a kept cell marks that in which its middle lies."""
+        answer = np.zeros((self._grid.rows, self._grid.columns), bool)
+        x, y = (axis[kept_YX] for axis in self._top.centres_in(odom_from_anchor))
+        column = np.floor((x - self._grid.origin_m[0]) / self._grid.resolution_m).astype(int)
+        row = np.floor((y - self._grid.origin_m[1]) / self._grid.resolution_m).astype(int)
+        inside = (row >= 0) & (row < answer.shape[0]) & (column >= 0) & (column < answer.shape[1])
+        answer[row[inside], column[inside]] = True
+        return answer
+
+
+def _widened(dip_AD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A sensor with few columns leaves directions empty: its beams are taken to be as low there as in the next directions."""
+    return np.max([np.roll(dip_AD, side, axis=0) for side in range(-GAP, GAP + 1)], axis=0)
