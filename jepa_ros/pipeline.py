@@ -18,7 +18,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.memory import LatentMemory, steady_motion
-from jepa_ros.movers import BoxForecast, Boxes, TrackedVehicles, VehicleDetections
+from jepa_ros.movers import Boxes, BoxForecast, TrackedVehicles, VehicleDetections
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
