@@ -28,7 +28,8 @@ extensions += [name for name in ("sphinx_copybutton",) if importlib.util.find_sp
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext"]
 # What rosdoc2 adds, of which these pages have their own form: index, README, change log, interfaces.
-exclude_patterns += ["index.rst", "__*", "README.md", "CONTRIBUTING.md", "CHANGELOG.rst", "msg", "srv", "action", "interfaces"]
+exclude_patterns += ["index.rst", "__*", "README.md", "CONTRIBUTING.md", "CHANGELOG.rst", "msg", "srv", "action"]
+exclude_patterns += ["interfaces", "standard_docs", "standards.rst"]
 exclude_patterns += ["jepa_ros*.rst", "modules.rst"]  # of sphinx-apidoc; site_pages makes the API pages
 root_doc = "index"
 # What a machine that only builds documentation lacks is replaced by stand-ins, so that signatures and parameters can still be read.

@@ -1,15 +1,26 @@
-"""The hand-set numbers of rules: where they stand, and how one is changed for a while wherever it has been imported."""
+"""The hand-set numbers of rules: where they stand, how one is changed for a while wherever it has been imported, and what that changes.
+
+`measure` judges everything as it is, then with one number after another at 0.7 and 1.4 times its value; `table` shows the differences.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
+
+FACTORS = (0.7, 1.4)
+AS_IT_IS = "as it is"
+Figures = dict[str, float]
+Rows = dict[str, dict[str, Figures]]  # label -> factor -> figures; those of AS_IT_IS have the factor 1
 
 # Modules whose numbers decide what is a person, where the ground is, and what a track is.
 RULES = (
@@ -81,3 +92,54 @@ def changed(number: Number, value: float) -> Iterator[None]:
     finally:
         for module in holders:
             setattr(module, number.name, number.value)
+
+
+Change = Callable[[Number, float], AbstractContextManager[None]]
+
+
+def measure(numbers: list[Number], judge: Callable[[Number | None], Figures], kept: Path, change: Change = changed) -> Rows:
+    """Figures of each number at each factor. `judge` is given the number that is changed. Finished rows in `kept` are not repeated."""
+    rows: Rows = {}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for line in kept.read_text().splitlines() if kept.exists() else []:
+        row = json.loads(line)
+        rows[row.pop("label")] = row
+    with kept.open("a") as file:
+        for number in tqdm([None, *numbers], unit="number"):
+            label = number.label if number else AS_IT_IS
+            if label in rows:
+                continue
+            if number is None:
+                rows[label] = {"1": judge(None)}
+            else:
+                rows[label] = {"value": {"value": float(number.value)}}
+                for factor in FACTORS:
+                    with change(number, number.times(factor)):
+                        rows[label][str(factor)] = judge(number)
+            file.write(json.dumps({"label": label, **rows[label]}) + "\n")
+            file.flush()
+    return rows
+
+
+def strength(rows: Rows, label: str, limits: Mapping[str, float]) -> float:
+    """The largest difference that a number makes, in units of the limits; from 1 on it matters."""
+    base = rows[AS_IT_IS]["1"]
+    return max(abs(rows[label][str(factor)][name] - base[name]) / limit for factor in FACTORS for name, limit in limits.items())
+
+
+def table(rows: Rows, limits: Mapping[str, float]) -> str:
+    """Markdown, the strongest first. limits: which figures are shown, and from which difference on they are bold."""
+    base = rows[AS_IT_IS]["1"]
+    names = ", ".join(limits)
+    lines = [
+        "As it is: " + ", ".join(f"{name} {base[name]:.3f}" for name in limits) + ".",
+        "",
+        f"| number | value | x 0.7: {names} | x 1.4: {names} |",
+        "|---|---|---|---|",
+    ]
+    worth = {label: strength(rows, label, limits) for label in rows if label != AS_IT_IS}
+    for label in sorted(worth, key=lambda name: -worth[name]):
+        changes = [", ".join(f"{rows[label][str(factor)][name] - base[name]:+.3f}" for name in limits) for factor in FACTORS]
+        bold = "**" if worth[label] >= 1.0 else ""
+        lines.append(f"| {bold}`{label}`{bold} | {rows[label]['value']['value']:g} | {changes[0]} | {changes[1]} |")
+    return "\n".join(lines) + "\n"

@@ -66,10 +66,10 @@ def labelled_bag(bag: Path, table: Path, detector: PersonDetector) -> dict[str, 
         people, vehicles = objects.step(observation)
         inverse = np.linalg.inv(observation.odom_from_anchor)
         here = rows.get(observation.stamp_ns, [])
-        labels = moved(_boxes([row for row in here if row["class"] in VEHICLES]), inverse)
+        labels = moved(boxes_of([row for row in here if row["class"] in VEHICLES]), inverse)
         boxes, near = moved(vehicles.boxes, inverse), in_field(labels)
         tally.add(labels, near, boxes, vehicles.velocities_mps, in_field(boxes, CAMERA_HALF_ANGLE_DEG))
-        bodies = moved(_boxes([row for row in here if row["class"] in PEOPLE]), inverse)[:, :2]
+        bodies = moved(boxes_of([row for row in here if row["class"] in PEOPLE]), inverse)[:, :2]
         bodies = bodies[np.hypot(*bodies.T) < 30.0]
         places = people.positions_m.reshape(-1, 2) @ inverse[:2, :2].T + inverse[:2, 3]
         away = np.hypot(*(places[:, None] - bodies[None]).transpose(2, 0, 1))
@@ -83,7 +83,8 @@ def labelled_bag(bag: Path, table: Path, detector: PersonDetector) -> dict[str, 
     return {"bag": bag.name, "vehicles": tally.result(), "people": told, "spent_ms": round(float(np.median(objects.spent_ms)), 1)}
 
 
-def _boxes(rows: list[dict[str, str]]) -> FloatArray:
+def boxes_of(rows: list[dict[str, str]]) -> FloatArray:
+    """(N, 5) boxes in odom of rows of a table of labels."""
     names = ("odom_x", "odom_y", "odom_yaw", "length", "width")
     return np.array([[float(row[name]) for name in names] for row in rows]).reshape(-1, 5)
 

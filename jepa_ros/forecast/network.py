@@ -44,7 +44,7 @@ class NetworkConfig:
 
 
 @dataclass
-class Frames:
+class PersonFrames:
     """Where each person is and heads: origin (B, 2), rotation (B, 2, 2) with world = own @ rotation + origin."""
 
     origin: Tensor
@@ -89,7 +89,7 @@ class Encoded:
     own: Tensor  # (B, T, 2) the past in the own frame
     context: Tensor  # (B, width)
     predicted: Tensor  # (B, C, D) latents of the future, as predicted
-    frames: Frames
+    frames: PersonFrames
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Output:
     mixture: Mixture
     context: Tensor  # (B, width)
     predicted: Tensor  # (B, C, D) latents of the future, as predicted
-    frames: Frames
+    frames: PersonFrames
 
 
 def fill(history: Tensor, seen: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ def fill(history: Tensor, seen: Tensor) -> Tensor:
     return history.gather(-2, index[..., None].expand(*index.shape, 2))
 
 
-def frames_of(history: Tensor, neighbours: Tensor, has_neighbour: Tensor) -> Frames:
-    """Frames of filled histories (B, T, 2). Who stands still heads to the nearest neighbour; who is alone too has no heading."""
+def frames_of(history: Tensor, neighbours: Tensor, has_neighbour: Tensor) -> PersonFrames:
+    """PersonFrames of filled histories (B, T, 2). Who stands still heads to the nearest neighbour; who is alone too has no heading."""
     origin = history[:, -1]
     move = origin - history[:, -1 - HEADING_STEPS]
     longer = origin - history[:, 0]
@@ -123,7 +123,7 @@ def frames_of(history: Tensor, neighbours: Tensor, has_neighbour: Tensor) -> Fra
     has_heading = length[:, 0] >= STANDING_M
     x = torch.where(has_heading[:, None], move / length.clamp(min=STANDING_M), torch.tensor([1.0, 0.0]))
     rotation = torch.stack((x, torch.stack((-x[:, 1], x[:, 0]), dim=-1)), dim=1)
-    return Frames(origin, rotation, has_heading)
+    return PersonFrames(origin, rotation, has_heading)
 
 
 def cosine_basis(terms: int, steps: int) -> Tensor:

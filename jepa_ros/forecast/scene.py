@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m
 from jepa_ros.backends.scene_jepa.encoder import GROUNDED_SCALE
 from jepa_ros.backends.scene_jepa.latents import TOKENS, to_map
-from jepa_ros.forecast.network import TERMS, Encoded, Frames, NetworkConfig
+from jepa_ros.forecast.network import TERMS, Encoded, NetworkConfig, PersonFrames
 from jepa_ros.protocols import SceneLatents
 from jepa_ros.sensing.voxelize import HEIGHT_BANDS_M
 
@@ -169,6 +169,6 @@ class SceneAdapter(nn.Module):
         token = self.crop(crops_BCRA) * self.gate(encoded.context) * encoded.frames.has_heading[:, None]
         return self.output(self.hidden(token)).view(-1, self.modes, TERMS)
 
-    def points_of(self, frames: Frames) -> Tensor:
+    def points_of(self, frames: PersonFrames) -> Tensor:
         """(B, G, 2) the points of everybody's crop in the frame of the tracks."""
         return frames.to_world(self.points.expand(len(frames.origin), -1, -1))

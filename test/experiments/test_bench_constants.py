@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments.constants.report import matters, table
+from experiments.constants.report import LIMITS
 from experiments.driving import numbers as planner_numbers
-from experiments.numbers import changed, numbers_of
+from experiments.numbers import Number, changed, measure, numbers_of, strength, table
 from jepa_ros.objects import blobs
 from jepa_ros.sensing import terrain
 from jepa_ros.sensing.terrain import Terrain
@@ -44,11 +44,25 @@ def test_the_table_begins_with_what_matters():
         "idle": {"value": {"value": 1.0}, "0.7": base, "1.4": {"recall": 0.9, "wrong": 0.11}},
         "strong": {"value": {"value": 2.0}, "0.7": {"recall": 0.7, "wrong": 0.1}, "1.4": base},
     }
-    assert matters(rows, "strong")
-    assert not matters(json.loads(json.dumps(rows)), "idle")
-    lines = table(rows).splitlines()
+    assert strength(rows, "strong", LIMITS) == pytest.approx(10.0)
+    assert strength(json.loads(json.dumps(rows)), "idle", LIMITS) == pytest.approx(0.5)
+    lines = table(rows, LIMITS).splitlines()
     assert lines[-2].startswith("| **`strong`** | 2 | -0.200, +0.000")
     assert lines[-1].startswith("| `idle` | 1 |")
+
+
+def test_every_number_is_judged_once_and_a_run_that_was_broken_off_goes_on(tmp_path):
+    steepest, calls = NUMBERS["sensing.terrain.STEEPEST"], []
+
+    def judge(number: Number | None) -> dict[str, float]:
+        calls.append((number, terrain.STEEPEST))
+        return {"figure": terrain.STEEPEST}
+
+    rows = measure([steepest], judge, tmp_path / "new" / "rows.jsonl")
+    assert [value / steepest.value for _, value in calls] == pytest.approx([1.0, 0.7, 1.4])
+    assert rows["sensing.terrain.STEEPEST"]["1.4"]["figure"] == pytest.approx(1.4 * steepest.value)
+    assert measure([steepest], judge, tmp_path / "new" / "rows.jsonl") == rows
+    assert len(calls) == 3
 
 
 def test_the_planners_numbers_are_compared_plan_by_plan():

@@ -113,7 +113,7 @@ def mixed(parent: State, learned: State, share: float) -> State:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class WeightMixture:
     """One share of what was learned: figures on the held-out part, and what it costs elsewhere."""
 
     nats: float
@@ -122,16 +122,16 @@ class Mixture:
 
 def best_mixture(
     model: SceneJepa, parent: State, course: Course, held: list[Path], others: list[Path], config: AdaptConfig
-) -> tuple[float, dict[float, Mixture]]:
+) -> tuple[float, dict[float, WeightMixture]]:
     """Leaves the model with the share of what was learned that is best on the held-out part, of those that forget little elsewhere.
     Returns it, and all that were tried, that of the parent first."""
     model.load_state_dict(parent)
     before = judge(model, others).summary() if others else {}
-    tried = {0.0: Mixture(course.looks[0][1], 0.0)}
+    tried = {0.0: WeightMixture(course.looks[0][1], 0.0)}
     for share in config.shares if course.best_step else ():
         model.load_state_dict(mixed(parent, course.best, share))
         after = judge(model, others).summary() if others else {}
-        tried[share] = Mixture(judge(model, held).mean_nats, max((before[n] - after[n] for n in FORGET if before), default=0.0))
+        tried[share] = WeightMixture(judge(model, held).mean_nats, max((before[n] - after[n] for n in FORGET if before), default=0.0))
     allowed = {share: mixture.nats for share, mixture in tried.items() if mixture.forgotten <= config.forgotten}
     chosen = min(allowed, key=lambda share: allowed[share])
     model.load_state_dict(mixed(parent, course.best, chosen))

@@ -8,7 +8,7 @@ from typing import Any
 
 from jepa_ros.training.adapt.critic import ALARM, Surprise
 from jepa_ros.training.adapt.judge import Scores
-from jepa_ros.training.adapt.learn import Mixture
+from jepa_ros.training.adapt.learn import WeightMixture
 
 NAMES = {"average_precision": "average precision", "iou": "IoU", "latent_error": "latent error"}
 HIGHER_IS = {"average_precision": "better", "iou": "better", "latent_error": "worse"}
@@ -37,7 +37,7 @@ class Report:
     before: Judged
     after: Judged
     share: float  # of the way from the parent to what was learned
-    shares: dict[float, Mixture]  # that were tried
+    shares: dict[float, WeightMixture]  # that were tried
     looks: list[tuple[int, float]]
     critic: str  # what became of it
     frames: dict[str, int]

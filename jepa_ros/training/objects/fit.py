@@ -34,7 +34,7 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
-class Task:
+class VerifierTask:
     """What is read, and what is looked for."""
 
     evidence: tuple[str, ...] = EVIDENCE  # names of the columns of the examples
@@ -42,7 +42,7 @@ class Task:
     format: str = FORMAT
 
 
-PEOPLE = Task()
+PEOPLE = VerifierTask()
 
 
 def weights_of(examples: Examples, config: FitConfig, wanted: tuple[int, ...] = PEOPLE.wanted) -> FloatArray:
@@ -56,7 +56,7 @@ def weights_of(examples: Examples, config: FitConfig, wanted: tuple[int, ...] = 
     return weights / weights.mean()
 
 
-def fit(examples: Examples, config: FitConfig, seed: int, names: tuple[str, ...] | None = None, task: Task = PEOPLE) -> Verifier:
+def fit(examples: Examples, config: FitConfig, seed: int, names: tuple[str, ...] | None = None, task: VerifierTask = PEOPLE) -> Verifier:
     """A verifier that reads the evidence in `names`, None = all; the other is held at its mean."""
     torch.manual_seed(seed)
     weights = weights_of(examples, config, task.wanted)

@@ -19,10 +19,10 @@ from jepa_ros.training.objects import train
 from jepa_ros.training.objects.bodies import VEHICLE
 from jepa_ros.training.objects.box_examples import boxes_of
 from jepa_ros.training.objects.examples import REAL, Examples, make_examples
-from jepa_ros.training.objects.fit import FitConfig, Task, fit
+from jepa_ros.training.objects.fit import FitConfig, VerifierTask, fit
 from jepa_ros.training.objects.recordings import ROOMS, sweeps
 
-BOXES = Task(BOX_EVIDENCE, (VEHICLE,), FORMAT)
+BOXES = VerifierTask(BOX_EVIDENCE, (VEHICLE,), FORMAT)
 ROUNDS = {"yard": 1, "car view": 3, "": 3} | dict.fromkeys(ROOMS, 8)  # variations of each sweep, by source
 HELD_OUT_SOURCE, HELD_OUT_FROM = "car view", 0.72  # of its sweeps, the last ones: other streets
 
