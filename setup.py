@@ -22,7 +22,7 @@ setup(
     install_requires=[
         "numpy>=1.24",
         "pyyaml",
-        "rosbags>=0.10",
+        "rosbags>=0.11",
         "rosbags-image[opencv-headless]>=0.10",
         "safetensors",
         "scipy",

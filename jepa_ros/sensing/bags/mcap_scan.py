@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from jepa_ros.sensing.bags.expansion import LARGEST, Expands, unpacked_chunk
 from jepa_ros.sensing.bags.qos import says_latched
 from jepa_ros.sensing.bags.records import RawMessage, TopicInfo
 from jepa_ros.types import NANOSECONDS
 
 UNSORTED_NS = NANOSECONDS  # recorders write nearly in log order
-LARGEST_RECORD = 2**32
 
 
 class ScannedMcap:
@@ -58,18 +59,17 @@ class ScannedMcap:
         with self._path.open("rb") as stream:
             try:
                 yield from self._records(stream, wanted, bodies)
-            except (GeneratorExit, KeyboardInterrupt):
+            except (GeneratorExit, KeyboardInterrupt, Expands):
                 raise
             except Exception as error:  # a cut-off file ends in whatever its decompressor or parser says
                 self._cut = str(error) or type(error).__name__
 
     def _records(self, stream: IO[bytes], wanted: set[str] | None, bodies: bool) -> Iterator[tuple[RawMessage, bool]]:
         from mcap.records import Channel, Message, Schema
-        from mcap.stream_reader import StreamReader
 
         schemas: dict[int, str] = {}
         channels: dict[int, tuple[str, str, bool]] = {}
-        for record in StreamReader(stream, record_size_limit=LARGEST_RECORD).records:
+        for record in _unchunked(stream):
             if isinstance(record, Schema):
                 schemas[record.id] = record.name
             elif isinstance(record, Channel):
@@ -82,3 +82,21 @@ class ScannedMcap:
                 topic, kind, is_latched = channels[record.channel_id]
                 if wanted is None or topic in wanted:
                     yield RawMessage(topic, kind, bytes(record.data) if bodies else b"", record.log_time), is_latched
+
+
+def _unchunked(stream: IO[bytes]) -> Iterator[Any]:
+    """The records of a file and of its chunks, which are unpacked up to their bound. Raises Expands."""
+    from mcap.records import Chunk
+    from mcap.stream_reader import StreamReader, breakup_chunk
+
+    number = 0
+    for record in StreamReader(stream, emit_chunks=True, record_size_limit=LARGEST).records:
+        if not isinstance(record, Chunk):
+            yield record
+            continue
+        number += 1
+        try:
+            data = unpacked_chunk(record.compression, record.data, record.uncompressed_size)
+        except Expands as error:
+            raise Expands(f"chunk {number}: {error}") from error
+        yield from breakup_chunk(replace(record, compression="", data=data))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jepa_ros.sensing.bags.expansion import LARGEST, Expands, bound_rosbags, check_chunks, unpacked
 from jepa_ros.sensing.bags.mcap_scan import ScannedMcap
 from jepa_ros.sensing.bags.records import BagError, BagInfo, RawMessage, Store, TopicInfo
 from jepa_ros.sensing.bags.sqlite_log import LoggedSqlite, has_log
@@ -60,8 +60,11 @@ class opened:
             import rosbags.rosbag2  # noqa: F401
         except ImportError:
             raise BagError(f"{self._path}: reading bags needs rosbags: pip install rosbags") from None
+        bound_rosbags()
         try:
             stores = _folder(self._path) if self._path.is_dir() else [_file(self._path)]
+        except Expands as error:
+            raise BagError(f"{self._path}: {error}") from error
         except BagError:
             raise
         except Exception as error:
@@ -72,6 +75,8 @@ class opened:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._stack.close()
+        if isinstance(error, Expands):
+            raise BagError(f"{self._path}: {error}") from error
         # GeneratorExit and the like are not the bag's fault.
         if isinstance(error, Exception) and not isinstance(error, BagError):
             raise self._told(error) from error
@@ -97,25 +102,33 @@ class _Indexed:
         connections = [connection for connection in self._reader.connections if wanted is None or connection.topic in wanted]
         if not connections:  # rosbags takes none for all
             return
-        for connection, log_time_ns, data in self._reader.messages(connections):
-            data = bytes(data)
-            if data[:4] == ZSTD_MAGIC:  # no CDR begins so: compressed one by one, which metadata.yaml alone would have told
-                data = _unpacker()(data)
-            yield RawMessage(connection.topic, connection.msgtype, data, log_time_ns)
+        try:
+            for connection, log_time_ns, data in self._reader.messages(connections):
+                data = bytes(data)
+                if data[:4] == ZSTD_MAGIC:  # no CDR begins so: compressed one by one, which metadata.yaml alone would have told
+                    data = unpacked("zstd", data, LARGEST, f"a message on {connection.topic}")
+                yield RawMessage(connection.topic, connection.msgtype, data, log_time_ns)
+        except Expands as error:
+            raise error.located(_storages(self._reader)) from error
 
     def close(self) -> None:
         self._reader.close()
 
 
-def _unpacker() -> Callable[[bytes], bytes]:
-    """What undoes zstd: a module of Python's own, or its backport, which rosbags brings."""
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            unpack: Callable[[bytes], bytes] = importlib.import_module(name).decompress
-        except ImportError:
-            continue
-        return unpack
-    raise BagError("messages compressed one by one need zstd: pip install backports.zstd")
+def _storages(reader: Reader) -> list[Any]:
+    """The storage files of a folder, or the one that is read."""
+    storages: list[Any] = getattr(reader.storage, "storages", [reader.storage])
+    return storages
+
+
+def _check(reader: Reader) -> None:
+    """Raises BagError, and closes the reader, where its index declares more than may be unpacked."""
+    try:
+        for storage in _storages(reader):
+            check_chunks(Path(storage.path), getattr(storage, "chunks", ()))
+    except BagError:
+        reader.close()
+        raise
 
 
 def is_latched(connection: Any) -> bool:
@@ -136,11 +149,14 @@ def _folder(path: Path) -> list[Store]:
     reader = Reader(path)
     try:
         reader.open()
+    except Expands:
+        raise
     except Exception as error:
         if not files:
             raise BagError(f"{path}: not a readable rosbag2 bag: {_said(error)}; {_advice(path)}") from error
         return _each(files, f"metadata.yaml cannot be used ({_said(error)}): the storage files were read instead")
-    storages = getattr(reader.storage, "storages", [])
+    storages = _storages(reader)
+    _check(reader)
     lost = [connection for storage in storages for connection in storage.connections if not _is_listed(connection, reader)]
     unindexed = any(_lacks_index(storage) for storage in storages) or any(map(has_log, files))
     counted, held = reader.message_count, sum(connection.msgcount for storage in storages for connection in storage.connections)
@@ -198,8 +214,11 @@ def _file(path: Path) -> Store:
             raise BagError(f"{path}: not a readable rosbag2 bag: {_said(error)}; {_advice(path)}") from error
         try:
             return ScannedMcap(path, _said(error))
+        except Expands:
+            raise
         except ValueError as nothing:
             raise BagError(f"{path}: not a readable rosbag2 bag: {nothing}; {_advice(path)}") from error
+    _check(reader)
     if _lacks_index(reader.storage):
         reader.close()
         return ScannedMcap(path, "it has no index of its messages")
