@@ -34,7 +34,7 @@ RULES = tuple(
 )
 # The robot's own measures, sizes of arrays, costs of what is not asked for here, and what plans made one after the other share.
 NOT_ASKED = {
-    *("DIAGONAL", "WORST", "AWAY_M", "MIN_DEADLINE_S", "FORGIVEN", "BELIEVED_AFTER_S", "REMEMBERED_S", "DRAWS_AT_ONCE", "USUAL_SURPRISE"),
+    *("DIAGONAL", "WORST", "AWAY_M", "MIN_DEADLINE_S", "FORGIVEN", "BELIEVED_AFTER_S", "DRAWS_AT_ONCE", "USUAL_SURPRISE"),
     *("robot_radius_m", "limits", "kinematics", "solver", "dt_s", "steps", "seed", "rehearsed", "goal_tolerance_rad"),
     *("goal_heading", "off_path", "reverse", "surprise"),
 }
@@ -66,11 +66,12 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.driving.numbers", description=__doc__)
     parser.add_argument("--worlds", type=int, default=8, help="drives that moments are taken from (default: %(default)s)")
+    parser.add_argument("--only", nargs="*", default=(), help="numbers whose names end so (default: all)")
     parser.add_argument("--out", type=Path, default=Path("bench_out/planner_constants"))
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = measure(list(moments(arguments.worlds)), arguments.out / "rows.jsonl")
+    rows = measure(list(moments(arguments.worlds)), arguments.out / "rows.jsonl", tuple(arguments.only))
     text = table(rows)
     (arguments.out / "planner_constants.md").write_text(text)
     print(text)
@@ -125,11 +126,12 @@ def seen(simulation: Simulation, tick: int, rng: np.random.Generator) -> SceneSt
     return replace(scene, people=tracked, pedestrians=forecast, occupancy=occupancy)
 
 
-def measure(questions: list[Moment], kept: Path) -> Rows:
-    """Label -> factor -> what came of each question; the row "as it is" first."""
+def measure(questions: list[Moment], kept: Path, only: tuple[str, ...] = ()) -> Rows:
+    """Label -> factor -> what came of each question; the row "as it is" first. only: numbers of these names; empty = all."""
     rows: Rows = {row.pop("label"): row for row in map(json.loads, kept.read_text().splitlines() if kept.exists() else ())}
     with kept.open("a") as file:
-        for number in tqdm([None, *planner_numbers()], unit="number"):
+        numbers = [number for number in planner_numbers() if not only or number.label.endswith(only)]
+        for number in tqdm([None, *numbers], unit="number"):
             label = number.label if number else "as it is"
             if label in rows:
                 continue

@@ -40,7 +40,8 @@ RULES = (
     "jepa_ros.forecast.constant_turn_rate",
 )
 CONFIG = f"{tracking.__name__}.VehicleTrackingConfig"
-COLUMNS = {"X", "Y", "YAW", "SPEED", "ACCELERATION", "YAW_RATE", "FIRST_ID", "UNKNOWN_FAR", "max_tracks"}  # of arrays, ids, memory
+# Columns of arrays, ids, memory; the last two are read when `grown` is defined.
+COLUMNS = {"X", "Y", "YAW", "SPEED", "ACCELERATION", "YAW_RATE", "FIRST_ID", "UNKNOWN_FAR", "max_tracks", "CAR_M", "CAR_WIDE_M"}
 LIMITS = {
     "recall": 0.02,
     "precision": 0.02,

@@ -22,7 +22,6 @@ TIGHT_FACTOR = 6.0  # the same for a cell where the robot may touch something: o
 DOUBT_FACTOR = 15.0  # the same for a cell that is blocked now but too far away to matter yet
 DIAGONAL = math.sqrt(2.0)
 BELIEVED_AFTER_S = 3.0  # what was free must be blocked for so long until the guide leads around it: a crowd in a door is no wall
-REMEMBERED_S = 5.0
 
 
 class StandingMemory:
@@ -36,7 +35,7 @@ class StandingMemory:
         if self._last is not None:
             last_s, last_pose, last_grid, last_YX = self._last
             passed_s = stamp_s - last_s
-            if 0.0 <= passed_s <= REMEMBERED_S:
+            if 0.0 <= passed_s < BELIEVED_AFTER_S:  # later, all of it is believed
                 before_YX = _moved(last_YX, last_grid, grid, np.linalg.inv(last_pose) @ anchor_pose)
                 standing_YX = np.minimum(standing_YX, before_YX + np.float32(passed_s / BELIEVED_AFTER_S))
         self._last = (stamp_s, anchor_pose, grid, standing_YX)

@@ -21,7 +21,7 @@ from jepa_ros.planning.people import PeopleFuture, expected_contacts
 from jepa_ros.protocols import ActionMeaning, Objective, Rollout, WorldModel
 from jepa_ros.types import FloatArray, GridSpec
 
-USUAL_SURPRISE = 0.9  # up to which nothing is out of the ordinary
+USUAL_SURPRISE = 0.98  # above it a scene deserves attention (docs/glossary.md)
 NOISE = 0.2  # occupancy probability up to which a cell costs nothing
 
 

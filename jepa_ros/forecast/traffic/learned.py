@@ -20,10 +20,11 @@ from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, shr
 from jepa_ros.forecast.traffic.road_users import SCALE_M, Inputs, RoadUsers
 from jepa_ros.movers import BoxForecast, TrackedVehicles
 from jepa_ros.objects.time_steps import HORIZON, STEP_S
+from jepa_ros.objects.vehicles.proposals import CELL_M
 from jepa_ros.types import EgoState, FloatArray, PedestrianForecast, TrackedPeople
 
 FORMAT = "jepa_ros traffic forecaster 1"
-TURNS_FROM_M = 0.25  # a step that is shorter shows no heading
+TURNS_FROM_M = CELL_M  # a step that is shorter than a cell of the detector shows no heading
 UNLIKELY = 1e-6  # of modes that only fill up the table
 
 

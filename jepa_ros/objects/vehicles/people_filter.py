@@ -14,7 +14,6 @@ from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, moved, within
 from jepa_ros.types import Detections, FloatArray
 
 INSIDE_M = 0.1  # somebody whose middle lies no deeper in a vehicle than this may stand beside it
-AT_LEAST_M = 0.2
 
 
 def outside(detections: Detections, vehicles: TrackedVehicles, odom_from_anchor: FloatArray) -> Detections:
@@ -22,7 +21,7 @@ def outside(detections: Detections, vehicles: TrackedVehicles, odom_from_anchor:
     if not len(vehicles) or not len(detections.scores):
         return detections
     boxes = moved(vehicles.boxes, np.linalg.inv(odom_from_anchor))
-    boxes[:, [LENGTH, WIDTH]] = np.maximum(boxes[:, [LENGTH, WIDTH]] - 2 * INSIDE_M, AT_LEAST_M)
+    boxes[:, [LENGTH, WIDTH]] -= 2 * INSIDE_M
     inside_VM = within(boxes, detections.positions_m)
     free_M = 1.0 - (inside_VM * vehicles.existence[:, None]).max(axis=0)
     return replace(detections, scores=detections.scores * free_M)
