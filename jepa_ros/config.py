@@ -1,4 +1,4 @@
-"""Configuration: frozen dataclasses that stand beside their owners, validated once, read from YAML.
+"""Configuration: frozen dataclasses next to the classes that use them, validated once, read from YAML.
 
 A field made with `param()` carries its description and bounds. The bounds are checked here and shown to ROS as the parameter's
 descriptor, so that a default, a limit and its explanation live in one place only.

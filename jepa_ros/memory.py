@@ -26,7 +26,7 @@ class Remembered:
 
 
 class LatentMemory:
-    """A rolling window of latents; hands out the history that a world model predicts from."""
+    """A rolling window of latents; it gives the history from which a world model predicts."""
 
     def __init__(self, model: WorldModel) -> None:
         self._model = model

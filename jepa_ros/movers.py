@@ -62,7 +62,7 @@ class BoxForecast:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Where bodies are now, whatever their class: oriented boxes with round corners."""
+    """Present shapes of objects of any class: oriented boxes with round corners."""
 
     boxes: Floats  # (M, 5)
     radii_m: Floats  # (M,) of the corners, around the box; a person is a box without sides

@@ -275,7 +275,7 @@ class StageClock:
 
 
 def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor: FloatArray) -> Boxes:
-    """Everybody, and the vehicles that drive, in the anchor frame."""
+    """People and driving vehicles in the anchor frame."""
     driving = vehicles.boxes[vehicles.velocities_mps.any(axis=1)]
     boxes = np.concatenate((np.column_stack((people.positions_m, np.zeros((len(people.ids), 3)))), driving))
     boxes[:, :2] = (boxes[:, :2] - odom_from_anchor[:2, 3]) @ odom_from_anchor[:2, :2]

@@ -73,7 +73,7 @@ class WorldModel(Protocol):
 
 @runtime_checkable
 class OccupancyProbe(Protocol):
-    """What a world model offers besides `WorldModel` where its latents tell what is occupied; spec.grid is given then."""
+    """A world model whose latents show occupancy offers this besides `WorldModel`; spec.grid is given then."""
 
     spec: ModelSpec
 
@@ -136,7 +136,7 @@ class Criticised(Protocol):
 
 
 class Prediction(Protocol):
-    """What a world model predicts from one history under one intended motion. What nobody reads is not computed."""
+    """What a world model predicts from one history under one intended motion. Only what is read is computed."""
 
     def occupancy(self) -> Tensor:
         """(H, Y, X) `WorldModel.occupancy` of each predicted latent; to be read once, and first."""
@@ -212,7 +212,7 @@ class Detector(Protocol):
 
 
 class Forecaster(Protocol):
-    """Says where people will walk."""
+    """Forecasts where people will walk."""
 
     def predict(self, tracks: Tracks, scene: SceneLatents | None = None) -> PedestrianForecast:
         """Mixture forecast for every row of `tracks`, in their frame; `scene` is used by forecasters that know its model."""
@@ -220,13 +220,13 @@ class Forecaster(Protocol):
 
 
 class TrafficForecaster(Protocol):
-    """Says where vehicles will drive."""
+    """Forecasts where vehicles will drive."""
 
     @property
     def name(self) -> str: ...
 
     def predict(self, vehicles: TrackedVehicles, people: TrackedPeople | None = None, ego: EgoState | None = None) -> BoxForecast:
-        """Mixture of poses for every row of `vehicles`, in odom; who reads them heeds people and the robot itself, too."""
+        """Mixture of poses for every row of `vehicles`, in odom. Implementations may use people and the robot itself as context."""
         ...
 
 
@@ -251,7 +251,7 @@ class Rollout:
 
 
 class Dynamics(Protocol):
-    """Turns commands into motion, limits applied, and says where a search for commands may begin."""
+    """Turns commands into motion within the limits, and gives starting points for a search."""
 
     dt_s: float
     low_U: Tensor  # bounds of each command
@@ -260,7 +260,7 @@ class Dynamics(Protocol):
     def rollout(self, init_X: Tensor, commands_SLU: Tensor) -> Rollout: ...
 
     def guesses(self, init_X: Tensor, steps: int) -> Tensor:
-        """(G, L, U) commands worth a look whatever the objective; the first is to do nothing."""
+        """(G, L, U) commands worth trying with any objective; the first is to do nothing."""
         ...
 
 

@@ -51,7 +51,7 @@ def keep_freed_memory() -> bool:
 
 
 def heed_torch_threads() -> None:
-    """To be called in each thread that computes with torch: from then on it takes as many threads as `torch.set_num_threads` said.
+    """Call this in each thread that computes with torch: it then uses as many threads as `torch.set_num_threads` set.
 
     That number reaches OpenMP thread by thread, when torch first looks it up there. Convolutions do not look it up: where nothing else did
     before, they take all cores, whose threads then wait for each other by spinning.

@@ -207,7 +207,7 @@ class TrackedPeople:
 
     @property
     def cyclists(self) -> NDArray[np.bool_]:
-        """(P,) who is more likely a cyclist than a pedestrian; nobody where the two are not told apart."""
+        """(P,) True for those who are more likely cyclists than pedestrians; all False if the tracker does not distinguish them."""
         return np.zeros(len(self.ids), bool) if self.riding is None else self.riding > 0.5
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def find_version() -> str:
-    """From package.xml beside the package (a source tree) or in `share/jepa_ros` (colcon), else from pip's metadata. "0" where none is."""
+    """From package.xml next to the package (a source tree) or in `share/jepa_ros` (colcon), else from pip's metadata. "0" where none is."""
     package = Path(__file__).absolute().parent
     for place in (package.parent, *(parent / "share" / "jepa_ros" for parent in package.parents)):
         manifest = place / "package.xml"

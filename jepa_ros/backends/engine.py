@@ -227,7 +227,7 @@ def _median_s(run: Callable[..., object], inputs: tuple[Tensor, ...]) -> float:
 
 
 class Staging:
-    """Brings a frame's tensors to the device: over pinned memory that is used again, so that a copy waits for nobody. On a CPU: nothing."""
+    """Brings a frame's tensors to the device: over pinned memory that is reused, so that a copy does not block. On a CPU: nothing."""
 
     def __init__(self) -> None:
         self._pinned: dict[str, tuple[Tensor, torch.cuda.Event]] = {}

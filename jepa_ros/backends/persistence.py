@@ -18,7 +18,7 @@ CELLS = (BEV_GRID.rows, BEV_GRID.columns)
 
 
 class Persistence:
-    """The latent of a sweep is its own occupancy grid; the future is the newest one, again. A camera alone tells it nothing."""
+    """The latent of a sweep is its own occupancy grid; the future is the newest one, again. A camera alone gives it nothing."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -49,7 +49,7 @@ class Persistence:
         return warp(maps, new_from_old, half_extent_m(BEV_GRID)).permute(0, 2, 3, 1).flatten(1, 2)
 
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
-        """(B, H, N, 2): the newest latent at every step, whatever is intended."""
+        """(B, H, N, 2): the newest latent at every step, independent of the actions."""
         return history_BTND[:, -1:].expand(-1, actions_BHA.shape[1], -1, -1)
 
     def occupancy(self, latents_BND: Tensor) -> Tensor:

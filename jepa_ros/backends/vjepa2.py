@@ -25,7 +25,7 @@ HISTORY, HORIZON = 4, 8
 
 
 class VJepa2:
-    """The seam around a VJEPA2Model. It is not conditioned on actions: the future is the same whatever is intended."""
+    """The seam around a VJEPA2Model. It is not conditioned on actions: it predicts the same future for any actions."""
 
     def __init__(self, model: VJEPA2Model, device: str) -> None:
         self._model = model.to(device).eval()

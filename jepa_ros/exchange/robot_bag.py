@@ -43,7 +43,7 @@ class RobotBag:
         self._begun = False
 
     def place(self, stamp_ns: int, odom_from_base: FloatArray, speed_mps: float, yaw_rate_radps: float) -> None:
-        """Where the robot is; to be said before what is seen from there."""
+        """Write the robot's pose; call it before the sensor data of the same stamp."""
         if not self._begun:
             mounts = [(frame_of(name), camera.base_from_camera) for name, camera in self._cameras.items()]
             mounts += [(LIDAR_FRAME, self._base_from_lidar)] if self._base_from_lidar is not None else []

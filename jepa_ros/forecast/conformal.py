@@ -45,7 +45,7 @@ class CorrectionConfig:
 
 
 class Correction:
-    """Feed it every state that is published; it says how the next one is to be published."""
+    """Takes every state that is published, and corrects the spread of the next one."""
 
     def __init__(self, config: CorrectionConfig | None = None) -> None:
         """Takes up what the file holds. Raises ValueError where it is no such file."""
@@ -77,7 +77,7 @@ class Correction:
         return replace(state, vehicle_forecast=replace(boxes, poses=poses, probabilities=probabilities, covariances_m2=covariances))
 
     def learn(self, published: SceneState) -> None:
-        """Score what was said before by where everybody is now; remember what is said now."""
+        """Score earlier forecasts by the present positions, and remember the present forecasts."""
         riding, people, forecast = published.people.cyclists, published.people, published.pedestrians
         for name, own in (("person", ~riding), ("cyclist", riding)):
             self.scores[name].update(published.stamp_ns, _people(people, own), _forecast(forecast, own))
@@ -176,5 +176,5 @@ def as_people(vehicles: TrackedVehicles) -> TrackedPeople:
 
 
 def as_pedestrians(forecast: BoxForecast) -> PedestrianForecast:
-    """The ways of their middles."""
+    """The paths of the centres of the boxes."""
     return PedestrianForecast(forecast.poses[..., :2], forecast.probabilities, forecast.covariances_m2, forecast.times_s)

@@ -39,7 +39,7 @@ class ConstantTurnRateConfig:
 
 
 class ConstantTurnRate:
-    """Each of V vehicles goes on (the first mode) or brakes (the second)."""
+    """Two modes for each of V vehicles: it continues, or it brakes."""
 
     name = "constant_turn_rate"
 

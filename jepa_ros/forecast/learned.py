@@ -143,7 +143,7 @@ class LearnedForecaster:
 
 
 def metadata_of(format: str, network: object, calibration: Calibration, facts: dict[str, object]) -> dict[str, str]:
-    """What is written beside weights; `network` is the dataclass of its sizes."""
+    """The metadata of a weights file; `network` is the dataclass of its sizes."""
     return {
         "format": format,
         "network": json.dumps(dataclasses.asdict(network)),  # type: ignore[call-overload]
@@ -153,7 +153,7 @@ def metadata_of(format: str, network: object, calibration: Calibration, facts: d
 
 
 def read_metadata(path: str | Path, format: str = FORMAT, command: str = "forecaster") -> dict[str, str]:
-    """What `LearnedForecaster.save` wrote beside the weights. Raises ValueError where the file is missing or is no forecaster."""
+    """The metadata that `LearnedForecaster.save` wrote. Raises ValueError where the file is missing or is no forecaster."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such forecaster file")
     try:

@@ -112,7 +112,7 @@ def fill(history: Tensor, seen: Tensor) -> Tensor:
 
 
 def frames_of(history: Tensor, neighbours: Tensor, has_neighbour: Tensor) -> PersonFrames:
-    """PersonFrames of filled histories (B, T, 2). Who stands still heads to the nearest neighbour; who is alone too has no heading."""
+    """PersonFrames of filled histories (B, T, 2). A standing person faces the nearest neighbour; alone, there is no heading."""
     origin = history[:, -1]
     move = origin - history[:, -1 - HEADING_STEPS]
     longer = origin - history[:, 0]

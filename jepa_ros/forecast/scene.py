@@ -39,7 +39,7 @@ AHEAD, BEHIND, ASIDE = 21, 3, 10  # points of the crop: 8.4 m, 1.2 m, 4.0 m
 
 @dataclass(frozen=True)
 class PlacedMap:
-    """What stands around everybody, and where they are in it."""
+    """The obstacles around all people, and the positions of the people in that map."""
 
     map_YXC: Tensor  # from `split_people`
     people_m: np.ndarray  # (P, 2) in the anchor frame
@@ -115,7 +115,7 @@ def metres_inside(map_YXC: Tensor, start_m: np.ndarray, paths_m: np.ndarray) -> 
 
 
 def walk_around(probability: np.ndarray, modes_m: np.ndarray, map_YXC: Tensor, start_m: np.ndarray) -> np.ndarray:
-    """(P, K) probabilities in which nobody's likeliest mode leads through what stands, where another mode does not.
+    """(P, K) probabilities changed so that no likeliest mode leads through obstacles, if another mode does not.
 
     The two change places, so the mixture keeps its weights. `modes_m` (P, K, H, 2) and `start_m` (P, 2) are in the anchor frame.
     """
@@ -170,5 +170,5 @@ class SceneAdapter(nn.Module):
         return self.output(self.hidden(token)).view(-1, self.modes, TERMS)
 
     def points_of(self, frames: PersonFrames) -> Tensor:
-        """(B, G, 2) the points of everybody's crop in the frame of the tracks."""
+        """(B, G, 2) the points of each person's crop in the frame of the tracks."""
         return frames.to_world(self.points.expand(len(frames.origin), -1, -1))

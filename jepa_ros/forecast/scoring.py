@@ -57,7 +57,7 @@ class OnlineScore:
         self.scored = 0  # forecasts scored since the start
 
     def update(self, stamp_ns: int, people: TrackedPeople, forecast: PedestrianForecast) -> None:
-        """Remember where people are and where they are said to go; score the forecasts whose time has come.
+        """Remember positions and forecasts, and score the forecasts that are due.
 
         `forecast` row i belongs to `people` row i and both are in the same fixed frame. A person whose newest history step is not valid
         was not seen now: the position is then the tracker's guess, and is not held against the forecast. Time that runs backwards
@@ -81,7 +81,7 @@ class OnlineScore:
         self._forget(self._pending[0].stamp_ns if self._pending else stamp_ns)
 
     def begin(self, window: int) -> None:
-        """Forget the figures so far, and roll over so many from here on; what waits for its future goes on waiting."""
+        """Clear the figures and set a new window; forecasts that are not due yet stay."""
         self._rows = deque(maxlen=window)
 
     def summary(self) -> dict[str, float]:

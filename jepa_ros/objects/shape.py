@@ -1,4 +1,4 @@
-"""Further inputs of the verifier for each column: its slices, what stands around it, and what ends it to either side.
+"""Further inputs of the verifier for each column: its slices, its surroundings, and what borders it on either side.
 
 Slices follow Kidono et al., Pedestrian recognition using high-definition LIDAR (IV 2011).
 Axes: M columns, S slices, B height bands, R rings around.

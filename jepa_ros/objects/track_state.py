@@ -43,7 +43,7 @@ def logit_of(probability: FloatArray) -> FloatArray:
 
 
 def cycling(speeds_mps: FloatArray, looks: FloatArray) -> FloatArray:
-    """(P,) probability that each rides, from its speed and from how much it looks like a rider: whoever stands holds a bicycle at most."""
+    """(P,) probability that each rides, from its speed and from how much it looks like a rider; a standing person is no rider."""
     fast = np.clip((speeds_mps - RIDES_FROM_MPS) / (SURELY_RIDES_MPS - RIDES_FROM_MPS), 0.0, 1.0)
     chance: FloatArray = looks * np.minimum(2 * fast, 1.0) + fast * fast * (1 - looks)
     return np.clip(chance, 0.0, 1.0)

@@ -112,6 +112,6 @@ def load_verifier(name: str) -> Callable[[FloatArray], tuple[FloatArray, FloatAr
 
 
 def by_rules(evidence: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The hand-set score; it cannot tell who rides."""
+    """The hand-set score; it does not recognise riders."""
     logit = BIAS - evidence[:, : len(FEATURES)] @ np.array([WEIGHTS[name] for name in FEATURES])
     return 1.0 / (1.0 + np.exp(-logit)), np.full(len(evidence), 0.5)

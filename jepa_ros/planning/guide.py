@@ -25,7 +25,7 @@ BELIEVED_AFTER_S = 3.0  # what was free must be blocked for so long until the gu
 
 
 class StandingMemory:
-    """What stands still, slow to believe and quick to forget: people whom no track explains block a door for moments only."""
+    """Static obstacles, slow to appear and quick to disappear: people without a track block a door only for moments."""
 
     def __init__(self) -> None:
         self._last: tuple[float, FloatArray, GridSpec, NDArray[np.float32]] | None = None

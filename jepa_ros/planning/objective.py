@@ -168,7 +168,7 @@ class Comfort(Composable):
 
 
 class Surprise(Composable):
-    """Mean square of speed, weighed by how far surprise exceeds the usual: whoever does not understand what happens goes slowly."""
+    """Mean square of speed, weighed by how far surprise exceeds the usual: the robot is slow while the scene is not understood."""
 
     def __init__(self, surprise: float, weights: CostWeights) -> None:
         """surprise: 0-1, as in SceneState; NaN (no prediction has come due yet) costs nothing."""

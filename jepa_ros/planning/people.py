@@ -90,7 +90,7 @@ class PeopleFuture:
 
 
 def people_future(scene: PlanningScene, robot: Footprint | float) -> PeopleFuture:
-    """Everybody in the scene, moved from odom into the anchor frame, with the present as the first step. robot: a number is a radius, m.
+    """All people of the scene in the anchor frame, with the present as the first step. robot: a number is a radius, m.
 
     A "person" whose centre lies inside the robot is no person (a robot sees parts of itself) and is left out.
     """

@@ -116,7 +116,7 @@ class Progress:
         self._since: tuple[FloatArray, float] | None = None
 
     def made(self, position_m: FloatArray, now_s: float) -> bool:
-        """False once the time is up. A clock that jumps back begins anew."""
+        """False once the time is up. A clock that jumps back restarts it."""
         if self._since is None or now_s < self._since[1] or math.dist(position_m, self._since[0]) > self.radius_m:
             self._since = (np.array(position_m), now_s)
         return now_s - self._since[1] <= self.allowance_s

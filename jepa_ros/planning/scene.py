@@ -31,7 +31,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Moving:
-    """Everybody who moves, now and later, in odom. Row i of `forecast` is row i of the others."""
+    """All moving people, now and later, in odom. Row i of `forecast` is row i of the others."""
 
     positions_m: FloatArray  # (P, 2)
     existence: FloatArray  # (P,) probability that there is somebody
@@ -72,7 +72,7 @@ class PlanningScene:
 def moving_of(
     positions_m: FloatArray, existence: FloatArray, radii_m: FloatArray, forecast: PedestrianForecast, objects: Sequence[SceneObject]
 ) -> Moving:
-    """Everybody and every vehicle that moves. `objects`: the people of the other arguments, row by row, then vehicles.
+    """All moving people and vehicles. `objects`: the people of the other arguments, row by row, then vehicles.
 
     People are discs, cyclists and vehicles boxes. A vehicle that stands, or of which one is not sure, is left to the occupancy, which shows
     it as it was seen and as the world model predicts it.

@@ -38,7 +38,7 @@ PERSON_CLEARANCE_M = 0.5  # around people nothing is taken for a standing obstac
 
 
 class Surroundings:
-    """Occupancy inflated by the robot's radius, and people, within reach of the start; what stands still, on the whole grid.
+    """Occupancy inflated by the robot's radius, and people, within reach of the start; static obstacles on the whole grid.
 
     A polygon is a few discs to the search, itself to the verifier, and a disc as wide as it is narrow to the guide, which knows no heading.
 

@@ -99,7 +99,7 @@ class Verifier:
         return 1.0 - free_S
 
     def contact_now(self, start_X: Tensor) -> float:
-        """Probability that the robot touches somebody where it is: nothing that it does can undo that."""
+        """Probability that the robot already touches somebody where it stands; no motion can undo that."""
         now = self._future.at(torch.tensor([self._start_s], dtype=torch.float32))
         return float(contact_probability(now, start_X[None, None, :3], self._footprint))
 

@@ -1,4 +1,4 @@
-"""Runs a node of this package until it is told to stop. `start` is what the executables call; `run` is for who has imported the node."""
+"""Runs a node of this package until a signal ends it. The executables call `start`; `run` is for callers that have imported the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both nodes share: parameters, the lifecycle and what it says in the log, diagnostics once a second, autostart."""
+"""Shared by both nodes: parameters, the lifecycle with its log lines, diagnostics once a second, autostart."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
         self._starter = self.create_timer(0.01, self._start_once, clock=self._steady) if self.settings.config.autostart else None  # type: ignore[attr-defined]
 
     def open(self) -> str:
-        """Load what is needed; a line for the log. Raises whatever goes wrong."""
+        """Load what is needed and return a line for the log. Exceptions pass through."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -57,10 +57,10 @@ class ManagedNode(LifecycleNode, Generic[C]):
         raise NotImplementedError
 
     def halt(self) -> None:
-        """For good, at once and from any thread: nothing that this node moves goes on moving."""
+        """Stop everything that this node moves, at once and for good; any thread may call it."""
 
     def advice(self) -> str:
-        """For whoever reads that `open` failed."""
+        """Advice for the log line after `open` has failed."""
         return ""
 
     def statuses(self) -> list[DiagnosticStatus]:
@@ -103,7 +103,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
         return self._told("shut down", self.close, SUCCESS)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stand first, whatever it was that failed; then free everything and be ready to be configured again."""
+        """Stop the robot first, then free everything, so that the node can be configured again."""
         self.halt()
         return self._told("recover", self.close, SUCCESS)
 

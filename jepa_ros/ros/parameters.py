@@ -105,12 +105,12 @@ def walk_fields(kind: type, prefix: str = "") -> Iterator[tuple[str, tuple[Any, 
 
 
 def fully_named(node: Node) -> str:
-    """/robot1/planner: with two robots, the name alone says too little."""
+    """/robot1/planner: with two robots, the name alone is ambiguous."""
     return f"{node.get_namespace().rstrip('/')}/{node.get_name()}"
 
 
 def unknown_parameters(node: Node) -> list[str]:
-    """A name in a parameter file that no parameter has does nothing, and ROS says nothing of it: a sentence for each."""
+    """A sentence for each name in a parameter file that no parameter has; ROS ignores such names silently."""
     declared, sentences = set(node._parameters), []
     for name in sorted(set(getattr(node, "_parameter_overrides", {})) - declared):
         if name.startswith("qos_overrides.") or name in COMMON:
@@ -135,7 +135,7 @@ def declare(node: Node, name: str, hint: Any, field: dataclasses.Field, ever_cha
 
 
 def default_value(field: dataclasses.Field, hint: Any) -> Any:
-    """What to declare: the default. For an empty array that is what stands for nothing in it."""
+    """The default to declare; an empty array needs a stand-in that shows its type."""
     default = field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]

@@ -14,7 +14,7 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
 class ProblemLog:
-    """Remembers what it has said of each status."""
+    """Logs problems and remembers which it has logged."""
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger

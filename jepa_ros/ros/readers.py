@@ -1,4 +1,4 @@
-"""From messages back to our types. Whatever a message claims about sizes and values is checked: ValueError names what is wrong."""
+"""From messages back to our types. All sizes and values of a message are checked: ValueError names what is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FARTHEST_M = 1e5  # of its corner from the robot
 
 @dataclass(frozen=True)
 class Received:
-    """What the header of one of our outputs says about its content."""
+    """The header of one of our outputs."""
 
     stamp_ns: int
     odom_from_anchor: FloatArray  # (4, 4), in `fixed_frame`
@@ -113,7 +113,7 @@ def objects_of(message: interfaces.ObjectForecastArray) -> list[SceneObject]:
 
 
 def moving_objects_of(message: interfaces.ObjectForecastArray) -> Moving:
-    """Everybody and every vehicle that moves, in the frame of the message, as a planner sees them."""
+    """All moving people and vehicles, in the frame of the message."""
     told = objects_of(message)
     people = [one for one in told if one.kind != "vehicle"]
     count = max([len(one.probabilities) for one in people], default=1)

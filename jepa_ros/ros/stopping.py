@@ -26,7 +26,7 @@ LEAVE_S = 12.0  # before launch kills (15 s): a step of the model that does not 
 
 
 class StopAsked(Exception):
-    """Raised by work that finds itself told to stop."""
+    """Raised by work that is asked to stop."""
 
 
 class Stopping:
@@ -87,7 +87,7 @@ class Stopping:
 
 
 def run_all(steps: tuple[Callable[[], None], ...]) -> None:
-    """Each of them, whatever the others raise."""
+    """Run each of them, even if others raise."""
     for step in steps:
         run_one(step)
 

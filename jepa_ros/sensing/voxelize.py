@@ -69,7 +69,7 @@ def visible_cells(
     sensor_xy_m: tuple[float, float] = (0.0, 0.0),
     azimuth_bins: int = 360,
 ) -> NDArray[np.bool_]:
-    """(Y, X) True where the sweep could tell free from occupied, for a sensor at `sensor_xy_m` in the anchor frame.
+    """(Y, X) True where the sweep shows whether a cell is free or occupied, for a sensor at `sensor_xy_m` in the anchor frame.
 
     A direction is seen up to its first occupied return (0.3-2.0 m above the ground), or as far as any return of it shows the way to be
     open; every cell with an occupied return is seen too. A direction without returns is not seen.

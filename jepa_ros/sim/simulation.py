@@ -100,7 +100,7 @@ class Simulation:
         self._pose()
 
     def advance(self, dt_s: float) -> None:
-        """`step` for whoever needs no sensors at the end: the bodies stay where they are."""
+        """`step` without posing the bodies for the sensors."""
         for _ in range(max(1, round(dt_s / SUBSTEP_S))):
             self._substep(dt_s / max(1, round(dt_s / SUBSTEP_S)))
 
@@ -113,7 +113,7 @@ class Simulation:
         return pose
 
     def agents(self) -> list[Agent]:
-        """Everybody and every vehicle but the ego; parked cars too."""
+        """All people and vehicles except the ego; parked cars too."""
         floor = self.layout.ground_height_m(self.crowd.positions_m)
         found = []
         for i in np.flatnonzero(self.crowd.present).tolist():

@@ -14,7 +14,7 @@ SIGREG_REACH = 5.0  # the characteristic function is compared on [-5, 5]; beyond
 
 
 def prediction_loss(predicted_BSDYX: Tensor, target_BSDYX: Tensor, weight_BSYX: Tensor) -> Tensor:
-    """Weighted mean of the squared error. Tokens that the future sweep could not see, of which the target says nothing, weigh 0."""
+    """Weighted mean of the squared error. Tokens that the future sweep could not see weigh 0."""
     error_BSYX = (predicted_BSDYX.float() - target_BSDYX.float()).square().mean(dim=2)
     return (error_BSYX * weight_BSYX).sum() / weight_BSYX.sum().clamp(min=1)
 

@@ -36,7 +36,7 @@ def colour_of(told: SceneObject) -> str:
 
 
 def label_of(told: SceneObject) -> str:
-    """What is written beside a vehicle."""
+    """The label of a vehicle."""
     speed = float(np.hypot(*told.velocity_mps))
     return f"{told.kind}  {speed:.1f} m/s" if is_moving(told) else told.kind
 

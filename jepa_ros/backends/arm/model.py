@@ -96,7 +96,7 @@ class ArmWorldModel:
     def plan_actions(
         self, history_TND: Tensor, states_TX: FloatArray, goal_ND: Tensor, steps: int = 0, deadline_s: float = math.inf
     ) -> ActionPlan:
-        """The quickest motion to the goal, whatever becomes of the grip; see `plan_holding`."""
+        """The quickest motion to the goal, without regard to the grip; see `plan_holding`."""
         return self.plan_holding(history_TND, states_TX, goal_ND, steps, deadline_s, 0.0)
 
     @torch.inference_mode()

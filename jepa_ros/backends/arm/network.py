@@ -147,7 +147,7 @@ class ArmModel(nn.Module):
         return torch.cat(rolled, dim=1)
 
     def infer_motion(self, before_BPD: Tensor, after_BPD: Tensor) -> Tensor:
-        """(B, A) the sum of the actions that lead from one latent to another, whatever their number; scaled as in `scaled`."""
+        """(B, A) the sum of the actions that lead from one latent to another, any number of them; scaled as in `scaled`."""
         return self.inverse(torch.cat([before_BPD, after_BPD], dim=1).flatten(1))
 
 

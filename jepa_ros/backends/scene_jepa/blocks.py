@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 natively, and torch was not told to do without (ATEN_CPU_CAPABILITY=avx2)."""
+    """Whether the processor multiplies bfloat16 natively, and torch may use it (ATEN_CPU_CAPABILITY=avx2 forbids it)."""
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
 
 

@@ -184,7 +184,7 @@ def visible(observed_ZYX: Tensor) -> Tensor:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Tells one set of scene_jepa weights from another."""
+    """A hash that identifies a set of scene_jepa weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if name.startswith("encoder.columns."):  # how images without a lidar are read: a critic judges latents that saw one
@@ -194,7 +194,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def critic_path(weights: Path) -> Path:
-    """Where the critic of a scene_jepa weights file lies: beside it."""
+    """The path of the critic that belongs to a scene_jepa weights file, in the same folder."""
     return weights.with_name(f"{weights.stem}_critic.safetensors")
 
 

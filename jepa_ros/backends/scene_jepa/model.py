@@ -112,7 +112,7 @@ class SceneJepa(nn.Module):
         return self._engine.get(part)
 
     def critic(self) -> Critic | None:
-        """Judges how surprising latents are; None where none was fitted to these weights, which the log then says."""
+        """Judges how surprising latents are; None, with a line in the log, if none was trained for these weights."""
         return load_critic(self, critic_path(self.weights), self.spec.dt_s) if self.weights else None
 
     @torch.inference_mode()

@@ -106,7 +106,7 @@ class StepByStep:
 
 
 def trust(said: Tensor) -> Tensor:
-    """What the network says -> the factor on what is carried, 0 ... 2; nothing said is 1."""
+    """Output of the network -> factor on what is carried, 0 ... 2; an output of 0 is 1."""
     return 2 * said.sigmoid()
 
 

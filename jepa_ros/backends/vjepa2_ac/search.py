@@ -83,7 +83,7 @@ class Scorer:
         return int(min(left_s / max(self._slowest_s, 1e-9) / per * self.batch, 1e9))
 
     def once(self, actions_L7: Tensor) -> float:
-        """The energy of one candidate, whatever the clock says."""
+        """The energy of one candidate, even after the deadline."""
         self.predicted += 1
         return float(self._energy(actions_L7[None]))
 

@@ -1,4 +1,4 @@
-"""Everybody on the road in one table, and what a network reads of each vehicle and cyclist. Numpy.
+"""All road users in one table, and the network input for each vehicle and cyclist. Numpy.
 
 Axes: N road users, T history steps (8 of 0.4 s, oldest first, the last = now), B those that are forecast, M neighbours.
 """

@@ -18,7 +18,7 @@ MAX_VALUES = 4096 * 16 * 16  # of candidates x steps x width
 
 
 class NothingHolds(Exception):
-    """No motion was found that keeps the grip as surely as asked; the text says what the best would."""
+    """No motion was found that holds the grip with the requested probability; the text gives that of the best one."""
 
 
 def imagined(model: ActionImaginer, request: Imagine.Request, history_TND: torch.Tensor) -> Imagine.Response:

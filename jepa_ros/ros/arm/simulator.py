@@ -1,4 +1,4 @@
-"""A simulated arm over DDS: camera, end effector's pose, gripper, what is held, /clock. It explores by itself, or does what it is told."""
+"""A simulated arm over DDS: camera, end effector's pose, gripper, what is held, /clock. It explores by itself, or follows commands."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class RobotLink:
         self._goals.publish(goal)
 
     def controller_state(self) -> str:
-        """What the controller last said of itself."""
+        """The newest state that the controller reported."""
         status = self._newest.get("controller")
         return str(status[1]) if status else "unknown: nothing has come on /diagnostics"
 

@@ -98,7 +98,7 @@ class Planned:
 
 
 class Controller:
-    """From configure to `close()`; drives only while `is_active()`. `state` says what it does, for diagnostics."""
+    """Lives from configure to `close()`; drives only while `is_active()`. `state` is for diagnostics."""
 
     def __init__(
         self,
@@ -144,19 +144,19 @@ class Controller:
         self._commands.destroy()
 
     def halt(self) -> None:
-        """For good, and from any thread: stand, and wait until the base has been told."""
+        """Stop for good and wait until the base has received it; any thread may call it."""
         self._commands.halt()
         self.stand()
 
     def stand(self) -> None:
-        """Forget the goal and stop, where it drives; the base has been told when this returns."""
+        """Drop the goal and stop; when this returns, the base has received the stop."""
         self._drop(End.UNKNOWN, "the planner node stops")
         if self._driving:
             self._commands.stop(self._base_frame)
             self._commands.wait_until_heard()
 
     def follow(self, task: Task) -> None:
-        """From now on, until it ends; a path that is followed already goes over into it without a halt."""
+        """Start this task; it replaces a path that is being followed without a halt."""
         with self._lock:
             old = self._goal
             if isinstance(old, Task):

@@ -34,7 +34,7 @@ class End(enum.Enum):
 
 @dataclass(frozen=True)
 class Tracking:
-    """How the following goes, for feedback."""
+    """Progress along the path, for feedback."""
 
     along: Along
     pose: FloatArray  # (3,) x m, y m, yaw rad in the fixed frame
@@ -90,7 +90,7 @@ class PathTask(Task):
         self._done_m = 0.0
 
     def look(self, route: Route, pose: FloatArray, scene: PlanningScene) -> Along:
-        """Where the robot is along the route, given in the fixed frame; tells it."""
+        """Where the robot is along the route (given in the fixed frame); sends it as feedback."""
         along = route.along(pose, self._done_m)
         self._done_m = along.done_m
         self.watch_progress(pose, scene)

@@ -17,7 +17,7 @@ from jepa_ros.threads import heed_torch_threads
 
 
 class NotLoaded(Exception):
-    """There is no such model, or it could not be loaded; the text says why."""
+    """The model is unknown or could not be loaded; the text says why."""
 
 
 class ModelOnDemand:
@@ -44,7 +44,7 @@ class ModelOnDemand:
         return there
 
     def load(self) -> None:
-        """Now, and wait for it. Raises whatever the back-end raises."""
+        """Load it now and wait. Exceptions of the back-end pass through."""
         if not self._name or self._model is not None:
             return
         model = load_world_model(self._name, device=self.device, **self._options)

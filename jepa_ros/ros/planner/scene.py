@@ -33,11 +33,11 @@ class StaleSensors(Exception):
 
 
 class InvalidGoal(Exception):
-    """The goal's pose is no pose; the text says why."""
+    """The goal is not a valid pose; the text says why."""
 
 
 class UnknownGoal(Exception):
-    """The goal cannot be brought into the fixed frame; the text says why."""
+    """The goal cannot be transformed into the fixed frame; the text says why."""
 
 
 class Mismatch(Exception):

@@ -1,4 +1,4 @@
-"""Answers every request by its deadline, whatever the planning thread is doing.
+"""Answers every request by its deadline, even while the planning thread is busy.
 
 One thread plans, the most urgent request first; another only watches the clock and answers for those whose time is up.
 """

@@ -117,7 +117,7 @@ def stand_in_weights(model: str) -> Path | str:
 
 
 def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
-    """Start the nodes, play the bag once through, record all that is said. Every process is ended on the way out."""
+    """Start the nodes, play the bag once, record all topics. All processes are ended on return."""
     out: Path = arguments.out
     info = bag_info(bag)
     with ExitStack() as stack:

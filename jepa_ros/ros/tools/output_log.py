@@ -48,7 +48,7 @@ class AnsweredPlan:
 
     @property
     def told(self) -> str:
-        """What it said, in a line."""
+        """The answer in one line."""
         return f"{self.status}: {self.response.status.message}"
 
 
@@ -154,7 +154,7 @@ class OutputLog:
         return self._movers_counts[stamp_ns]
 
     def state(self, stamp_ns: int) -> SceneState:
-        """The scene of one stamp, as far as messages tell it."""
+        """The scene of one stamp, as far as it can be read from the messages."""
         occupancy = deserialize_message(self.occupancy[stamp_ns], OccupancyForecast)
         people, forecast = readers.people_of(deserialize_message(self.pedestrians[stamp_ns], PedestrianForecastArray))
         told = deserialize_message(self.objects[stamp_ns], ObjectForecastArray) if stamp_ns in self.objects else ObjectForecastArray()
@@ -192,7 +192,7 @@ class OutputLog:
         return latencies
 
     def complaints(self) -> list[str]:
-        """What the nodes warned of, each thing once, as they last said it."""
+        """Warnings of the nodes, each once, in their newest wording."""
         playing = self._diagnostics[: self._said_while_playing]
         last = {status.name: status for status in _statuses(playing)}
         return [f"{name}: {status.message}{_counted(status)}" for name, status in last.items() if status.level != DiagnosticStatus.OK]

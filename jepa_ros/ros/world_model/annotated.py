@@ -33,7 +33,7 @@ class AnnotatedImage:
         self._way: tuple[int, np.ndarray] | None = None  # stamp, and (L, 3) in the fixed frame
 
     def publish(self, state: SceneState, frames: Frames, observation: Observation) -> None:
-        """Draw and publish, where somebody subscribes and a camera is there."""
+        """Draw and publish, if there is a subscriber and a camera."""
         if not self._publisher.get_subscription_count():
             self._stop_listening()
             return

@@ -150,7 +150,7 @@ def choice_status(verdicts: Sequence[Verdict]) -> DiagnosticStatus:
 
 
 def latent_status(state: SceneState | None) -> DiagnosticStatus:
-    """Surprise, and whether the latents still tell things apart."""
+    """Surprise, and whether the latents have collapsed."""
     if state is None:
         return status("latent", OK, "no latent yet", {})
     rank, deviation = latent_health(state.latent)

@@ -1,4 +1,4 @@
-"""The world model's publishers. A message is built only while somebody subscribes to it."""
+"""The world model's publishers. A message is built only while there is a subscriber."""
 
 from __future__ import annotations
 

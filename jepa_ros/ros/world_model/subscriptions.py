@@ -48,7 +48,7 @@ NO_MESSAGE = (SerdeError, struct.error, ValueError, IndexError)  # what bytes th
 
 @dataclass(frozen=True)
 class InputConfig:
-    """Where the sensors are. Whatever is left empty is found by its type."""
+    """Topics of the sensors. What is left empty is found by its content."""
 
     cloud_topics: tuple[str, ...] = param((), "sensor_msgs/PointCloud2 of each lidar, merged; empty = every lidar that TF knows")
     cloud_topic: str = param("", "one of them by itself, as in earlier releases")

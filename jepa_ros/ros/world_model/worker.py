@@ -50,7 +50,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """What one step said, and what it has cost so far."""
+    """The result of one step, and the time it has taken so far."""
 
     state: SceneState
     observation: Observation  # that it was made from
@@ -60,7 +60,7 @@ class Result:
 
 
 class PipelineWorker:
-    """Steps `pipeline` with whatever is newest in `source`, whenever `wake()` says that something came.
+    """Steps `pipeline` with the newest observation of `source` after each `wake()`.
 
     An exception in a step is counted in `errors`, told to `report`, and costs the history (the pipeline is reset) but never the thread.
     One in publishing is counted and told, and costs that result.

@@ -37,7 +37,7 @@ def vehicle_frame(child: str, upright: bool, pose: Callable[[str, str], FloatArr
 
 
 def in_base(sample: OdometrySample, base_frame: str, tree: Transforms) -> EgoState:
-    """The state of `base_frame`, where the odometry may tell of another frame of the vehicle. Raises TransformError."""
+    """The state of `base_frame`, from odometry of any frame of the vehicle. Raises TransformError."""
     if not sample.child_frame or sample.child_frame == base_frame:
         return sample.state
     return carried(sample.state, tree.lookup(sample.child_frame, base_frame, None))

@@ -31,7 +31,7 @@ class TransformLoop(ValueError):
 
 
 class Transforms(Protocol):
-    """What a SensorHub asks of a graph of frames; TransformTree is one, and says what each method does."""
+    """What a SensorHub needs of a graph of frames; TransformTree documents each method."""
 
     def add(self, parent: str, child: str, parent_from_child: FloatArray, stamp_ns: int | None) -> None: ...
 

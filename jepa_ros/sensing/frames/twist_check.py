@@ -45,7 +45,7 @@ class TwistCheck:
         self._judge()
 
     def forget(self) -> None:
-        """Time has jumped, or the poses begin anew; what was found out about the twist stays true."""
+        """Restart after a jump of time or of the poses; the verdict on the twist stays."""
         self._start = None
         self._stretches.clear()
 

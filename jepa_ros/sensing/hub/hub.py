@@ -22,7 +22,7 @@ from jepa_ros.types import Observation
 
 
 class SensorHub:
-    """Collects messages by input name and hands out observations. Thread-safe: any thread puts, one thread takes.
+    """Collects messages by input name and returns observations. Thread-safe: any thread puts, one thread takes.
 
     An observation has the stamp of its sweep, or without lidar that of its newest image; the sweeps of further lidars are merged into it,
     brought to that stamp by the odometry. Stamps ascend within an `epoch`, which grows by one at each jump back in time: whoever keeps

@@ -114,7 +114,7 @@ class Inbox:
         return counters
 
     def drop(self, pending: Pending) -> None:
-        """A message goes unused because of a newer one."""
+        """Count a message that a newer one has replaced."""
         if not pending.used:
             self.counters[pending.name].dropped += 1
 

@@ -25,7 +25,7 @@ BaseAt = Callable[[list[int]], FloatArray]  # stamps -> (K, 4, 4): base at the t
 
 
 def is_compensated(topic: str) -> bool:
-    """Whether the name of a topic says that its clouds are brought to one instant already."""
+    """Whether the name of a topic says that its clouds are already deskewed."""
     return COMPENSATED.search(topic.lower()) is not None
 
 

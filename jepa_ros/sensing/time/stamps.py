@@ -1,4 +1,4 @@
-"""Which stamps to accept: tells a real jump of time from a single wrong message.
+"""Which stamps to accept: distinguishes a real jump of time from a single wrong message.
 
 One bad stamp must neither make all later good ones look old, nor pass for a jump in time. So a stamp that does not fit is held as a
 suspect; only suspects that agree with one another, with nothing ordinary arriving between them, are a jump.

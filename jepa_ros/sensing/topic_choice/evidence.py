@@ -73,7 +73,7 @@ class Evidence:
 
     @property
     def enough(self) -> bool:
-        """Whether more messages would tell nothing new."""
+        """Whether more messages would not change the verdict."""
         return self.count >= ENOUGH_FRAMES
 
 

@@ -48,7 +48,7 @@ def transform_topics(topics: Iterable[str]) -> list[str]:
 
 
 def camera_info_topic(image_topic: str, known: Iterable[str]) -> str | None:
-    """The CameraInfo topic that belongs to an image topic: camera_info beside it, or beside the stream it is a transport of."""
+    """The CameraInfo topic that belongs to an image topic: camera_info in its namespace, or in that of the stream it is a transport of."""
     known = set(known)
     parts = image_topic.split("/")
     for depth in range(len(parts) - 1, 0, -1):

@@ -49,7 +49,7 @@ def avoid_movers(position: FloatArray, velocity: FloatArray, movers: Movers) -> 
 
 
 def avoid_walls(position: FloatArray, obstacles: Obstacles) -> FloatArray:
-    """(P, 2) m/s^2: how each is pushed by walls and whatever else stands."""
+    """(P, 2) m/s^2: how each is pushed by walls and other obstacles."""
     away, gap = away_from_walls(position, obstacles)
     push = WALL_STRENGTH_MPS2 * np.exp(np.minimum(RADIUS_M - gap, 0.3) / WALL_RANGE_M)
     return (away * push[..., None]).sum(axis=1)

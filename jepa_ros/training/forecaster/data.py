@@ -28,7 +28,7 @@ RECORDINGS_OF_SCENE = {
 
 @dataclass(frozen=True)
 class Recording:
-    """Everybody's position at every annotated instant."""
+    """Positions of all people at every annotated instant."""
 
     name: str
     positions_m: NDArray[np.float32]  # (F, P, 2); zeros where absent

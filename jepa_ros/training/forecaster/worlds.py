@@ -76,7 +76,7 @@ class World:
         return dataclasses.replace(table, known=known)
 
     def obstacles(self) -> Obstacles:
-        """What nobody can enter, exactly. Raises ValueError for a world that was not simulated."""
+        """The exact cells that nobody can enter. Raises ValueError for a world that was not simulated."""
         scenario, _, seed = self.name.partition(" ")
         if not seed.isdigit():
             raise ValueError(f"{self.name}: the obstacles of a recorded place are not known")

@@ -1,4 +1,4 @@
-"""What a predictor on frozen latents predicts, step by step, beside the frozen start on the same windows.
+"""What a predictor on frozen latents predicts, step by step, compared with the frozen start on the same windows.
 
 The start: the newest latent stays, seen from the anchor frame of now. Axes: B batch, S future step, N token, D latent width.
 """

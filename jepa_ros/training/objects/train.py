@@ -1,4 +1,4 @@
-"""`python -m jepa_ros.training objects --data FOLDER --out FILE`: teaches the verifier that tells people and riders from clutter.
+"""`python -m jepa_ros.training objects --data FOLDER --out FILE`: trains the verifier that separates people and riders from clutter.
 
 Prints what it is worth on sweeps that it did not learn from, beside the hand-set score, and writes the same as FILE's .json.
 """

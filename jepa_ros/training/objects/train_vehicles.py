@@ -1,4 +1,4 @@
-"""`python -m jepa_ros.training vehicles --data FOLDER --out FILE`: trains the verifier that tells vehicles from other large things.
+"""`python -m jepa_ros.training vehicles --data FOLDER --out FILE`: trains the verifier that separates vehicles from other large objects.
 
 Prints what it is worth on sweeps that it did not learn from, and writes the same as FILE's .json.
 """

@@ -105,7 +105,7 @@ def write(path: Path, told: DistillationBatch) -> None:
 
 
 def read(path: Path) -> DistillationBatch:
-    """As it was told, but for rounding."""
+    """As it was stored, except for rounding."""
     fields = torch.load(path, weights_only=True)
     return DistillationBatch(**{**fields, **{name: fields[name].float() for name in HALF}})
 

@@ -1,4 +1,4 @@
-"""Constant-velocity flow, a baseline: what stands stays, what moved through the last sweeps goes on as it went.
+"""Constant-velocity flow, a baseline: static cells stay, cells that moved through the last sweeps continue at constant velocity.
 
 Clusters of returns in the newest sweep are followed back through the older ones by matching shapes; no map, no learning, no labels.
 All sweeps are in the anchor frame of now, so a thing that stands is matched at velocity zero. Axes: N point, V velocity, Y row, X column.

@@ -1,4 +1,4 @@
-"""`surprise`: fit the critic that tells unusual from usual changes, on bags in which nothing unusual happens.
+"""`surprise`: fit the critic that distinguishes unusual from usual changes, on bags in which nothing unusual happens.
 
 It learns how likely a lidar return is in each cell one model step on, from what a frozen scene_jepa holds of the past and predicts: no
 event is ever shown to it. To be fitted anew whenever the weights of scene_jepa change; a critic of other weights is not used.

@@ -1,4 +1,4 @@
-"""cmd_vel: the commands that drive, as Twist or TwistStamped. Between one and the next the robot's limits hold, whatever is wanted."""
+"""cmd_vel: the commands that drive, as Twist or TwistStamped. From one command to the next, the robot's limits hold."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class PlanDisplay:
             self._markers.publish(markers_along(message, self._config().body))
 
     def base(self, frame: str) -> None:
-        """The robot's frame, by the newest forecast: its shape is told in it, once."""
+        """Set the robot's frame, from the newest forecast, and publish its shape in it once."""
         shape = (frame, self._config().body)
         if shape != self._told and self._shape.is_activated:
             self._told = shape

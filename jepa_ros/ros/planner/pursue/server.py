@@ -1,4 +1,4 @@
-"""The action ~/pursue_goal. A first plan must be accepted before anything moves; a refusal says what would work."""
+"""The action ~/pursue_goal. Nothing moves before a first plan is accepted; a refusal says what would work."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from jepa_ros.types import FloatArray, Plan, PlanStatus
 
 @dataclass(frozen=True)
 class Approach:
-    """How it goes, for feedback."""
+    """Progress, for feedback."""
 
     goal: FloatArray  # (3,) x m, y m, yaw rad (NaN = any) in the fixed frame
     frame: str

@@ -96,7 +96,7 @@ def spin(node: Node, seconds: float) -> None:
 
 
 def overrides_of(path: Path, name: str) -> Iterator[Parameter]:
-    """The parameters that a ROS 2 parameter file gives to the node `name`, whatever its namespace. Raises ValueError for another file."""
+    """The parameters that a ROS 2 parameter file gives to the node `name` in any namespace. Raises ValueError for another file."""
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:

@@ -92,7 +92,7 @@ def node_findings(node: Node, statuses: Mapping[str, DiagnosticStatus]) -> Itera
 
 
 def told_step_ms(statuses: Mapping[str, DiagnosticStatus]) -> float | None:
-    """How long a frame occupies the running world_model; None where it has not said."""
+    """Time per frame of the running world_model; None if it has not reported it."""
     pairs = [pair for name, status in statuses.items() if name.endswith("world_model: latency") for pair in status.values]
     stages = {pair.key.split(".")[1]: float(pair.value) for pair in pairs if pair.key.endswith(".p50_ms")}
     return busiest_thread_ms(stages) or None

@@ -128,7 +128,7 @@ def summarise(replayed: Replayed, bag: Path, config: ReplayConfig) -> dict[str, 
 
 
 def code_digest() -> str:
-    """Of the package's Python sources: tells two commits of one version apart."""
+    """A hash of the package's Python sources, to distinguish commits of one version."""
     package = Path(jepa_ros.config.__file__).parent
     digests = {str(path.relative_to(package)): file_digest(path) for path in sorted(package.rglob("*.py"))}
     return digest(digests)[:12]

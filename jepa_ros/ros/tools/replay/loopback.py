@@ -18,7 +18,7 @@ from jepa_ros.types import NANOSECONDS
 
 
 class Graph:
-    """The topics. `now_ns` is simulated time; whoever drives the replay sets it."""
+    """The topics. `now_ns` is simulated time, set by the caller."""
 
     def __init__(self, recorded: Mapping[str, str], wanted: set[str], record: Callable[[str, int, bytes], None]) -> None:
         """recorded: topic -> type of what comes from the bag. wanted: outputs that are recorded. record: called with each and its time."""
@@ -42,7 +42,7 @@ class Graph:
             take(data)
 
     def publish(self, topic: str, data: bytes) -> None:
-        """What a node says: recorded, and heard by those who listen."""
+        """Publish: record the message and pass it to its subscribers."""
         if topic in self._wanted:
             self._record(topic, self.now_ns, data)
         self.deliver(topic, data)

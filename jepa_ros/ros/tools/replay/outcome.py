@@ -26,7 +26,7 @@ class People:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one replay said, by stamp, ns."""
+    """The output of one replay, by stamp in ns."""
 
     folder: Path
     summary: dict[str, Any]

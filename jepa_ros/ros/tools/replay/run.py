@@ -37,7 +37,7 @@ class Replayed:
 
 
 class Recording:
-    """The output bag, with a hash of what each of our topics said."""
+    """The output bag, with a hash of each of our topics."""
 
     def __init__(self, path: Path, info: BagInfo, log: OutputLog) -> None:
         self.bag = OutputBag(path)
