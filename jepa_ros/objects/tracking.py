@@ -37,17 +37,17 @@ class TrackingConfig:
 
     dt_s: float = param(STEP_S, "step of the history that forecasters read", at_least=0.01, at_most=5.0)
     history_steps: int = param(HISTORY, "steps of that history, the newest is now", at_least=1, at_most=100)
-    coast_s: float = param(1.2, "a hidden track is predicted for at most this long", at_least=0.1, at_most=10.0)
+    coast_s: float = param(1.2, "a track that is not detected any more is kept for at most this long", at_least=0.1, at_most=10.0)
     confirm_s: float = param(0.15, "a track is reported once it has been followed for this long", at_least=0.0, at_most=5.0)
-    confirm_logit: float = param(5.5, "and the log-odds of its detections have added up to this", at_least=0.0, at_most=100.0)
-    max_walking_mps: float = param(4.0, "who is faster must look like a rider to be reported", at_least=0.5, at_most=20.0)
-    min_existence: float = param(0.5, "and is believed at least this much", at_least=0.0, at_most=1.0)
+    confirm_logit: float = param(5.5, "a track is reported once the log-odds of its detections add up to this", at_least=0.0, at_most=100.0)
+    max_walking_mps: float = param(4.0, "somebody faster is reported only if they look like a rider", at_least=0.5, at_most=20.0)
+    min_existence: float = param(0.5, "a track is reported only if it exists with at least this probability", at_least=0.0, at_most=1.0)
     max_speed_mps: float = param(12.0, "nothing tracked is faster (a cyclist going downhill)", at_least=0.5, at_most=50.0)
     acceleration_mps2: float = param(1.5, "random acceleration acting over one second, standard deviation", at_least=0.05, at_most=20.0)
     position_noise_m: float = param(0.12, "standard deviation of a detected position", at_least=0.01, at_most=2.0)
     birth_speed_mps: float = param(2.0, "standard deviation of the unknown velocity of a new track", at_least=0.1, at_most=20.0)
     gate: float = param(13.8, "squared Mahalanobis gate; 13.8 keeps 99.9 % of true pairs", at_least=1.0, at_most=100.0)
-    max_tracks: int = param(300, "tracks kept at most; the least believed go first", at_least=1, at_most=5000)
+    max_tracks: int = param(300, "largest number of tracks; the least likely are dropped first", at_least=1, at_most=5000)
 
     def __post_init__(self) -> None:
         validate(self)

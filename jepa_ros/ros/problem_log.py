@@ -27,7 +27,7 @@ class ProblemLog:
         for status in statuses:
             if status.level == DiagnosticStatus.OK:
                 if self._present.pop(status.name, None) is not None:
-                    self._logger.info(f"{status.name}: well again: {status.message}")
+                    self._logger.info(f"{status.name}: recovered: {status.message}")
                 continue
             problem = NUMBER.sub("#", status.message)
             if self._present.get(status.name) == problem:

@@ -40,15 +40,15 @@ UNKNOWN_FAR = 1e6  # cost of a pair that cannot be
 class VehicleTrackingConfig:
     """How vehicles are followed, believed and dropped."""
 
-    coast_s: float = param(1.2, "a hidden vehicle is predicted for at most this long", at_least=0.1, at_most=10.0)
+    coast_s: float = param(1.2, "a vehicle that is not detected any more is kept for at most this long", at_least=0.1, at_most=10.0)
     confirm_s: float = param(0.15, "a vehicle is reported once it has been followed for this long", at_least=0.0, at_most=5.0)
-    confirm_logit: float = param(4.0, "and the log-odds of its detections have added up to this", at_least=0.0, at_most=100.0)
-    min_existence: float = param(0.5, "and is believed at least this much", at_least=0.0, at_most=1.0)
+    confirm_logit: float = param(4.0, "a track is reported once the log-odds of its detections add up to this", at_least=0.0, at_most=100.0)
+    min_existence: float = param(0.5, "a track is reported only if it exists with at least this probability", at_least=0.0, at_most=1.0)
     max_speed_mps: float = param(40.0, "nothing tracked is faster", at_least=1.0, at_most=100.0)
     birth_speed_mps: float = param(6.0, "standard deviation of the unknown speed of a new track", at_least=0.1, at_most=40.0)
     birth_score: float = param(0.3, "a detection that scores less begins no track", at_least=0.0, at_most=1.0)
     gate: float = param(20.0, "squared Mahalanobis gate of the position and heading", at_least=1.0, at_most=200.0)
-    max_tracks: int = param(100, "tracks kept at most; the least believed go first", at_least=1, at_most=2000)
+    max_tracks: int = param(100, "largest number of tracks; the least likely are dropped first", at_least=1, at_most=2000)
 
     def __post_init__(self) -> None:
         validate(self)

@@ -29,7 +29,7 @@ class PlannerNodeConfig:
     weights: str = param(
         "", "weights of that model, the same as world_model's; empty = the shipped ones; used at configure", read_only=False
     )
-    autostart: bool = param(False, "configure and activate without being told to")
+    autostart: bool = param(False, "configure and activate at start, without a lifecycle manager")
     threads: int = param(1, "torch threads of this process; more than one seldom helps a search of this size", at_least=1, at_most=256)
     nice: int = param(-10, "scheduling priority of this process, where the system allows it; 0 = like any other", at_least=-20, at_most=19)
     default_deadline_s: float = param(

@@ -24,7 +24,7 @@ class WorldModelConfig:
     )
     device: str = param("auto", "auto, cpu, cuda or cuda:N; used at configure", read_only=False)
     threads: int = param(0, "torch threads of this process; 0 = half of the cores, the rest for other nodes", at_least=0, at_most=256)
-    autostart: bool = param(False, "configure and activate without being told to")
+    autostart: bool = param(False, "configure and activate at start, without a lifecycle manager")
     inputs: InputConfig = field(default_factory=InputConfig)
     outputs: OutputConfig = field(default_factory=OutputConfig)
     sensing: SensingConfig = field(default_factory=SensingConfig)

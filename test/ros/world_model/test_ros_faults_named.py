@@ -259,7 +259,7 @@ def test_each_problem_is_said_once_and_again_when_it_changes() -> None:
     for message in ("silent for 1.5 s", "silent for 2.5 s", "gone"):
         speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.WARN, message=message)])
     speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.OK, message="receiving")])
-    assert said == ["input: silent for 1.5 s", "input: gone", "input: well again: receiving"]
+    assert said == ["input: silent for 1.5 s", "input: gone", "input: recovered: receiving"]
 
 
 def test_what_our_nodes_publish_is_nobodys_sensor() -> None:
