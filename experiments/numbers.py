@@ -127,6 +127,15 @@ def strength(rows: Rows, label: str, limits: Mapping[str, float]) -> float:
     return max(abs(rows[label][str(factor)][name] - base[name]) / limit for factor in FACTORS for name, limit in limits.items())
 
 
+def report(rows: Rows, limits: Mapping[str, float], bench: str, out: Path) -> None:
+    """Write the table to OUT/constants.md, print it, and end with one line of JSON."""
+    text = table(rows, limits)
+    (out / "constants.md").write_text(text)
+    print(text)
+    matter = [label for label in rows if label != AS_IT_IS and strength(rows, label, limits) >= 1]
+    print(json.dumps({"bench": bench, "numbers": len(rows) - 1, "matter": matter}))
+
+
 def table(rows: Rows, limits: Mapping[str, float]) -> str:
     """Markdown, the strongest first. limits: which figures are shown, and from which difference on they are bold."""
     base = rows[AS_IT_IS]["1"]

@@ -8,10 +8,9 @@ in OUT/rows.jsonl: a run that is broken off goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from experiments.numbers import AS_IT_IS, Figures, measure, numbers_of, strength, table
+from experiments.numbers import Figures, measure, numbers_of, report
 from jepa_ros.training.detection_score import Truth, evaluate, truth_from_markers, truth_from_table
 
 LIMITS = {"recall": 0.02, "wrong": 0.02}  # wrong tracks per person who should be found
@@ -34,18 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         if not truths:
             parser.error(f"{bag} has no /ground_truth/markers; give --ground-truth, and the bag last")
     rows = measure(numbers_of(), lambda number: figures(bags, arguments.range), arguments.out / "rows.jsonl")
-    text = table(rows, LIMITS)
-    (arguments.out / "constants.md").write_text(text)
-    print(text)
-    print(
-        json.dumps(
-            {
-                "bench": "constants",
-                "numbers": len(rows) - 1,
-                "matter": [name for name in rows if name != AS_IT_IS and strength(rows, name, LIMITS) >= 1],
-            }
-        )
-    )
+    report(rows, LIMITS, "constants", arguments.out)
 
 
 def figures(bags: Bags, range_m: float) -> Figures:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.numbers import AS_IT_IS, Figures, Number, changed, measure, numbers_of, strength, table
+from experiments.numbers import Figures, Number, changed, measure, numbers_of, report
 from experiments.vehicles.judge import FIELD_M, Tally, in_field
 from experiments.vehicles.report import CAMERA_HALF_ANGLE_DEG, ENOUGH_RETURNS, PEOPLE, VEHICLES, boxes_of
 from experiments.vehicles.worlds import drive
@@ -202,12 +201,7 @@ def main() -> None:
     recordings = [from_bag(args.bag, args.ground_truth, args.sweeps)] if args.bag else []
     recordings += [from_world(("street", "crossing")[n % 2], args.first_seed + n, args.seconds, args.speed) for n in range(args.worlds)]
     judge = Judge(recordings)
-    rows = measure(vehicle_numbers(), judge, args.out / "rows.jsonl", judge.change)
-    text = table(rows, LIMITS)
-    (args.out / "constants.md").write_text(text)
-    print(text)
-    matter = [name for name in rows if name != AS_IT_IS and strength(rows, name, LIMITS) >= 1]
-    print(json.dumps({"bench": "vehicle constants", "numbers": len(rows) - 1, "matter": matter}))
+    report(measure(vehicle_numbers(), judge, args.out / "rows.jsonl", judge.change), LIMITS, "vehicle constants", args.out)
 
 
 if __name__ == "__main__":

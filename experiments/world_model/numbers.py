@@ -7,13 +7,12 @@ times its value. Finished rows are kept in OUT/rows.jsonl: a run that is broken 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from experiments.numbers import AS_IT_IS, Figures, Number, measure, numbers_of, strength, table
+from experiments.numbers import Figures, Number, measure, numbers_of, report
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load
 from jepa_ros.training.metrics import OccupancyScore
 from jepa_ros.training.world_model.augment import Augmentation
@@ -74,12 +73,7 @@ def main() -> None:
     args = parser.parse_args()
     judge = Judge(load("cpu", args.weights), open_shards(args.data, (0.0, 1.0)), args.every)
     numbers = [number for number in numbers_of(RULES) if number.name not in FIXED]
-    rows = measure(numbers, judge, args.out / "rows.jsonl")
-    text = table(rows, LIMITS)
-    (args.out / "constants.md").write_text(text)
-    print(text)
-    matter = [name for name in rows if name != AS_IT_IS and strength(rows, name, LIMITS) >= 1]
-    print(json.dumps({"bench": "world model constants", "numbers": len(rows) - 1, "matter": matter}))
+    report(measure(numbers, judge, args.out / "rows.jsonl"), LIMITS, "world model constants", args.out)
 
 
 if __name__ == "__main__":
