@@ -12,7 +12,7 @@ from test_training import TINY, write_drive
 
 from jepa_ros.backends.scene_jepa.blocks import ResBlock
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
-from jepa_ros.training.world_model import distill, narrowing, told
+from jepa_ros.training.world_model import channel_pruning, distill, distillation_data
 from jepa_ros.training.world_model.distill import DistillConfig
 
 WIDE = dataclasses.replace(TINY, stem=8, body=8, camera=4, trunk=8, step=8, trust=True)
@@ -45,7 +45,7 @@ def test_channels_that_others_stand_for_go_without_a_loss() -> None:
     for weight in (old.first.weight, old.first.bias):
         weight[4:] = 2 * weight[:4]  # the second half says twice what the first says
     x = [torch.randn(2, 8, 12, 12)]
-    wanted, found = narrowing._narrow_block(old, new, x, x)
+    wanted, found = channel_pruning._narrow_block(old, new, x, x)
     assert F.mse_loss(found[0], wanted[0]) < 1e-4 * (wanted[0] - x[0]).square().mean()
 
 
@@ -56,7 +56,7 @@ def test_what_is_left_is_chosen_and_fitted_better_than_by_leaving_the_rest_out()
     torch.nn.init.normal_(old.second.weight, std=0.1)
     old.second.weight[:, :4] *= 0.1  # the last four matter
     x = [torch.randn(2, 8, 12, 12)]
-    wanted, found = narrowing._narrow_block(old, new, x, x)
+    wanted, found = channel_pruning._narrow_block(old, new, x, x)
     torch.testing.assert_close(new.first.weight, old.first.weight[4:])
     cut = ResBlock(8, narrow=2)
     cut.norm, cut.first = old.norm, new.first
@@ -69,18 +69,18 @@ def test_a_model_that_is_not_narrowed_stays_what_it_is(data: Path, wide: SceneJe
     same = dataclasses.replace(CONFIG, narrow=1, step=WIDE.step, probe=WIDE.probe, recall=True, encoder_steps=0)
     windows = distill.open_windows(wide, data, same)
     narrow = distill.begin(wide, windows, tmp_path, same)
-    (batch,) = told.batches(windows, 5, 6)
-    found = told.tell(wide, narrow, batch)
+    (batch,) = distillation_data.batches(windows, 5, 6)
+    found = distillation_data.tell(wide, narrow, batch)
     torch.testing.assert_close(narrow.predictor.uncarried(found.history_BTDYX, found.actions_BHA, found.steps_S)[0], found.wide_BSDYX,
                                rtol=0.02, atol=0.02)  # fmt: skip
 
 
 def test_what_was_told_is_read_as_it_was_written(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
-    (batch,) = told.batches(distill.open_windows(wide, data, CONFIG), 0, 1)
-    found = told.tell(wide, wide, batch)
-    told.write(tmp_path / "0.pt", found)
-    again = told.Stored(tmp_path, 0)[7]
-    for field in dataclasses.fields(told.Told):
+    (batch,) = distillation_data.batches(distill.open_windows(wide, data, CONFIG), 0, 1)
+    found = distillation_data.tell(wide, wide, batch)
+    distillation_data.write(tmp_path / "0.pt", found)
+    again = distillation_data.Stored(tmp_path, 0)[7]
+    for field in dataclasses.fields(distillation_data.DistillationBatch):
         torch.testing.assert_close(getattr(again, field.name), getattr(found, field.name), rtol=1e-3, atol=1e-3)
 
 

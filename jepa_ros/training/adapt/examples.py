@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.training.adapt.config import AdaptConfig
-from jepa_ros.training.world_model import told
+from jepa_ros.training.world_model import distillation_data
 from jepa_ros.training.world_model.augment import Augmentation, draw_same_place
 from jepa_ros.training.world_model.shard import Shard
 from jepa_ros.training.world_model.windows import Windows, WindowSpec
@@ -36,9 +36,9 @@ def store(model: SceneJepa, windows: Windows, numbers: list[int], folder: Path, 
     files = [folder / f"{number:06}.pt" for number in numbers]
     missing = [number for number, file in zip(numbers, files, strict=True) if not file.is_file()]
     for number in tqdm(missing, desc=title, total=len(files), initial=len(files) - len(missing), unit="batch", mininterval=1):
-        (batch,) = told.batches(windows, number, number + 1)
+        (batch,) = distillation_data.batches(windows, number, number + 1)
         with torch.no_grad(), model.fast():
-            told.write(folder / f"{number:06}.pt", told.tell(model, model, batch))
+            distillation_data.write(folder / f"{number:06}.pt", distillation_data.tell(model, model, batch))
     return files
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.backends.scene_jepa.motion import trust
 from jepa_ros.training.metrics import LatentScore, OccupancyScore
-from jepa_ros.training.world_model import told
+from jepa_ros.training.world_model import distillation_data
 from jepa_ros.training.world_model.evaluate import near_cells
 
 BINS = 10  # of the reliability table
@@ -73,7 +73,7 @@ def _mean(values: list[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def predict(model: SceneJepa, example: told.Told) -> Tensor:
+def predict(model: SceneJepa, example: distillation_data.DistillationBatch) -> Tensor:
     """(B, S, D, Y, X) as the model predicts from a stored example."""
     with model.fast():
         mixed, said = model.predictor.uncarried(example.history_BTDYX, example.actions_BHA, example.steps_S)
@@ -92,7 +92,7 @@ def judge(model: SceneJepa, files: list[Path]) -> Scores:
     nats, seen = np.zeros(horizon), np.zeros(horizon)
     bins = np.zeros((3, BINS))
     for file in files:
-        example = told.read(file)
+        example = distillation_data.read(file)
         predicted = predict(model, example)
         with model.fast():
             logits = model.occupancy_probe(predicted.flatten(0, 1)).float().unflatten(0, predicted.shape[:2])

@@ -14,7 +14,7 @@ from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.training.adapt.judge import Scores, predict
 from jepa_ros.training.adapt.report import Report
-from jepa_ros.training.world_model import told
+from jepa_ros.training.world_model import distillation_data
 from jepa_ros.types import FloatArray
 from jepa_ros.viz.theme import GRID, INK, MUTED, PAPER
 
@@ -26,7 +26,7 @@ Maps = dict[str, FloatArray]  # title -> (Y, X)
 @torch.inference_mode()
 def example(models: dict[str, SceneJepa], files: list[Path], dt_s: float) -> Maps:
     """Maps of the held-out window of which most is known `EXAMPLE_S` later, or as late as the recording reaches."""
-    windows = [told.read(file) for file in files]
+    windows = [distillation_data.read(file) for file in files]
     wanted = min(round(EXAMPLE_S / dt_s), windows[0].visible_BSYX.shape[1] - 1)
     step, window = max(
         ((step, window) for window in windows for step in range(1, wanted + 1) if window.visible_BSYX[0, step].any()),
