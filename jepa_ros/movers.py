@@ -1,10 +1,13 @@
-"""Vehicles as values that cross borders between stages, as `types` holds those of people. Axes: M detections, V vehicles, K modes, H steps.
+"""Vehicles, and what other detectors see, as values that cross borders between stages; `types` holds those of people.
+
+Axes: M detections, R regions, V vehicles, K modes, H steps.
 
 A box is a row x m, y m, yaw rad, length m (along the yaw), width m.
 """
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -76,3 +79,36 @@ class Boxes:
             beyond = np.hypot(np.maximum(np.abs(along) - 0.5 * length, 0.0), np.maximum(np.abs(across) - 0.5 * width, 0.0))
             found |= beyond <= radius_m + margin_m
         return found
+
+
+class Kind(enum.IntEnum):
+    """What a detector of another kind calls what it sees, as far as it matters here."""
+
+    PERSON = 0
+    RIDER = 1  # person and two-wheeler as one
+    TWO_WHEELER = 2  # without its rider, whom such detectors call a person
+    VEHICLE = 3
+
+
+@dataclass(frozen=True)
+class ImageBoxes:
+    """What a detector saw in one image, and where it looked: what it did not look at says nothing."""
+
+    stamp_ns: int  # of the image
+    camera: str  # CameraImage.name; empty = of the only camera
+    boxes_px: Floats  # (M, 4) left, top, right, bottom in the raw image, pixel centres at whole numbers
+    scores: Floats  # (M,) 0-1
+    kinds: NDArray[np.intp]  # (M,) of Kind
+    regions_px: Floats  # (R, 4) where it looked, as the boxes; no rows = at the whole image
+    scales: Floats  # (R,) pixels of its input per pixel of the image
+
+
+@dataclass(frozen=True)
+class SeenObjects:
+    """People, cyclists and vehicles that another detector of 3-D boxes has seen. What it does not name may be there all the same."""
+
+    stamp_ns: int
+    boxes: Floats  # (M, 5) in odom
+    heights_m: Floats  # (M,)
+    scores: Floats  # (M,) 0-1
+    kinds: NDArray[np.intp]  # (M,) of Kind

@@ -19,6 +19,8 @@ from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.movers import Boxes, BoxForecast, TrackedVehicles, VehicleDetections
+from jepa_ros.objects.camera.loading import load_vote
+from jepa_ros.objects.camera.vote import CameraConfig
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
@@ -78,6 +80,7 @@ class PipelineConfig:
         at_least=0.0, at_most=600.0,
     )  # fmt: skip
     detection: DetectionConfig = field(default_factory=DetectionConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     vehicle_tracking: VehicleTrackingConfig = field(default_factory=VehicleTrackingConfig)
 
@@ -88,11 +91,15 @@ class PipelineConfig:
 class WorldModelPipeline:
     """Turns a stream of observations into scene states. One instance belongs to one stream and one thread."""
 
-    def __init__(self, model: WorldModel, forecaster: Forecaster, config: PipelineConfig | None = None) -> None:
+    def __init__(
+        self, model: WorldModel, forecaster: Forecaster, config: PipelineConfig | None = None, other_detectors: bool = False
+    ) -> None:
+        """`other_detectors`: what they see comes with the observations."""
         config = config or PipelineConfig()
         self.model = model
         self.forecaster = forecaster
-        self._detector = load_detector(config.detector, config.detection)
+        self._vote = load_vote(config.camera, config.detection.min_score, other_detectors)
+        self._detector = load_detector(config.detector, self._vote.proposing(config.detection))
         self._tracker = PeopleTracker(config.tracking)
         self._vehicle_tracker = VehicleTracker(config.vehicle_tracking)
         self.traffic_forecaster = load_traffic_forecaster(config.traffic_forecaster)
@@ -103,14 +110,16 @@ class WorldModelPipeline:
         self._last_stamp_ns: int | None = None
 
     @classmethod
-    def load(cls, model: str = "scene_jepa", device: str = "auto", config: PipelineConfig | None = None) -> WorldModelPipeline:
+    def load(
+        cls, model: str = "scene_jepa", device: str = "auto", config: PipelineConfig | None = None, other_detectors: bool = False
+    ) -> WorldModelPipeline:
         """Load a back-end by its name in `jepa_ros.backends.registry.BACKENDS`; an unknown name raises ValueError with the known ones."""
         config = config or PipelineConfig()
         options = {"weights": config.weights} if config.weights else {}
         world_model = load_world_model(model, device=device, **options)
         if isinstance(world_model, RunsOnEngines):
             world_model.use_engine(config.engine)
-        return cls(world_model, load_forecaster(config.forecaster or None), config)
+        return cls(world_model, load_forecaster(config.forecaster or None), config, other_detectors)
 
     @property
     def spec(self) -> ModelSpec:
@@ -122,6 +131,7 @@ class WorldModelPipeline:
         self._surprise.reset()
         self._tracker.reset()
         self._vehicle_tracker.reset()
+        self._vote.reset()
         for memory in (self._sight, self._low_obstacles):
             if memory is not None:
                 memory.clear()
@@ -164,6 +174,7 @@ class WorldModelPipeline:
         self._last_stamp_ns = observation.stamp_ns
         clock = StageClock()
         anchor_pose = observation.odom_from_anchor
+        self._vote.begin(observation)  # on a thread of its own, read below
 
         with clock("encode"):
             encoded = encode(self.model, observation)
@@ -238,7 +249,7 @@ class WorldModelPipeline:
 
     def _track(self, observation: Observation, anchor_pose: FloatArray) -> tuple[TrackedPeople, TrackedVehicles]:
         """Vehicles first: what is of one is nobody."""
-        detections = self._detector.detect_in(observation)
+        detections = self._vote.judge(observation, self._detector.detect_in(observation))
         vehicles = self._vehicle_tracker.follow(observation.stamp_ns, detections.vehicles or VehicleDetections(), anchor_pose)
         return self._tracker.follow(observation.stamp_ns, outside(detections, vehicles, anchor_pose), anchor_pose), vehicles
 

@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.types import Detections, EgoState, FloatArray, GridSpec, Observation, PedestrianForecast, TrackedPeople, Tracks
+from jepa_ros.movers import BoxForecast, ImageBoxes, TrackedVehicles
+from jepa_ros.types import CameraImage, Detections, EgoState, FloatArray, GridSpec, Observation, PedestrianForecast, TrackedPeople, Tracks
 
 
 class ActionMeaning(enum.Enum):
@@ -57,18 +57,15 @@ class WorldModel(Protocol):
 
     def encode(self, observation: Observation) -> Tensor:
         """(1, N, D) latents of one observation, in its own anchor frame. Each observation is encoded once."""
-        ...
 
     def align(self, latents_BND: Tensor, new_from_old: np.ndarray) -> Tensor:
         """(B, N, D): the same latents in another anchor frame, given (B, 4, 4) new_from_old; non-spatial latents stay as they are."""
-        ...
 
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor:
         """(B, H, N, D): the latents of the next H <= spec.horizon steps, in the anchor frame of now.
 
         What an action is says spec.actions.
         """
-        ...
 
 
 @runtime_checkable
@@ -79,7 +76,6 @@ class OccupancyProbe(Protocol):
 
     def occupancy(self, latents_BND: Tensor) -> Tensor:
         """(B, Y, X) occupancy probability on spec.grid, of observed or predicted latents."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,6 @@ class SensorEncoder(Protocol):
 
     def encode_sensors(self, observation: Observation) -> Encoded:
         """The same latents as `encode`, and what each sensor gave to them."""
-        ...
 
 
 class Critic(Protocol):
@@ -115,15 +110,12 @@ class Critic(Protocol):
 
     def expect(self, stamp_ns: int, odom_from_anchor: FloatArray, latent_ND: Tensor, predicted_ND: Tensor) -> Tensor:
         """What is likely one model step on, in a form of its own; remembers the latent. Stamps rise."""
-        ...
 
     def strangeness(self, expected: Tensor, new_from_old: FloatArray, latent_ND: Tensor) -> float:
         """0 or more: how far a latent strays from what was expected when the anchor frame was `old`; remembers nothing."""
-        ...
 
     def reset(self) -> None:
         """Forget the stream."""
-        ...
 
 
 @runtime_checkable
@@ -132,7 +124,6 @@ class Criticised(Protocol):
 
     def critic(self) -> Critic | None:
         """A new critic; None where there is none for these weights."""
-        ...
 
 
 class Prediction(Protocol):
@@ -140,15 +131,12 @@ class Prediction(Protocol):
 
     def occupancy(self) -> Tensor:
         """(H, Y, X) `WorldModel.occupancy` of each predicted latent; to be read once, and first."""
-        ...
 
     def next_ND(self, channels: int | None = None) -> Tensor:
         """(N, D) the latents of the first step, or only their first `channels`."""
-        ...
 
     def latents(self) -> Tensor:
         """(H, N, D) `WorldModel.predict`."""
-        ...
 
 
 @runtime_checkable
@@ -157,7 +145,6 @@ class PredictsInParts(Protocol):
 
     def predict_in_parts(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> Prediction:
         """From older latents, oldest first, each in its own anchor frame, (T, 4, 4) new_from_old, the newest latent, and (1, H, A)."""
-        ...
 
 
 @runtime_checkable
@@ -166,7 +153,6 @@ class RunsOnEngines(Protocol):
 
     def use_engine(self, engine: str) -> str:
         """Run on an engine of `backends.engine.ENGINES` from now on; returns which it is in the end."""
-        ...
 
 
 class OccupancyWindows(Protocol):
@@ -177,7 +163,6 @@ class OccupancyWindows(Protocol):
 
         Actions as in `WorldModel.predict`; the windows lie within spec.grid.
         """
-        ...
 
 
 @runtime_checkable
@@ -208,7 +193,15 @@ class Detector(Protocol):
 
     def detect_in(self, observation: Observation) -> Detections:
         """People in one observation, each once, in its anchor frame."""
-        ...
+
+
+class Detector2D(Protocol):
+    """Finds people, two-wheelers and vehicles in images."""
+
+    side_px: int  # of its input; a region is scaled to that
+
+    def detect(self, image: CameraImage, regions_px: FloatArray) -> ImageBoxes:
+        """What is in (R, 4) square regions of an image: left, top, right, bottom. May be called from another thread."""
 
 
 class Forecaster(Protocol):
@@ -216,7 +209,6 @@ class Forecaster(Protocol):
 
     def predict(self, tracks: Tracks, scene: SceneLatents | None = None) -> PedestrianForecast:
         """Mixture forecast for every row of `tracks`, in their frame; `scene` is used by forecasters that know its model."""
-        ...
 
 
 class TrafficForecaster(Protocol):
@@ -227,7 +219,6 @@ class TrafficForecaster(Protocol):
 
     def predict(self, vehicles: TrackedVehicles, people: TrackedPeople | None = None, ego: EgoState | None = None) -> BoxForecast:
         """Mixture of poses for every row of `vehicles`, in odom. Implementations may use people and the robot itself as context."""
-        ...
 
 
 @runtime_checkable
@@ -238,7 +229,6 @@ class ForecastsCyclists(Protocol):
         self, vehicles: TrackedVehicles, people: TrackedPeople, pedestrians: PedestrianForecast, ego: EgoState | None = None
     ) -> tuple[BoxForecast, PedestrianForecast]:
         """The forecast of vehicles, and that of all people with the rows of cyclists replaced; row i stays row i."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -261,7 +251,6 @@ class Dynamics(Protocol):
 
     def guesses(self, init_X: Tensor, steps: int) -> Tensor:
         """(G, L, U) commands worth trying with any objective; the first is to do nothing."""
-        ...
 
 
 class Objective(Protocol):
@@ -269,7 +258,6 @@ class Objective(Protocol):
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """(S,) cost."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -297,4 +285,3 @@ class Solver(Protocol):
         steps: int = 24,
     ) -> Solution:
         """`deadline_s`: seconds from the call. guesses_GLU: commands to begin with; None = the dynamics' own, for `steps` steps."""
-        ...

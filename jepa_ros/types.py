@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.lazy import Lazy
 from jepa_ros.levelling import gravity_aligned, levelled
-from jepa_ros.movers import BoxForecast, TrackedVehicles, VehicleDetections
+from jepa_ros.movers import BoxForecast, ImageBoxes, SeenObjects, TrackedVehicles, VehicleDetections
 
 FloatArray = NDArray[np.floating]
 OCCUPIED_FROM = 0.5  # probability from which a cell is called occupied, where nobody has set another
@@ -96,6 +96,7 @@ class Observation:
     ground_seen: bool = True  # False: no sweep has shown the ground yet, and `ground_height_m` is an assumption
     # (N,) z of the local ground below each return of the sweep, in the anchor frame; None = level, at `ground_height_m`.
     local_ground_m: NDArray[np.float32] | None = None
+    detected: tuple[ImageBoxes | SeenObjects, ...] = ()  # what other detectors saw of late, each told once
 
     def __post_init__(self) -> None:
         if self.lidar is None and not self.cameras:
@@ -172,11 +173,9 @@ class Sight(Protocol):
 
     def placed(self, pose: FloatArray) -> Sight:
         """The same in the frame into which `pose` (4, 4) leads."""
-        ...
 
     def free(self, places_m: FloatArray) -> FloatArray:
         """(P,) of places (P, 2): 1 where it was free, -1 where something was, 0 where it was hidden or not looked at."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -191,6 +190,7 @@ class Detections:
     riding: FloatArray | None = None  # (M,) 0-1: that this is a rider, given that it is a person; None = the detector cannot tell
     sight: Sight | None = None  # what was free and what was not, in the frame of the points; None = the detector does not say
     vehicles: VehicleDetections | None = None  # None = the detector does not look for them
+    camera: FloatArray | None = None  # (M,) log-odds that a camera adds for a person; NaN = none looked; None = there is no vote
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,15 @@
-"""python -m jepa_ros.exchange {export_lerobot, import_lerobot, import_kitti, import_nuscenes} ...: other formats, out and in."""
+"""python -m jepa_ros.exchange {export_lerobot, import_lerobot, import_kitti, import_nuscenes, camera_detector} ...: other formats."""
 
 import importlib
 import sys
 
-TOOLS = {"export_lerobot": "lerobot_out", "import_lerobot": "lerobot_in", "import_kitti": "kitti", "import_nuscenes": "nuscenes"}
+TOOLS = {
+    "export_lerobot": "lerobot_out",
+    "import_lerobot": "lerobot_in",
+    "import_kitti": "kitti",
+    "import_nuscenes": "nuscenes",
+    "camera_detector": "nanodet",
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,6 +27,9 @@ class TrackState(StructOfArrays):
     gathered: FloatArray  # (P,) log-odds of its detections, added up
     riding: FloatArray  # (P,) 0-1
     freed: FloatArray  # (P,) -1 what stands, cut in another way each time, to 1 what comes to free places and leaves them free
+    camera: FloatArray  # (P,) log-odds that cameras add: mean of their looks, older ones weigh less
+    looks: FloatArray  # (P,) the weight of all looks together, the last one's when it was made being 1
+    looked_s: FloatArray  # (P,) when the last was made, -inf before
     first_s: FloatArray  # (P,) time of the first detection
     seen_s: FloatArray  # (P,) time of the last detection
     seen_m: FloatArray  # (P, 2) where that was

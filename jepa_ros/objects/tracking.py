@@ -23,6 +23,7 @@ STANDS_MPS = 0.25  # standard deviation of the speed of what was seen to stand
 # Evidence for a person, in log-odds. The shape seen in sweep after sweep is not new evidence each time, so it is averaged over
 # SHAPE_TIME_S instead of summed. Motion is evidence that no pole or wall gives; standing still speaks against, but people wait too.
 SHAPE_TIME_S = 0.6
+LOOKED_TIME_S = 1.0  # the same of what cameras say
 MOVING_LOGIT = 1.2
 STANDING_LOGIT = -1.8
 MOTION_TIME_S = 1.2  # motion is judged over this time
@@ -66,13 +67,13 @@ class PeopleTracker:
         self._start_ns: int | None = None  # seconds count from here, so that float keeps its precision on wall-clock stamps
         self._times_s = np.zeros(0)
         self._sights: list[Sight | None] = []  # one for each of the times
-        self._tracks = self._born(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0), 0.0)
+        self._tracks = self._born(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.zeros(0), 0.0, np.zeros(0))
 
     def follow(self, stamp_ns: int, seen: Detections, odom_from_anchor: FloatArray) -> TrackedPeople:
         """`update` with what was detected in the anchor frame, whose pose in odom is (4, 4)."""
         positions_m = seen.positions_m @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3]
         sight = None if seen.sight is None else seen.sight.placed(odom_from_anchor)
-        return self.update(stamp_ns, positions_m, seen.radii_m, seen.scores, seen.riding, sight)
+        return self.update(stamp_ns, positions_m, seen.radii_m, seen.scores, seen.riding, sight, seen.camera)
 
     def update(
         self,
@@ -82,11 +83,13 @@ class PeopleTracker:
         scores: FloatArray,
         riding: FloatArray | None = None,
         sight: Sight | None = None,
+        camera: FloatArray | None = None,
     ) -> TrackedPeople:
         """Take in (M, 2) positions in odom, (M,) footprint radii and (M,) scores 0-1 seen at `stamp_ns`; say who is there now.
 
         `riding`: (M,) 0-1, how much each looks like a rider; without it nobody is too fast for a person.
         `sight`: what was free and what was not, in odom; without it motion is believed as far as it is steady.
+        `camera`: (M,) log-odds that a camera adds; NaN = none looked.
 
         Raises ValueError when the stamp lies before the last one (call `reset` first) or when the lengths differ.
         """
@@ -95,13 +98,16 @@ class PeopleTracker:
             raise ValueError(f"positions, radii and scores must have one length, got {len(positions_m)}, {len(radii_m)}, {len(scores)}")
         radii_m, scores = np.asarray(radii_m), np.asarray(scores)
         riding = np.ones(len(scores)) if riding is None else np.asarray(riding)
+        camera = np.full(len(scores), np.nan) if camera is None else np.asarray(camera)
         now_s, dt_s = self._advance(stamp_ns)
         self._sights = [*self._sights, sight][-len(self._times_s) :]
         track, detection = self._associate(positions_m, now_s)
+        self._look_through_cameras(track, camera[detection], now_s)
         self._correct(track, positions_m[detection], radii_m[detection], scores[detection], riding[detection], now_s, dt_s)
+        self._gather(track, scores[detection], camera[detection])
         self._look_again(track, now_s, dt_s)
         free = np.setdiff1d(np.arange(len(positions_m)), detection)
-        born = self._born(positions_m[free], radii_m[free], scores[free], riding[free], now_s)
+        born = self._born(positions_m[free], radii_m[free], scores[free], riding[free], now_s, camera[free])
         self._tracks = self._prune(self._tracks.join(born), now_s)
         return self._report(now_s)
 
@@ -146,9 +152,8 @@ class PeopleTracker:
         mean, covariance, path = old.mean.copy(), old.covariance.copy(), old.path_m.copy()
         mean[track], covariance[track] = kalman.correct(mean[track], covariance[track], positions_m, config.position_noise_m)
         path[:, -1] = mean[:, :2]
-        seen_s, seen_m, gathered, radii = old.seen_s.copy(), old.seen_m.copy(), old.gathered.copy(), old.radii_m.copy()
+        seen_s, seen_m, radii = old.seen_s.copy(), old.seen_m.copy(), old.radii_m.copy()
         seen_s[track], seen_m[track] = now_s, positions_m
-        gathered[track] += np.maximum(logit_of(scores), 0.0)
         radii[track] += 0.2 * (radii_m - radii[track])
         # What was never confirmed and is missed at once was most likely clutter.
         rate = np.where(old.gathered < config.confirm_logit, 3.0, 1.0) * LARGEST_LOGIT / config.coast_s
@@ -163,11 +168,27 @@ class PeopleTracker:
             path_m=path,
             seen_s=seen_s,
             seen_m=seen_m,
-            gathered=gathered,
             radii_m=radii,
             logit=logit,
             riding=ride,
         )
+
+    def _gather(self, track: NDArray[np.intp], scores: FloatArray, told: FloatArray) -> None:
+        """Add up what each detection says: a camera that confirms counts when it looks, one that denies until it looks again."""
+        denied = np.minimum(self._tracks.camera[track], 0.0)
+        gathered = self._tracks.gathered.copy()
+        gathered[track] += np.maximum(logit_of(scores) + np.where(np.isfinite(told), told, denied), 0.0)
+        self._tracks = replace(self._tracks, gathered=gathered)
+
+    def _look_through_cameras(self, track: NDArray[np.intp], told: FloatArray, now_s: float) -> None:
+        """Take in (K,) log-odds of the tracks that were just seen, NaN where no camera looked."""
+        looked = np.isfinite(told)
+        track, told, old = track[looked], told[looked], self._tracks
+        camera, looks, looked_s = old.camera.copy(), old.looks.copy(), old.looked_s.copy()
+        looks[track] = looks[track] * np.exp((looked_s[track] - now_s) / LOOKED_TIME_S) + 1.0
+        camera[track] += (told - camera[track]) / looks[track]
+        looked_s[track] = now_s
+        self._tracks = replace(old, camera=camera, looks=looks, looked_s=looked_s)
 
     def _look_again(self, track: NDArray[np.intp], now_s: float, dt_s: float) -> None:
         """Compare the motion of the tracks that were just seen with what the sight lines of then and now show.
@@ -199,7 +220,9 @@ class PeopleTracker:
         recent = self._times_s >= now_s - MOTION_TIME_S
         return (np.isfinite(path_m[:, :, 0]) & recent).argmax(axis=1)
 
-    def _born(self, positions_m: FloatArray, radii_m: FloatArray, scores: FloatArray, riding: FloatArray, now_s: float) -> TrackState:
+    def _born(
+        self, positions_m: FloatArray, radii_m: FloatArray, scores: FloatArray, riding: FloatArray, now_s: float, camera: FloatArray
+    ) -> TrackState:
         """New tracks, standing still as far as is known. Their ids are given out when they are first reported."""
         count, config = len(positions_m), self.config
         spread = np.array([config.position_noise_m] * 2 + [config.birth_speed_mps] * 2)
@@ -209,7 +232,11 @@ class PeopleTracker:
         mean = np.concatenate([positions_m, np.zeros((count, 2))], axis=1)
         covariance = np.tile(np.diag(spread**2), (count, 1, 1))
         time, logit, freed = np.full(count, now_s), logit_of(scores), np.zeros(count)
-        return TrackState(ids, mean, covariance, logit, radii_m, np.maximum(logit, 0.0), riding, freed, time, time, positions_m, path)
+        looks, looked_s, camera = np.isfinite(camera) * 1.0, np.where(np.isfinite(camera), now_s, -np.inf), np.nan_to_num(camera)
+        gathered = np.maximum(logit + camera, 0.0)
+        return TrackState(
+            ids, mean, covariance, logit, radii_m, gathered, riding, freed, camera, looks, looked_s, time, time, positions_m, path
+        )
 
     def _prune(self, tracks: TrackState, now_s: float) -> TrackState:
         """Drop what was hidden too long, was never confirmed and is missed, or moves as nothing on foot or wheels does."""
@@ -224,7 +251,7 @@ class PeopleTracker:
 
     def _report(self, now_s: float) -> TrackedPeople:
         config = self.config
-        existence = 1.0 / (1.0 + np.exp(-(self._tracks.logit + self._motion_logit(now_s))))
+        existence = 1.0 / (1.0 + np.exp(-(self._tracks.logit + self._motion_logit(now_s) + self._tracks.camera)))
         followed = self._tracks.seen_s - self._tracks.first_s >= config.confirm_s
         speed = np.hypot(self._tracks.mean[:, 2], self._tracks.mean[:, 3])
         on_foot_or_riding = (speed < config.max_walking_mps) | (self._tracks.riding > MAY_RIDE)

@@ -1,0 +1,1 @@
+"""What a camera's vote is worth."""

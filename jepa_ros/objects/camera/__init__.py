@@ -1,0 +1,1 @@
+"""What cameras say of the candidates that the lidar proposes."""
