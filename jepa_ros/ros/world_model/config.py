@@ -8,6 +8,7 @@ from jepa_ros.backends import check_name, resolve_device
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.conformal import CorrectionConfig
 from jepa_ros.pipeline import PipelineConfig
+from jepa_ros.ros.detections.inputs import DetectionsConfig
 from jepa_ros.ros.world_model.outputs import OutputConfig
 from jepa_ros.ros.world_model.subscriptions import InputConfig
 from jepa_ros.sensing import SensingConfig
@@ -26,6 +27,7 @@ class WorldModelConfig:
     threads: int = param(0, "torch threads of this process; 0 = half of the cores, the rest for other nodes", at_least=0, at_most=256)
     autostart: bool = param(False, "configure and activate at start, without a lifecycle manager")
     inputs: InputConfig = field(default_factory=InputConfig)
+    detections: DetectionsConfig = field(default_factory=DetectionsConfig)
     outputs: OutputConfig = field(default_factory=OutputConfig)
     sensing: SensingConfig = field(default_factory=SensingConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)

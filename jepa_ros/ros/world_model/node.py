@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from jepa_ros.backends import resolve_device
 from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.ros.detections.inputs import check_types
 from jepa_ros.ros.entry import run
 from jepa_ros.ros.lifecycle import ManagedNode
 from jepa_ros.ros.world_model.config import WorldModelConfig
@@ -36,7 +37,9 @@ class WorldModelNode(ManagedNode[WorldModelConfig]):
     def open(self) -> str:
         config = self.settings.config
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // 2))
-        self._pipeline = WorldModelPipeline.load(config.model, config.device, config.pipeline)
+        check_types(config.detections)
+        others = bool(config.detections.topics)
+        self._pipeline = WorldModelPipeline.load(config.model, config.device, config.pipeline, others)
         self._pipeline.warm_up()
         spec = self._pipeline.spec
         forecasters = config.pipeline.forecaster or type(self._pipeline.forecaster).__name__, self._pipeline.traffic_forecaster.name

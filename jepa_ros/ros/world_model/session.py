@@ -11,6 +11,7 @@ from rclpy.logging import LoggingSeverity
 from jepa_ros.forecast.conformal import Correction
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.ros.conversions import Frames
+from jepa_ros.ros.detections.inputs import Detections
 from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.tf import installed_transforms
 from jepa_ros.ros.world_model.config import WorldModelConfig
@@ -39,7 +40,10 @@ class Session:
         transforms = installed_transforms(config.sensing.buffer_s)
         self._logger.info(f"transforms are kept by {'tf2_ros' if transforms else 'jepa_ros (tf2_ros is not installed)'}")
         self.hub = SensorHub(config.sensing, transforms=transforms, required=pipeline.spec.required_inputs)
-        self.worker = PipelineWorker(pipeline, self.hub, self._publish, self._keep_score, self._report, self.latency, self._transport_ms)
+        self._detections = Detections(node, config.detections, self.hub)
+        self.worker = PipelineWorker(
+            pipeline, self._detections, self._publish, self._keep_score, self._report, self.latency, self._transport_ms
+        )
         cameras = "camera" in pipeline.spec.inputs
         self.inputs = Inputs(node, config.inputs, self.hub, cameras, self.worker.wake, self.latency)
         self.worker.start()
@@ -56,6 +60,7 @@ class Session:
     def close(self) -> None:
         """Listen no more, finish the step in progress. Raises RuntimeError where that does not end."""
         self.inputs.close()
+        self._detections.close()
         self.worker.stop()
         self._save()
 

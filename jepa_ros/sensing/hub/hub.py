@@ -13,12 +13,12 @@ from typing import Any
 
 from jepa_ros.sensing.config import SensingConfig
 from jepa_ros.sensing.decode.image import decode_compressed_image, decode_image
-from jepa_ros.sensing.frames.transforms import Transforms
+from jepa_ros.sensing.frames.transforms import TransformError, Transforms
 from jepa_ros.sensing.hub.builder import ObservationBuilder, Selection
 from jepa_ros.sensing.hub.inbox import Inbox
 from jepa_ros.sensing.hub.selector import Selector
 from jepa_ros.sensing.hub.status import InputStatus
-from jepa_ros.types import Observation
+from jepa_ros.types import FloatArray, Observation
 
 
 class SensorHub:
@@ -73,6 +73,14 @@ class SensorHub:
     def cameras_lead(self) -> bool:
         """Whether images lead: a camera is required, and no lidar."""
         return self._selector.cameras_lead
+
+    def base_from(self, frame: str, stamp_ns: int) -> FloatArray:
+        """(4, 4) base from another frame, at that time or by the newest transform. Raises TransformError."""
+        with self._lock:
+            try:
+                return self._inbox.tree.lookup(self.base_frame, frame, stamp_ns, mounted=True)
+            except TransformError:
+                return self._inbox.tree.lookup(self.base_frame, frame, None, mounted=True)
 
     def put_image(self, name: str, message: Any) -> None:
         """A sensor_msgs/Image of camera `name`."""
