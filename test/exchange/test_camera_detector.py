@@ -156,6 +156,49 @@ def test_the_fetched_package_becomes_a_detector(tmp_path: Path) -> None:
     assert (seen.scores < 0.3).all()  # nobody in a grey wall
 
 
+def says(path: Path, boxes: np.ndarray, scores: np.ndarray, names: list[str], side: int | str = 64) -> Path:
+    """A detector that says the same of every image."""
+    onnx = pytest.importorskip("onnx", reason=EXTRA)
+    helper, numpy_helper, kind = onnx.helper, onnx.numpy_helper, onnx.TensorProto.FLOAT
+    constants = {
+        name: numpy_helper.from_array(value.astype(np.float32), f"{name}/value") for name, value in (("boxes", boxes), ("scores", scores))
+    }
+    graph = helper.make_graph(
+        [helper.make_node("Constant", [], [name], value=value) for name, value in constants.items()], "says",
+        [helper.make_tensor_value_info("image", kind, [1, 3, side, side])],
+        [helper.make_tensor_value_info(name, kind, value.dims) for name, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"names": json.dumps(names)} if names else {})
+    onnx.save(model, str(path))
+    return path
+
+
+def test_boxes_of_a_region_come_back_in_pixels_of_the_image(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason=EXTRA)
+    from jepa_ros.objects.camera.onnx_detector import OnnxDetector
+
+    boxes = np.array([[-0.5, -0.5, 31.5, 63.5], [10, 10, 20, 20], [0, 0, 30, 62], [5, 5, 9, 9]])
+    scores = np.array([[0.8, 0.1, 0.0], [0.2, 0.6, 0.1], [0.5, 0.0, 0.0], [0.01, 0.0, 0.9]])
+    detector = OnnxDetector(says(tmp_path / "some.onnx", boxes, scores, ["person", "car", "kite"]))
+    image = CameraImage(5, "front", np.zeros((300, 400, 3), np.uint8), CameraModel(400, 300, np.eye(3), np.zeros(0)), np.eye(4))
+    seen = detector.detect(image, np.array([[99.5, 49.5, 227.5, 177.5]]))  # twice as many pixels as the input
+    assert seen.kinds.tolist() == [0, 3]  # the kite is none of ours, and of two people on one another the better stays
+    np.testing.assert_allclose(seen.boxes_px[0], [99.5, 49.5, 163.5, 177.5])
+    np.testing.assert_allclose(seen.scores, [0.8, 0.6])
+    assert seen.scales.tolist() == [0.5]
+
+
+@pytest.mark.parametrize(("names", "side", "message"), [([], 64, "a camera detector has"), (["person"], "S", "a camera detector has"),
+                                                        (["gizmo"], 64, "has a class gizmo, whose meaning is not known")])  # fmt: skip
+def test_files_that_are_no_detectors_are_refused(tmp_path: Path, names: list[str], side: int | str, message: str) -> None:
+    pytest.importorskip("onnxruntime", reason=EXTRA)
+    from jepa_ros.objects.camera.onnx_detector import OnnxDetector
+
+    with pytest.raises(ValueError, match=message):
+        OnnxDetector(says(tmp_path / "odd.onnx", np.zeros((1, 4)), np.zeros((1, 1)), names, side))
+
+
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnx", reason=EXTRA)
     (tmp_path / "nanodet.json").write_text("{}")

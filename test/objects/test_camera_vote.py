@@ -15,7 +15,8 @@ from jepa_ros.objects.camera.loading import load_camera_detector
 from jepa_ros.objects.camera.matching import matched
 from jepa_ros.objects.camera.onnx_detector import crop, distinct
 from jepa_ros.objects.camera.tiles import answered, choose
-from jepa_ros.objects.camera.vote import CameraVote, evidence_of
+from jepa_ros.objects.camera.trust import CameraTrust
+from jepa_ros.objects.camera.vote import CameraVote, answers_of
 from jepa_ros.objects.tracking import PeopleTracker
 from jepa_ros.types import CameraImage, CameraModel, Detections, EgoState, FloatArray, Observation
 
@@ -129,6 +130,32 @@ def test_boxes_of_another_detector_count_as_our_own() -> None:
     assert (near(people, 8, 1), near(people, 9, -1.5)) == (True, False)
 
 
+def test_a_camera_that_sees_nothing_denies_nobody() -> None:
+    """At night: a person of whom the lidar is sure, and one of whom it is less so."""
+    found = columns((9.0, 2.0, 0.99), (7.0, -1.5, 0.93))
+    alone, night = (run(vote, found, 40)[-1] for vote in (None, CameraVote(Fake())))
+    assert (near(alone, 9, 2), near(alone, 7, -1.5)) == (True, True)
+    assert (near(night, 9, 2), near(night, 7, -1.5)) == (True, True)
+    day = run(CameraVote(Fake((9.0, 2.0))), found, 40)[-1]
+    assert (near(day, 9, 2), near(day, 7, -1.5)) == (True, False)
+
+
+def test_trust_follows_what_is_found_of_those_who_are_surely_there() -> None:
+    trust, nothing, one = CameraTrust(), np.zeros(1), np.ones(1)
+    assert 0.4 < trust.sees < 0.6
+    for _ in range(20):
+        trust.learn(one, 0.7 * one, told())
+    assert trust.sees == 1.0
+    np.testing.assert_allclose(trust.tempered(np.array([-1.9, 4.0])), [-1.9, 4.0])
+    for _ in range(100):
+        trust.learn(one, nothing, told())
+    assert trust.sees < 0.05
+    assert -0.1 < trust.tempered(np.array([-1.9]))[0] < 0
+    for _ in range(100):
+        trust.learn(0.5 * one, nothing, told(np.array([0, 0, 9.0, 9.0]), kinds=Kind.VEHICLE))  # cars, no people: it sees
+    assert trust.sees > 0.9
+
+
 def test_an_outline_is_where_the_lens_puts_a_body() -> None:
     candidates = Candidates.of(columns((10.0, 1.0, 1.0), (-5.0, 0.0, 1.0), (0.5, 3.0, 1.0)), np.eye(4))
     seen = outlines(candidates, CAMERA_FROM_ODOM, MODEL)
@@ -149,7 +176,7 @@ def test_a_box_belongs_to_the_candidate_at_its_range() -> None:
     scores, hidden = matched(seen, told(person_at(*person)), 500.0)
     assert scores.tolist() == [0.7, 0.0, 0.0]
     assert hidden.tolist() == [False, False, True]  # what stands behind the person cannot be denied
-    nobody = evidence_of(found, told(), CAMERA_FROM_ODOM, MODEL)
+    nobody = answers_of(found, told(), CAMERA_FROM_ODOM, MODEL)[1]
     assert (nobody[np.isfinite(nobody)] < 0).all()
 
 

@@ -49,8 +49,9 @@ class OnnxDetector:
             raise ValueError(f"{path} cannot be loaded by onnxruntime: {error}") from error
         inputs = {one.name: one.shape for one in self._session.get_inputs()}
         outputs = {one.name for one in self._session.get_outputs()}
-        shape, names = inputs.get("image", []), self._session.get_modelmeta().custom_metadata_map.get("names")
-        if len(inputs) != 1 or list(shape[:2]) != [1, 3] or len(set(shape[2:])) != 1 or not {"boxes", "scores"} <= outputs or not names:
+        shape, names = inputs.get("image", []), self._session.get_modelmeta().custom_metadata_map.get("names", "")
+        square = len(shape) == 4 and shape[:2] == [1, 3] and shape[2] == shape[3] and isinstance(shape[2], int)
+        if len(inputs) != 1 or not square or not {"boxes", "scores"} <= outputs or not names.startswith("["):
             wanted = "image (1, 3, S, S) in, boxes and scores out, and names in its metadata"
             raise ValueError(f"{path}: inputs {inputs}, outputs {sorted(outputs)}; a camera detector has {wanted} (docs/camera.md)")
         self.side_px = int(shape[2])

@@ -21,6 +21,7 @@ from jepa_ros.objects.camera.likelihood import log_ratio
 from jepa_ros.objects.camera.matching import matched
 from jepa_ros.objects.camera.seen import with_seen
 from jepa_ros.objects.camera.tiles import answered, choose
+from jepa_ros.objects.camera.trust import CameraTrust
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.track_state import logit_of
 from jepa_ros.protocols import Detector2D
@@ -82,6 +83,7 @@ class CameraVote:
         self._candidates = Candidates.none()
         self._looks: deque[tuple[int, FloatArray, FloatArray]] = deque()  # when, (K, 2) who was asked about, (K,) log-odds
         self._views: deque[_View] = deque()
+        self._trust: dict[str, CameraTrust] = {}
         self._due_ns: int | None = None
         self._pending: Future[ImageBoxes] | None = None
 
@@ -122,9 +124,11 @@ class CameraVote:
         for boxes in (*self._answer(), *(told for told in observation.detected if isinstance(told, ImageBoxes))):
             view = self._view_of(boxes, observation)
             if view is not None:
-                evidence = evidence_of(self._candidates, boxes, view.camera_from_odom, view.model)
+                scores, evidence = answers_of(self._candidates, boxes, view.camera_from_odom, view.model)
                 told = np.isfinite(evidence)
-                total[told] += evidence[told]
+                trust = self._trust.setdefault(view.camera, CameraTrust())
+                trust.learn(found.scores[told], scores[told], boxes)
+                total[told] += trust.tempered(evidence[told])
                 looked |= told
         evidence = np.where(looked, np.clip(total, -LARGEST, LARGEST), np.nan)
         self._looks.append((observation.stamp_ns, self._candidates.places_m[looked, :2], evidence[looked]))
@@ -181,8 +185,11 @@ def kept(found: Detections, rows: NDArray[np.bool_]) -> Detections:
     return replace(found, **{name: values[rows] for name in people if (values := getattr(found, name)) is not None})
 
 
-def evidence_of(candidates: Candidates, boxes: ImageBoxes, camera_from_odom: FloatArray, model: CameraModel) -> FloatArray:
-    """(M,) log-odds for a person; NaN where the detector did not look, or could not have seen one."""
+def answers_of(
+    candidates: Candidates, boxes: ImageBoxes, camera_from_odom: FloatArray, model: CameraModel
+) -> tuple[FloatArray, FloatArray]:
+    """(M,) score of each candidate's best box, and (M,) log-odds for a person; NaN where the detector did not look, or could not have
+    seen one."""
     seen = outlines(candidates, camera_from_odom, model)
     scores, hidden = matched(seen, boxes, float(model.intrinsics[0, 0]))
     evidence = np.full(len(scores), np.nan)
@@ -194,4 +201,4 @@ def evidence_of(candidates: Candidates, boxes: ImageBoxes, camera_from_odom: Flo
         told = answered(region, float(scale), seen) & ~hidden & np.isnan(evidence)
         height_px = scale * (seen.boxes_px[told, 3] - seen.boxes_px[told, 1])
         evidence[told] = log_ratio(scores[told], height_px)
-    return evidence
+    return scores, evidence
