@@ -29,8 +29,8 @@ class PlannerNode(ManagedNode[PlannerNodeConfig]):
     def open(self) -> str:
         self._session = PlannerSession(self, lambda: self.settings.config, self._shown)
         config = self.settings.config
-        drives = f"drives to {self.get_name()}/goal_pose" if config.controller.enabled else "does not drive (controller.enabled is false)"
-        return f"imagines with {config.model or 'nothing (model is empty)'}, {drives}"
+        drives = f"drives to {self.get_name()}/goal_pose" if config.controller.enabled else "controller off (controller.enabled is false)"
+        return f"model for imagine: {config.model or 'none (model is empty)'}, {drives}"
 
     def start(self) -> None:
         assert self._session is not None
