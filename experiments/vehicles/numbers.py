@@ -123,7 +123,7 @@ class Judge:
             with changed(number, value):
                 yield
             return
-        before, self.config = self.config, replace(self.config, **{number.name: value})
+        before, self.config = self.config, replace(self.config, **{number.name: value})  # type: ignore[arg-type]  # whichever it is
         try:
             yield
         finally:
@@ -180,7 +180,11 @@ class Judge:
 def vehicle_numbers() -> list[Number]:
     """The numbers of the rules, and the defaults of the tracker's parameters."""
     rules = [number for number in numbers_of(RULES) if number.name not in COLUMNS]
-    defaults = [Number(CONFIG, field.name, field.default) for field in fields(VehicleTrackingConfig) if field.name not in COLUMNS]
+    defaults = [
+        Number(CONFIG, field.name, getattr(VehicleTrackingConfig(), field.name))
+        for field in fields(VehicleTrackingConfig)
+        if field.name not in COLUMNS
+    ]
     return [*rules, *defaults]
 
 
