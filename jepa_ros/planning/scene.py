@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from jepa_ros.objects.scene_objects import SceneObject, objects_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, SceneState
 
-DRIVES_MPS = 0.5  # a slower vehicle stands
-SURE = 0.75  # existence from which a box is planned on: groups of people are taken for vehicles at up to 0.63, 7 of 10 real ones are above
-
 
 @dataclass(frozen=True)
 class Boxes:
@@ -58,7 +55,7 @@ class PlanningScene:
     def of(cls, state: SceneState) -> PlanningScene:
         """The part of a pipeline's answer that matters to a planner."""
         moving = moving_of(state.people.positions_m, state.people.existence, state.people.radii_m, state.pedestrians, objects_of(state))
-        return cls(state.stamp_ns, state.anchor_pose, state.ego, state.occupancy, moving, state.surprise, state.sensors)
+        return cls(state.stamp_ns, state.anchor_pose, state.ego, state.occupancy.without_movers(), moving, state.surprise, state.sensors)
 
     @property
     def stamp_s(self) -> float:
@@ -78,7 +75,7 @@ def moving_of(
     it as it was seen and as the world model predicts it.
     """
     count, modes = forecast.probabilities.shape
-    driving = [told for told in objects[count:] if np.hypot(*told.velocity_mps) >= DRIVES_MPS and told.existence >= SURE]
+    driving = [told for told in objects[count:] if told.surely_drives]
     riding = np.array([told.kind == "cyclist" for told in objects[:count]], bool)
     ids = np.array([told.id for told in objects[:count]] + [-1] * len(driving), np.int64)
     if not driving and not riding.any():

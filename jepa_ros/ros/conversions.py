@@ -98,12 +98,18 @@ def occupancy_message(state: SceneState, frames: Frames) -> OccupancyForecast:
         columns=columns,
         resolution_m=float(occupancy.resolution_m),
         origin=Point(**point(occupancy.origin_m)),
-        probability=byte_array(np.rint(255 * np.nan_to_num(occupancy.probability, nan=1.0).clip(0.0, 1.0)).astype(np.uint8)),
+        probability=_probability_bytes(occupancy.probability),
         anchor_pose=pose_message(state.anchor_pose),
         fixed_frame_id=frames.fixed,
         sensors=list(state.sensors),
         seen=byte_array(known_cells(occupancy).astype(np.uint8)),
+        from_latents=_probability_bytes(occupancy.from_latents) if occupancy.from_latents is not None else array.array("B"),
     )
+
+
+def _probability_bytes(probability: np.ndarray) -> array.array:
+    """0-255 for 0-1; what is no number counts as occupied."""
+    return byte_array(np.rint(255 * np.nan_to_num(probability, nan=1.0).clip(0.0, 1.0)).astype(np.uint8))
 
 
 def known_cells(occupancy: Occupancy) -> np.ndarray:

@@ -63,9 +63,14 @@ def occupancy_of(message: interfaces.OccupancyForecast) -> OccupancyForecast:
         raise ValueError(f"occupancy of cells of {message.resolution_m} m from {corner_m.tolist()}: no grid")
     if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0.0).all()):
         raise ValueError(f"occupancy at {times_s.tolist()} s: want finite times that grow")
+    if len(message.from_latents) not in (0, len(message.probability)):
+        raise ValueError(
+            f"occupancy of {shape} (steps, rows, columns) with {len(message.from_latents)} bytes of `from_latents`: want as many"
+        )
     probability = np.frombuffer(message.probability, np.uint8).reshape(shape).astype(np.float32) / 255
+    alone = np.frombuffer(message.from_latents, np.uint8).reshape(shape).astype(np.float32) / 255 if len(message.from_latents) else None
     seen = np.frombuffer(message.seen, np.uint8).reshape(shape[1:]) > 0
-    return OccupancyForecast(probability, times_s, message.resolution_m, (message.origin.x, message.origin.y), seen)
+    return OccupancyForecast(probability, times_s, message.resolution_m, (message.origin.x, message.origin.y), seen, alone)
 
 
 def moving_of(message: interfaces.PedestrianForecastArray) -> Moving:

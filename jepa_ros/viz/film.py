@@ -22,6 +22,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from tqdm import tqdm
 
+from jepa_ros.objects.mover_cells import with_movers
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner
 from jepa_ros.planning.footprint import Footprint
@@ -74,7 +75,7 @@ def film(observations: Sequence[Observation], model: str, skip_s: float, seconds
             continue
         next_ns = observation.stamp_ns + round(0.95 * NANOSECONDS / rate_hz)
         plan = planner.plan(state, recorded_goal(observations, observation), PLANNING_S) if state.occupancy.probability.size else None
-        yield draw_frame(observation, state, plan)
+        yield draw_frame(observation, with_movers(state), plan)
 
 
 def recorded_goal(observations: Sequence[Observation], now: Observation) -> FloatArray:

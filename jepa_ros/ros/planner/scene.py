@@ -65,7 +65,7 @@ class SceneReader:
         received = readers.received_of(message)
         self._check_age("forecast", received.stamp_ns, heard.occupancy, max_age_s)
         try:
-            occupancy = readers.occupancy_of(message)
+            occupancy = readers.occupancy_of(message).without_movers()
             moving = self._moving_at(heard, received.stamp_ns, received.fixed_frame.lstrip("/"))
         except (ValueError, TransformError) as error:
             raise StaleSensors(f"the newest forecast cannot be read: {error}") from None

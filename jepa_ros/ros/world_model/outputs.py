@@ -15,6 +15,7 @@ from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.config import param, validate
 from jepa_ros.msg import LatentForecast, LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.objects.mover_cells import with_movers
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.autoware.objects import predicted_objects_message, predicted_objects_type
@@ -27,6 +28,7 @@ from jepa_ros.types import NANOSECONDS, Observation, SceneState
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 MAP = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # as Nav2 listens to maps
+OF_OCCUPANCY = ("occupancy", "occupancy_grid", "predicted_obstacles", *(f"occupancy_grid/{name}" for name in HORIZONS_S))
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,11 @@ class Outputs:
 
     def publish(self, state: SceneState, frames: Frames, observation: Observation | None = None) -> None:
         """observation: that the state was made from; without one there is no annotated image."""
+        heard = {topic for topic, (publisher, _) in self._publishers.items() if publisher.get_subscription_count()}
+        if not heard.isdisjoint(OF_OCCUPANCY):
+            state = with_movers(state)
         for topic, (publisher, build) in self._publishers.items():
-            if publisher.get_subscription_count() and (topic != "markers" or self._markers_are_due(state.stamp_ns)):
+            if topic in heard and (topic != "markers" or self._markers_are_due(state.stamp_ns)):
                 message = build(state, frames)
                 if message is not None:
                     publisher.publish(message)
