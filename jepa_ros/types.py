@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -143,14 +143,8 @@ class OccupancyForecast:
     times_s: FloatArray  # (H + 1,) relative to the anchor's stamp
     resolution_m: float
     origin_m: tuple[float, float]  # x, y of cell [0, 0]'s outer corner in the anchor frame
-    # (Y, X) False where no sensor has looked of late: neither free nor occupied. None = nothing is unseen (scenes that are known whole).
-    seen: NDArray[np.bool_] | None = None
-    # What the world model says alone, where forecasts of tracked objects are part of `probability`; None = they are not.
-    from_latents: NDArray[np.float32] | None = None
-
-    def without_movers(self) -> OccupancyForecast:
-        """The same without the forecasts of tracked objects: for whoever reads those from the objects themselves."""
-        return self if self.from_latents is None else replace(self, probability=self.from_latents, from_latents=None)
+    seen: NDArray[np.bool_] | None = None  # (Y, X) False where no sensor has looked of late; None = nothing is unseen
+    from_latents: NDArray[np.float32] | None = None  # `probability` without the forecasts of tracked objects; None = it has none
 
     @property
     def grid(self) -> GridSpec:

@@ -23,7 +23,7 @@ from experiments.world_model.cells import CellCounts, at_false_positive_rate, ce
 from experiments.world_model.table import table
 from experiments.world_model.worlds import Boxes, boxes_by_stamp
 from jepa_ros.backends.bev import BEV_GRID
-from jepa_ros.objects.mover_cells import with_movers
+from jepa_ros.objects.mover_cells import with_movers, without_movers
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.sensing import open_bag
 from jepa_ros.sensing.voxelize import occupancy_grid, visible_cells
@@ -84,7 +84,7 @@ class Judge:
                 continue
             joined = with_movers(state).occupancy
             steps = list(STEPS)
-            maps = {"world model": joined.without_movers().probability[steps], "joined": joined.probability[steps]}
+            maps = {"world model": without_movers(joined).probability[steps], "joined": joined.probability[steps]}
             waiting.append(Forecast(now, maps | {"flow": _flow(past, now).astype(np.float32)}))
 
     def _tell(self, bag: str, forecast: Forecast, then: Sweep) -> bool:

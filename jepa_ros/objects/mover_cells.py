@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.objects.scene_objects import SceneObject, objects_of
-from jepa_ros.types import FloatArray, GridSpec, SceneState
+from jepa_ros.types import FloatArray, GridSpec, OccupancyForecast, SceneState
 
 REACH_M = 0.1  # returns of a body fall so far outside its box: limbs, and boxes that are too small
 TILE_M = 0.7  # an object is a grid of squares of about this side
@@ -43,6 +43,12 @@ def with_movers(state: SceneState) -> SceneState:
     joined = occupancy.probability.copy()
     joined[1 : steps + 1] = np.maximum(joined[1 : steps + 1], shares_HYX)
     return replace(state, occupancy=replace(occupancy, probability=joined, from_latents=occupancy.probability))
+
+
+def without_movers(occupancy: OccupancyForecast) -> OccupancyForecast:
+    """What the world model says alone, for whoever reads tracked objects from their own forecasts."""
+    alone = occupancy.from_latents
+    return occupancy if alone is None else replace(occupancy, probability=alone, from_latents=None)
 
 
 def mover_cells(objects: Sequence[SceneObject], grid: GridSpec, odom_from_anchor: FloatArray) -> FloatArray:

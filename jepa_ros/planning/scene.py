@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from jepa_ros.objects.mover_cells import without_movers
 from jepa_ros.objects.scene_objects import SceneObject, objects_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, SceneState
 
@@ -55,7 +56,7 @@ class PlanningScene:
     def of(cls, state: SceneState) -> PlanningScene:
         """The part of a pipeline's answer that matters to a planner."""
         moving = moving_of(state.people.positions_m, state.people.existence, state.people.radii_m, state.pedestrians, objects_of(state))
-        return cls(state.stamp_ns, state.anchor_pose, state.ego, state.occupancy.without_movers(), moving, state.surprise, state.sensors)
+        return cls(state.stamp_ns, state.anchor_pose, state.ego, without_movers(state.occupancy), moving, state.surprise, state.sensors)
 
     @property
     def stamp_s(self) -> float:

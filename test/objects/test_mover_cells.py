@@ -9,7 +9,7 @@ import pytest
 from planning_scenes import goal_at, make_scene
 
 from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.objects.mover_cells import REACH_M, mover_cells, with_movers
+from jepa_ros.objects.mover_cells import REACH_M, mover_cells, with_movers, without_movers
 from jepa_ros.objects.scene_objects import SceneObject
 from jepa_ros.planning import Planner
 from jepa_ros.types import GridSpec
@@ -83,7 +83,7 @@ def test_what_is_published_holds_both_and_each_can_be_told_apart() -> None:
     assert joined.probability[6, row, column] > 0.2
     assert (joined.probability >= scene.occupancy.probability).all()
     assert np.array_equal(joined.probability[0], scene.occupancy.probability[0]), "what is seen now is seen"
-    assert np.array_equal(joined.without_movers().probability, scene.occupancy.probability)
+    assert np.array_equal(without_movers(joined).probability, scene.occupancy.probability)
     again = with_movers(with_movers(scene)).occupancy
     assert np.array_equal(again.probability, joined.probability)
 

@@ -14,6 +14,7 @@ from torch import Tensor, as_tensor
 from jepa_ros.levelling import gravity_aligned
 from jepa_ros.memory import LatentMemory
 from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.objects.mover_cells import without_movers
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
@@ -65,7 +66,7 @@ class SceneReader:
         received = readers.received_of(message)
         self._check_age("forecast", received.stamp_ns, heard.occupancy, max_age_s)
         try:
-            occupancy = readers.occupancy_of(message).without_movers()
+            occupancy = without_movers(readers.occupancy_of(message))
             moving = self._moving_at(heard, received.stamp_ns, received.fixed_frame.lstrip("/"))
         except (ValueError, TransformError) as error:
             raise StaleSensors(f"the newest forecast cannot be read: {error}") from None
