@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from experiments.world_model.cells import at_false_positive_rate, best_f1
+from experiments.world_model.occupancy.cells import at_false_positive_rate, best_f1
 from experiments.world_model.prediction import BASELINES, CellScores, measure
 from experiments.world_model.rollout import RolledOut, WithoutActions
 from experiments.world_model.table import table

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.world_model.cells import CellCounts, Curve, at_false_positive_rate, best_f1, cells_of, plain_cells
+from experiments.world_model.occupancy.cells import CellCounts, Curve, at_false_positive_rate, best_f1, cells_of, plain_cells
 from experiments.world_model.table import Row, Section, table
 from experiments.world_model.worlds import Boxes, boxes_by_stamp
 from jepa_ros.backends.scene_jepa.model import SceneJepa

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from experiments.world_model import prediction
-from experiments.world_model.cells import CellCounts
+from experiments.world_model.occupancy.cells import CellCounts
 from experiments.world_model.table import Row, Section, summary, table
 from experiments.world_model.worlds import simulated_bags
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.mover_cells import without_movers
-from jepa_ros.objects.scene_objects import SceneObject, objects_of
+from jepa_ros.objects.scene.cells import without_movers
+from jepa_ros.objects.scene.objects import SceneObject, objects_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, SceneState
 
 

@@ -10,7 +10,7 @@ from geometry_msgs.msg import Pose
 
 from jepa_ros import msg as interfaces
 from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.objects.scene_objects import SceneObject
+from jepa_ros.objects.scene.objects import SceneObject
 from jepa_ros.planning.scene import Moving
 from jepa_ros.planning.scene import moving_of as scene_moving
 from jepa_ros.ros.conversions import LATENT_DTYPE

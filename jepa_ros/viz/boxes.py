@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Ellipse, Polygon
 
-from jepa_ros.objects.scene_objects import SceneObject, objects_of
+from jepa_ros.objects.scene.objects import SceneObject, objects_of
 from jepa_ros.objects.vehicles.boxes import corners, moved
 from jepa_ros.types import FloatArray, SceneState
 from jepa_ros.viz import theme

@@ -22,7 +22,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from tqdm import tqdm
 
-from jepa_ros.objects.mover_cells import with_movers
+from jepa_ros.objects.scene.cells import with_movers
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner
 from jepa_ros.planning.footprint import Footprint

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from jepa_ros.objects.scene_objects import objects_of
+from jepa_ros.objects.scene.objects import objects_of
 from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain

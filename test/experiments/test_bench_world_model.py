@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.world_model.cells import CellCounts, at_false_positive_rate, best_f1, cells_of
+from experiments.world_model.occupancy.cells import CellCounts, at_false_positive_rate, best_f1, cells_of
 from experiments.world_model.people_section import AveragePrecision
 from experiments.world_model.probes import r_squared
 from experiments.world_model.rollout import RolledOut

@@ -14,7 +14,7 @@ from torch import Tensor, as_tensor
 from jepa_ros.levelling import gravity_aligned
 from jepa_ros.memory import LatentMemory
 from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
-from jepa_ros.objects.mover_cells import without_movers
+from jepa_ros.objects.scene.cells import without_movers
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel

@@ -11,7 +11,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from jepa_ros.objects.scene_objects import PERSON_HEIGHT_M, SceneObject, objects_of
+from jepa_ros.objects.scene.objects import PERSON_HEIGHT_M, SceneObject, objects_of
 from jepa_ros.ros.conversions import Frames, likeliest, planar_pose_message
 from jepa_ros.ros.stamps import header_message
 from jepa_ros.ros.world_model.objects import box_pose, box_size

@@ -9,7 +9,7 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Vector3
 
 from jepa_ros.msg import ObjectForecast, ObjectForecastArray, ObjectMode
-from jepa_ros.objects.scene_objects import CLASSES, SceneObject, objects_of
+from jepa_ros.objects.scene.objects import CLASSES, SceneObject, objects_of
 from jepa_ros.ros.conversions import Frames, likeliest, planar_pose_message
 from jepa_ros.ros.stamps import header_message
 from jepa_ros.types import SceneState

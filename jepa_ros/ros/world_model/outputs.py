@@ -15,7 +15,7 @@ from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.config import param, validate
 from jepa_ros.msg import LatentForecast, LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
-from jepa_ros.objects.mover_cells import with_movers
+from jepa_ros.objects.scene.cells import with_movers
 from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros import conversions
 from jepa_ros.ros.autoware.objects import predicted_objects_message, predicted_objects_type

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from jepa_ros.objects.scene_objects import SceneObject
+from jepa_ros.objects.scene.objects import SceneObject
 from jepa_ros.objects.vehicles.boxes import corners, moved
 from jepa_ros.sensing import anchor_points
 from jepa_ros.sensing.terrain import Terrain

@@ -12,7 +12,7 @@ from test_ros_conversions import FRAMES, pose, scene
 
 from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
 from jepa_ros.movers import TrackedVehicles
-from jepa_ros.objects.scene_objects import objects_of
+from jepa_ros.objects.scene.objects import objects_of
 from jepa_ros.objects.track_state import cycling
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros import readers

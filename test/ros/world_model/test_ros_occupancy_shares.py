@@ -14,7 +14,7 @@ pytestmark = pytest.mark.ros
 
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 
-from jepa_ros.objects.mover_cells import with_movers  # noqa: E402
+from jepa_ros.objects.scene.cells import with_movers  # noqa: E402
 from jepa_ros.ros import conversions, readers  # noqa: E402
 
 FRAMES = conversions.Frames("base_link", "odom")

@@ -9,8 +9,8 @@ import pytest
 from planning_scenes import goal_at, make_scene
 
 from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.objects.mover_cells import REACH_M, mover_cells, with_movers, without_movers
-from jepa_ros.objects.scene_objects import SceneObject
+from jepa_ros.objects.scene.cells import REACH_M, mover_cells, with_movers, without_movers
+from jepa_ros.objects.scene.objects import SceneObject
 from jepa_ros.planning import Planner
 from jepa_ros.types import GridSpec
 

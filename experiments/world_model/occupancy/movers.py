@@ -1,4 +1,4 @@
-"""What forecasts of tracked objects add to the occupancy: python -m experiments.world_model.movers BAG... [--ground-truth CSV]
+"""What forecasts of tracked objects add to the occupancy: python -m experiments.world_model.occupancy.movers BAG... [--ground-truth CSV]
 
 Runs the whole pipeline over bags at their own rate. Judged are the world model alone, the same joined with the forecasts (which
 the node publishes) and constant-velocity flow of points, on cells that the later sweep could see. Entered cells: occupied then, within the
@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from experiments.world_model.cells import CellCounts, at_false_positive_rate, cells_of, plain_cells
+from experiments.world_model.occupancy.cells import CellCounts, at_false_positive_rate, cells_of, plain_cells
 from experiments.world_model.table import table
 from experiments.world_model.worlds import Boxes, boxes_by_stamp
 from jepa_ros.backends.bev import BEV_GRID
-from jepa_ros.objects.mover_cells import with_movers, without_movers
+from jepa_ros.objects.scene.cells import with_movers, without_movers
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.sensing import open_bag
 from jepa_ros.sensing.voxelize import occupancy_grid, visible_cells
@@ -155,7 +155,7 @@ def labelled_boxes(path: Path) -> dict[int, Boxes]:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.world_model.movers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.world_model.occupancy.movers", description=__doc__)
     parser.add_argument("bags", type=Path, nargs="+")
     parser.add_argument("--ground-truth", type=Path, help="labels of the one bag that is given")
     parser.add_argument("--every", type=int, default=2, help="judge each so many-th sweep (default: %(default)s)")

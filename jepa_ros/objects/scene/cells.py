@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jepa_ros.objects.scene_objects import SceneObject, objects_of
+from jepa_ros.objects.scene.objects import SceneObject, objects_of
 from jepa_ros.types import FloatArray, GridSpec, OccupancyForecast, SceneState
 
 REACH_M = 0.1  # returns of a body fall so far outside its box: limbs, and boxes that are too small
