@@ -30,6 +30,7 @@ from jepa_ros.ros.conversions import byte_array, header_message
 
 DOMAINS = itertools.count(os.getpid() % 40)
 OPEN: set[Robot] = set()  # those that nobody has closed yet
+SIMULATED_BRAKING_MPS2 = 3.0  # sim.simulation.COMMAND_ACCELERATION_MPS2
 START_NS = 1_700_000_000_000_000_123
 OUTPUTS = {
     "latent": LatentState,
@@ -48,6 +49,11 @@ SENSORS = {
     "/cam/camera_info": CameraInfo,
     "/zip/camera_info": CameraInfo,
 }
+
+
+def braking_m(speed_mps: float, reaction_s: float) -> float:
+    """How far our simulated robot goes on after it is told to stop: v t + v^2 / (2 a), t until the base looks at the order."""
+    return speed_mps * reaction_s + speed_mps**2 / (2 * SIMULATED_BRAKING_MPS2)
 
 
 def stamp_ns(message: Any) -> int:

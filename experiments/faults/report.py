@@ -18,7 +18,8 @@ from tqdm import tqdm
 from experiments.common import processor
 from experiments.faults.hostile import hostile_files, hostile_parameters, hostile_requests
 from experiments.faults.judge import Result, judge, lateness_ms
-from experiments.faults.robot import Robot
+from experiments.faults.operators import operator_faults
+from experiments.faults.robot import MAX_AGE_S, Robot
 from experiments.faults.scenarios import faults
 from experiments.faults.soak import soak
 
@@ -27,13 +28,15 @@ PARTS = ("faults", "hostile", "soak")
 
 def run_faults(robot: Robot, only: Iterable[str]) -> list[Result]:
     """Runs the chosen faults one after another; returns what came of each."""
-    chosen = {name: fault for name, fault in faults().items() if not only or any(word in name for word in only)}
+    chosen = {name: fault for name, fault in (faults() | operator_faults()).items() if not only or any(word in name for word in only)}
     results: list[Result] = []
     for name, fault in tqdm(chosen.items(), desc="faults", unit="fault"):
         if results and not math.isfinite(results[-1].recovered_s):
             robot.restart()
         results.append(judge(robot, name, fault))
         tqdm.write(row(results[-1]))
+        for status, message in sorted(results[-1].told.items()):
+            tqdm.write(f"    {status}: {message[:200]}")
     return results
 
 
@@ -54,6 +57,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], help="faults whose name holds one of these words")
     parser.add_argument("--soak-minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=10.0, help="sensor frames a second (default: %(default)s)")
+    parser.add_argument(
+        "--max-age", type=float, default=MAX_AGE_S, help="of what is planned on, s; more on a busy machine (default: %(default)s)"
+    )
+    parser.add_argument("--model", default="", help="of world_model (default: its own)")
     arguments = parser.parse_args(argv)
     found: dict[str, Any] = {}
     failed: list[str] = []
@@ -62,7 +69,9 @@ def main(argv: list[str] | None = None) -> int:
             files = hostile_files(Path(folder)) + hostile_parameters(Path(folder))
             found["hostile_files"] = [vars(one) for one in files]
             failed += [one.name for one in files if not one.held]
-        with Robot(Path(folder), arguments.rate) as robot:
+        with Robot(
+            Path(folder), arguments.rate, shuttle=arguments.parts == ["soak"], max_age_s=arguments.max_age, model=arguments.model
+        ) as robot:
             robot.wait_until_well()
             if "faults" in arguments.parts:
                 print("| fault | verdict | died | plan requests | OK on old data | later than 10 ms | well again after | said |")

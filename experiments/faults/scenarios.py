@@ -118,7 +118,7 @@ def parameters_set(robot: Robot) -> Iterator[None]:
         yield
     finally:
         robot.node.destroy_timer(timer)
-        kept = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.6)
+        kept = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=robot.max_age_s)
         speed = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.5)
         good = [
             ParameterMessage(name="inputs.max_age_s", value=kept),

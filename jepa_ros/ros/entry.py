@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from jepa_ros.ros.machine import avoid_full_memory, full_memory
 from jepa_ros.ros.stopping import STOPPING, StopAsked, run_all, say
 
 NODES = {  # executable -> module; CMakeLists.txt installs the same
@@ -21,6 +23,7 @@ NODES = {  # executable -> module; CMakeLists.txt installs the same
     "velocity_timeout": "jepa_ros.ros.tools.velocity_timeout",
     "doctor": "jepa_ros.ros.tools.doctor.cli",
 }
+HIGHEST_DOMAIN = 232  # ports follow from it
 FAILED = 1
 WRONG_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again would end the same way, and the launch files do not
 
@@ -28,6 +31,9 @@ WRONG_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again would end th
 def start(name: str) -> NoReturn:
     """Import the node of this executable, run it, leave. A signal is heeded from here on, also in the seconds that importing takes."""
     STOPPING.install()
+    if fault := full_memory():
+        say(f"{name}: {fault}")
+        os._exit(FAILED)
     status = int(importlib.import_module(NODES[name]).main())
     with suppress(OSError, ValueError):  # a closed terminal
         sys.stdout.flush()
@@ -36,8 +42,8 @@ def start(name: str) -> NoReturn:
 
 
 def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | None = None) -> int:
-    """Make the node, spin it, close it; the exit status. A parameter that cannot be (ValueError), or a
-    file of parameters that cannot be parsed, is reported in one line.
+    """Make the node, spin it, close it; the exit status. A parameter that cannot be (ValueError), a file of parameters that cannot be
+    parsed, and what the middleware refuses are reported in one line.
 
     work: what to do in place of spinning; it ends when it is done, or, by StopAsked, soon after `STOPPING.asked` is set. A node may have
     `halt()`, which stops what it moves and may be called by any thread, and `close()`.
@@ -53,8 +59,8 @@ def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | N
     STOPPING.begin()
     try:
         node = make_node()
-    except ValueError as error:
-        say(f"{name}: {error}")
+    except (ValueError, _middleware_error()) as error:  # the latter: a domain, an enclave or a limit of the system that does not let it
+        say(f"{name}: {_reason(error)}")
         rclpy.try_shutdown()
         return WRONG_CONFIGURATION
     halt, close = getattr(node, "halt", _nothing), getattr(node, "close", _nothing)
@@ -80,12 +86,30 @@ def _start_ros() -> str:
 
     if not hasattr(Node, "add_post_set_parameters_callback"):
         return "this ROS 2 is not supported, its rclpy lacks what the nodes need: use Jazzy, Kilted or Lyrical"
+    domain = os.environ.get("ROS_DOMAIN_ID", "")
+    if domain.isdecimal() and int(domain) > HIGHEST_DOMAIN:  # Fast DDS ends the process without a word of the domain
+        return f"ROS_DOMAIN_ID = {domain}: give 0 to {HIGHEST_DOMAIN}"
+    if note := avoid_full_memory(os.environ):
+        say(note)
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # a parameter file that cannot be parsed, unknown --ros-args
-        reason, *_ = str(error).split(", at ")  # what follows are lines of rcl's own source
-        return " ".join(reason.split())
+        return _reason(error)
     return ""
+
+
+def _middleware_error() -> type[Exception]:
+    """What rclpy raises where a library below it fails."""
+    from rclpy.impl.implementation_singleton import rclpy_implementation
+
+    error: type[Exception] = rclpy_implementation.RCLError
+    return error
+
+
+def _reason(error: Exception) -> str:
+    """Of an error of rcl, without the lines of its own source that follow; of another, all."""
+    reason = re.sub(r", at /\S+:\d+", "", str(error)) if isinstance(error, RuntimeError) else str(error)
+    return " ".join(reason.split())
 
 
 def spin(node: Any) -> None:

@@ -14,6 +14,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from jepa_ros.ros.machine import transport_problems
+from jepa_ros.ros.own_topics import crowded
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.problem_log import ProblemLog
 
@@ -38,7 +39,8 @@ class ManagedNode(LifecycleNode, Generic[C]):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The wall's time: diagnostics go on when simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._begun = self._steady.now()
+        self._begun = self._moved = self._steady.now()
+        self._simulated_ns = 0  # simulated time when it last moved
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady)
         self._starter = self.create_timer(0.01, self._start_once, clock=self._steady) if self.settings.config.autostart else None  # type: ignore[attr-defined]
 
@@ -144,13 +146,20 @@ class ManagedNode(LifecycleNode, Generic[C]):
         return DiagnosticStatus(name=f"{self.get_name()}: setup", hardware_id="jepa_ros", level=level, message=message)
 
     def _time_problems(self) -> list[str]:
-        """A simulated time that nobody gives: stamps and ages then mean nothing."""
-        waited = self._steady.now() - self._begun > Duration(seconds=CLOCK_WAIT_S)
-        if not (waited and self.get_parameter("use_sim_time").value and self.get_clock().now().nanoseconds == 0):
+        """A simulated time that nobody gives, that stands still, or that two give: stamps and ages then mean nothing."""
+        now = self._steady.now()
+        if not self.get_parameter("use_sim_time").value or now - self._begun < Duration(seconds=CLOCK_WAIT_S):
             return []
-        return [
-            "use_sim_time is true, but no /clock has come: play the bag with --clock, start the simulator, or set use_sim_time to false"
-        ]
+        simulated_ns = self.get_clock().now().nanoseconds
+        if simulated_ns == 0:
+            return [
+                "use_sim_time is true, but no /clock has come: play the bag with --clock, start the simulator, or set use_sim_time to false"
+            ]
+        if simulated_ns != self._simulated_ns:
+            self._simulated_ns, self._moved = simulated_ns, now
+        stands = now - self._moved > Duration(seconds=CLOCK_WAIT_S)
+        still = "/clock stands still: is the simulator or the bag paused, or has it ended?" if stands else ""
+        return [problem for problem in (still, crowded(self, "/clock")) if problem]
 
     def _publish_diagnostics(self) -> None:
         statuses = [*self.statuses(), self._setup_status()]

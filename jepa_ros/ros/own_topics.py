@@ -45,5 +45,13 @@ def several(kind: str, graph: Mapping[str, str], chosen: str, parameter: str) ->
     return f"{1 + len(rivals)} topics are {kind}: {chosen} was taken, not {', '.join(rivals)}; name the right one in {parameter}"
 
 
+def crowded(node: Any, topic: str) -> str:
+    """What to say where more than one publisher is on a topic that one node is to speak on; empty where there is one, or none."""
+    names = sorted(_prefix(one.node_namespace) + one.node_name for one in node.get_publishers_info_by_topic(topic))
+    if len(names) < 2:
+        return ""
+    return f"{len(names)} nodes publish {topic} ({', '.join(names)}), and what they say alternates: stop one, or remap its topic"
+
+
 def _prefix(namespace: str) -> str:
     return namespace.rstrip("/") + "/"

@@ -16,7 +16,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
+from paths import ROOT  # noqa: E402
+
 from jepa_ros.ros.entry import WRONG_CONFIGURATION  # noqa: E402
+from jepa_ros.ros.machine import avoid_full_memory, full_memory, transport_problems  # noqa: E402
 from jepa_ros.ros.stopping import has_ended  # noqa: E402
 
 
@@ -110,3 +113,45 @@ def test_a_parameter_file_that_cannot_be_parsed_is_named_once_and_for_good(tmp_p
     assert "Traceback" not in ended.stderr
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("planner: "))
     assert says in line
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ROS_DOMAIN_ID": "999"}, "ROS_DOMAIN_ID = 999: give 0 to 232"),
+        # Without security libraries in the middleware, or without the enclave's keys: either is said.
+        ({"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce", "ROS_SECURITY_KEYSTORE": "/nonexistent"}, "secur"),
+    ],
+    ids=["domain", "enclave"],
+)
+def test_what_the_middleware_refuses_is_one_line(change: dict[str, str], says: str) -> None:
+    command = [sys.executable, "-m", "jepa_ros.ros", "velocity_timeout"]
+    ended = subprocess.run(command, env=os.environ | change, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == WRONG_CONFIGURATION, ended.stderr
+    assert "Traceback" not in ended.stderr
+    (line,) = (line for line in ended.stderr.splitlines() if line.startswith("velocity_timeout: "))
+    assert says in line.lower() or says in line
+
+
+def test_a_shared_memory_that_is_full_is_named_before_the_middleware_meets_it(tmp_path, monkeypatch) -> None:
+    profile = tmp_path / "fastdds.xml"
+    profile.write_text((ROOT / "config" / "fastdds.xml").read_text())
+    environment = {"FASTDDS_DEFAULT_PROFILES_FILE": str(profile)}
+    for free, full in ((0, True), (64 << 20, False), (1 << 30, False)):
+        left = os.statvfs_result((4096, 4096, 1 << 20, free // 4096, free // 4096, 0, 0, 0, 0, 255))
+        monkeypatch.setattr(os, "statvfs", lambda _, left=left: left)
+        assert ("SIGBUS" in full_memory()) is full
+        changed = dict(environment)
+        said = avoid_full_memory(changed)
+        if free > 128 << 20:
+            assert (said, changed) == ("", environment)
+            continue
+        assert "a segment takes 128 MB: UDP is used instead" in said
+        assert "FASTDDS_DEFAULT_PROFILES_FILE" not in changed
+        assert changed["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4"
+        assert transport_problems("rmw_fastrtps_cpp", changed) == [said], "the node's own report says so, too"
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 1 << 20, 0, 0, 0, 0, 0, 0, 255)))
+    profile.write_text(profile.read_text().replace("jepa_ros_shm", "mine"))
+    changed = dict(environment)
+    assert "is used all the same" in avoid_full_memory(changed)
+    assert "FASTDDS_DEFAULT_PROFILES_FILE" in changed, "a profile of the user's may hold more than transports"

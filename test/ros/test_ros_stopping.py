@@ -19,6 +19,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests t
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 pytestmark = pytest.mark.ros
 
+import ros_harness  # noqa: E402
 from geometry_msgs.msg import PoseStamped, Twist  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
@@ -26,7 +27,6 @@ from nav_msgs.msg import Odometry  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 
 SPEED_MPS = 1.5
-SIMULATED_BRAKING_MPS2 = 3.0  # sim.simulation.COMMAND_ACCELERATION_MPS2
 FRAME_S = 0.2  # the simulator looks at commands once a frame
 MAX_AGE_S = 1.2  # wide, like the time to plan: this is about stopping, also on a machine that is busy with other tests
 TIMEOUT_S = 0.3
@@ -51,8 +51,9 @@ class Drive:
         self.robot = robot
         self.commands: list[Twist] = []
         self.speeds: list[tuple[float, float, float, float]] = []  # when, m/s, x m, y m
+        self.told_to_stand: tuple[float, float] | None = None  # where it was, m, when the newest row of zeros began
         self._handles = [
-            robot.node.create_subscription(Twist, "/base/cmd_vel", self.commands.append, 50),
+            robot.node.create_subscription(Twist, "/base/cmd_vel", self._on_command, 50),
             robot.node.create_subscription(Odometry, "/odom", self._on_odometry, 5),
         ]
         small = {"lidar_rings": 16, "lidar_azimuths": 360, "cameras": 0, "people": 0, "scenario": "hall", "rate_hz": 1 / FRAME_S}
@@ -97,6 +98,18 @@ class Drive:
                 process.send_signal(signal.SIGINT)
         self.robot.spin_until(lambda: all(p.poll() is not None for p in (self.planner, self.simulator)), 10.0)
 
+    def since_told_m(self) -> float:
+        """From where it was told to stand, for good, to where it stands."""
+        assert self.told_to_stand is not None
+        return float(np.hypot(self.speeds[-1][2] - self.told_to_stand[0], self.speeds[-1][3] - self.told_to_stand[1]))
+
+    def _on_command(self, twist: Twist) -> None:
+        self.commands.append(twist)
+        if not self.stopped():
+            self.told_to_stand = None
+        elif self.told_to_stand is None and self.speeds:
+            self.told_to_stand = self.speeds[-1][2:]
+
     def _on_odometry(self, message: Odometry) -> None:
         position = message.pose.pose.position
         self.speeds.append((time.monotonic(), message.twist.twist.linear.x, position.x, position.y))
@@ -118,7 +131,8 @@ def drive(world: Robot, request: pytest.FixtureRequest) -> Iterator[Drive]:
 
 
 def braking_m(delay_s: float) -> float:
-    return SPEED_MPS * (delay_s + FRAME_S) + SPEED_MPS**2 / (2 * SIMULATED_BRAKING_MPS2)
+    """With what the simulator takes to look at a command."""
+    return ros_harness.braking_m(SPEED_MPS, delay_s + FRAME_S)
 
 
 @pytest.mark.parametrize(
@@ -158,16 +172,22 @@ def test_a_transition_stops_the_robot(drive: Drive, transition: str) -> None:
     assert drive.planner.poll() is None
 
 
-def test_a_killed_partner_stops_the_robot(drive: Drive) -> None:
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["halted", "killed"])
+def test_a_lost_partner_stops_the_robot(drive: Drive, number: int) -> None:
     """Also the simulated lidar would do; what the planner sees is that forecasts end."""
     drive.to_full_speed()
-    drive.robot.world_model.send_signal(signal.SIGSTOP)  # as silent as one that was killed, and there again for the next test
+    partner = drive.robot.world_model
+    partner.send_signal(number)
     try:
         driven_m = drive.rest()
         assert drive.stopped()
         assert driven_m < braking_m(MAX_AGE_S + HURRY_S), driven_m
     finally:
-        drive.robot.world_model.send_signal(signal.SIGCONT)
+        if number == signal.SIGKILL:
+            partner.wait(10)
+            drive.robot.world_model = drive.robot.start_node("world_model", model="persistence", autostart=True, use_sim_time=True)
+        else:
+            partner.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("drive", [True], indirect=True, ids=["relayed"])
@@ -225,6 +245,7 @@ def test_a_fault_of_ours_stops_the_robot_before_the_node_ends(drive: Drive) -> N
         assert drive.planner.poll() is not None, "it never drove fast enough to fail"
     drive.rest()
     assert drive.stopped()
+    assert drive.since_told_m() < braking_m(HURRY_S)
     assert drive.robot.spin_until(lambda: drive.planner.poll() is not None, 10.0)
     assert drive.planner.returncode == 1
     assert "a fault of ours" in drive.planner.stderr.read()

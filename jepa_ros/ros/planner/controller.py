@@ -148,6 +148,10 @@ class Controller:
         self._commands.halt()
         self.stand()
 
+    def problem(self) -> str:
+        """Why the base may not do what it is told, while there is somewhere to drive to; empty where all is well."""
+        return self._commands.problem() if self._goal is not None else ""
+
     def stand(self) -> None:
         """Drop the goal and stop; when this returns, the base has received the stop."""
         self._drop(End.UNKNOWN, "the planner node stops")

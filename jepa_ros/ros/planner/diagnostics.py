@@ -30,7 +30,7 @@ def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[Dia
     statuses = [_status("node", OK if lifecycle == "active" else WARN, lifecycle, {"lifecycle": lifecycle})]
     if session is not None:
         statuses += [
-            _inputs_status(session.inputs, session.max_age_s),
+            _inputs_status(session.inputs, session.max_age_s, session.rivals()),
             _requests_status(session.services, session.lateness, session.misses),
         ]
         if session.controller is not None:
@@ -38,7 +38,7 @@ def planner_statuses(lifecycle: str, session: PlannerSession | None) -> list[Dia
     return statuses
 
 
-def _inputs_status(inputs: PlannerInputs, max_age_s: float) -> DiagnosticStatus:
+def _inputs_status(inputs: PlannerInputs, max_age_s: float, rivals: str) -> DiagnosticStatus:
     heard, explain = inputs.heard(), inputs.explain
     newest = {"occupancy": heard.occupancy, "pedestrians": heard.pedestrians, "odometry": heard.odometry}
     silent = [name for name in ("occupancy", "pedestrians") if newest[name] is None]
@@ -46,7 +46,9 @@ def _inputs_status(inputs: PlannerInputs, max_age_s: float) -> DiagnosticStatus:
     old = [name for name, came in newest.items() if came is not None and time.monotonic() - came.received_s > max(max_age_s, SILENT_S)]
     if old and not silent:
         message = f"silent: {', '.join(old)}: {explain() if old != ['odometry'] else 'is its driver running?'}"
-    off = "" if silent or old or heard.occupancy is None else _time_off(inputs, heard.occupancy, max_age_s)
+    off = rivals
+    if not (silent or old or off or heard.occupancy is None):
+        off = _time_off(inputs, heard.occupancy, max_age_s)
     values = {f"{name}.since_s": _since_s(came) for name, came in newest.items()}
     return _status("inputs", WARN if silent or old or off else OK, off or message, {**values, "latents_kept": len(heard.latents)})
 
@@ -68,7 +70,8 @@ def _controller_status(controller: Controller) -> DiagnosticStatus:
     if missed and state not in AT_REST and (not troubled or state.startswith(LATE)):
         message = f"{missed[0]} of the last {missed[1]} plans were not ready within {controller.planning_s:.2f} s: {FIX}"
         return _status("controller", WARN, f"{message}; or raise controller.max_age_s, which bounds that time", values)
-    return _status("controller", WARN if troubled else OK, state, values)
+    problem = "" if troubled else controller.problem()
+    return _status("controller", WARN if troubled or problem else OK, problem or state, values)
 
 
 def _requests_status(services: PlannerServices, lateness: Lateness, misses: Misses) -> DiagnosticStatus:

@@ -22,6 +22,7 @@ from rclpy.service import Service
 from jepa_ros.planning import Planner
 from jepa_ros.planning.example_scene import crowd_scene
 from jepa_ros.planning.kinematics import limited
+from jepa_ros.ros.own_topics import crowded
 from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.planner.controller import Controller
 from jepa_ros.ros.planner.driving import Driver
@@ -114,6 +115,10 @@ class PlannerSession:
     def max_age_s(self) -> float:
         """Of what may be planned on."""
         return self._config().inputs.max_age_s
+
+    def rivals(self) -> str:
+        """Who else publishes the forecasts that are planned on; empty where nobody does."""
+        return crowded(self._node, self._node.resolve_topic_name(f"{self._config().inputs.world_model.rstrip('/')}/occupancy"))
 
     def deactivate(self) -> None:
         """Answer NOT_ACTIVE from now on, and stand."""

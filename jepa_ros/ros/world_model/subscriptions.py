@@ -25,7 +25,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from jepa_ros.config import param, validate
 from jepa_ros.ros.latency import LatencyBook
-from jepa_ros.ros.own_topics import own_graph, several
+from jepa_ros.ros.own_topics import crowded, own_graph, several
 from jepa_ros.ros.tools.recorder import message_class
 from jepa_ros.ros.topics import CLOUD, COMPRESSED, IMAGE, INFO, KINDS, ODOMETRY, TF, LiveChoice
 from jepa_ros.ros.world_model.arrival_monitor import ArrivalMonitor
@@ -117,7 +117,8 @@ class Inputs:
         lossy = {topic: loss for topic in taken.topics if topic in self._subscriptions and (loss := self.watch.loss(topic))}
         odometry = (taken.odometry,) if taken.odometry else ()
         return (
-            lossy
+            {topic: told for topic in taken.topics if (told := crowded(self._node, topic))}
+            | lossy
             | self._problems_of(CLOUD, taken.lidars, "inputs.cloud_topics")
             | self._problems_of(ODOMETRY, odometry, "inputs.odometry_topic")
         )
@@ -151,7 +152,7 @@ class Inputs:
         wanted = self._live.candidates
         wanted |= dict.fromkeys(named.lidars or (), CLOUD) | ({named.odometry: ODOMETRY} if named.odometry else {})
         for topic, kind in wanted.items():
-            if topic not in self._subscriptions and self._is_wanted(topic, kind):
+            if topic not in self._subscriptions and self._is_wanted(topic, kind) and not self._is_spare(topic):
                 self._listen(topic, kind)
         self._decide()
         for topic in [topic for topic in self._subscriptions if self._is_spare(topic)]:

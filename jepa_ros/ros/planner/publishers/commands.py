@@ -12,6 +12,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 
+from jepa_ros.ros.own_topics import crowded
 from jepa_ros.types import FloatArray
 
 QUEUE = QoSProfile(depth=1)
@@ -62,6 +63,19 @@ class Commands:
 
     def wait_until_heard(self) -> None:
         self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
+
+    def problem(self) -> str:
+        """Why the base may not do what it is told, by who publishes and who listens; empty where all is well."""
+        node, topic = self._node, self._publisher.topic_name
+        ours = "TwistStamped" if self._stamped else "Twist"
+        listeners = node.get_subscriptions_info_by_topic(topic)
+        others = sorted({one.node_name for one in listeners if not one.topic_type.endswith(f"/{ours}")})
+        if others and len(others) == len({one.node_name for one in listeners}):
+            fix = f"set controller.stamped to {str(not self._stamped).lower()}"
+            return f"{', '.join(others)} takes another type on {topic} than {ours}: {fix}"
+        if not listeners:
+            return f"nobody listens to {topic}: is the base's driver running, and cmd_vel remapped to what it takes?"
+        return crowded(node, topic)
 
     def destroy(self) -> None:
         self._node.destroy_publisher(self._publisher)
