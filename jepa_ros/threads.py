@@ -18,6 +18,7 @@ except ModuleNotFoundError:  # an apt home without it: OPENBLAS_NUM_THREADS=1 do
     ThreadpoolController = None
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+KEPT = 4 << 20  # bytes
 
 
 @lru_cache(maxsize=1)
@@ -38,16 +39,21 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> bool:
-    """Have the C library keep what arrays of up to 32 MB give back, for the next of that size; False where it cannot (no glibc).
+    """Have the C library keep what arrays of up to KEPT give back, for the next of that size; False where it cannot (no glibc).
 
     A step makes some hundred arrays of 0.1 to 3 MB. Each of them was mapped anew, and the kernel cleared it page by page: 2,000 to 3,000
-    page faults a step, 4 % of its time. What a process holds grows by what one step takes.
+    page faults a step, 4 % of its time. What a process holds grows by what one step takes. Larger arrays are rare and go back to the
+    system: kept, a rare one that fits nowhere would leave the process larger for good.
     """
+    return _set_malloc((M_MMAP_THRESHOLD, KEPT), (M_TRIM_THRESHOLD, 1 << 30))
+
+
+def _set_malloc(*options: tuple[int, int]) -> bool:
     try:
         set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return all(set_option(option, size) == 1 for option, size in ((M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 1 << 30)))
+    return all(set_option(option, value) == 1 for option, value in options)
 
 
 def heed_torch_threads() -> None:

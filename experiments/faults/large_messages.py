@@ -10,6 +10,7 @@ import argparse
 import itertools
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from jepa_ros.ros.conversions import byte_array, header_message
 PROFILE = Path(__file__).parents[2] / "config" / "fastdds.xml"
 VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 SETTLE_S = 2.0
+START_S = 120.0  # a machine that does other things, too
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def send(load: Load, reliability: str, seconds: float) -> None:
     rclpy.try_shutdown()
 
 
-def listen(load: Load, reliability: str, seconds: float) -> None:
-    """The listener, a process of its own: prints the share that arrived and the median time on the way, ms."""
+def listen(load: Load, reliability: str, _: float) -> None:
+    """The listener, a process of its own, until a line comes: prints how many arrived and their median time on the way, ms."""
     context = Context()
     rclpy.init(context=context)
     node = Node("listener", context=context)
@@ -91,8 +93,7 @@ def listen(load: Load, reliability: str, seconds: float) -> None:
         node.create_subscription(load.kind, f"/large_{index}", take, qos, raw=True)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    deadline_s = time.monotonic() + seconds
-    while time.monotonic() < deadline_s:
+    while not select.select([sys.stdin], [], [], 0.0)[0]:
         executor.spin_once(timeout_sec=0.1)
     print(json.dumps([len(ways_ms), float(np.median(ways_ms)) if ways_ms else float("nan")]))
     node.destroy_node()
@@ -102,11 +103,11 @@ def listen(load: Load, reliability: str, seconds: float) -> None:
 def measure(number: int, sender_profile: bool, listener_profile: bool, offered: str, asked: str, seconds: float) -> tuple[float, float]:
     """(share that arrived, median ms on the way) of one load."""
     load = LOADS[number]
-    patience_s = seconds + SETTLE_S + 8.0
-    listener = _start("listen", number, asked, patience_s, listener_profile)
+    listener = _start("listen", number, asked, seconds, listener_profile)
     sender = _start("send", number, offered, seconds, sender_profile)
     try:
-        output, _ = listener.communicate(timeout=patience_s + 30.0)
+        sender.wait(START_S + seconds)
+        output, _ = listener.communicate("\n", timeout=START_S)
     finally:
         for process in (sender, listener):
             process.terminate()
@@ -121,13 +122,14 @@ def _start(role: str, number: int, reliability: str, seconds: float, profile: bo
         environment[VARIABLE] = str(PROFILE)
     command = [sys.executable, "-m", "experiments.faults.large_messages", "--role", role, "--load", str(number)]
     command += ["--reliability", reliability, "--seconds", str(seconds)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def main() -> int:
     """Run the bench and print its table."""
     parser = argparse.ArgumentParser(prog="make bench-large-messages", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=6.0, help="of sending, for each row (default: %(default)s)")
+    parser.add_argument("--sensor-data", action="store_true", help="best effort on both sides only, as drivers and world_model have it")
     parser.add_argument("--role", choices=("send", "listen"), help=argparse.SUPPRESS)
     parser.add_argument("--load", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--reliability", help=argparse.SUPPRESS)
@@ -136,6 +138,8 @@ def main() -> int:
         {"send": send, "listen": listen}[arguments.role](LOADS[arguments.load], arguments.reliability, arguments.seconds)
         return 0
     qualities = (("BEST_EFFORT", "BEST_EFFORT"), ("RELIABLE", "BEST_EFFORT"), ("RELIABLE", "RELIABLE"))
+    if arguments.sensor_data:
+        qualities = qualities[:1]
     rows = []
     print("| load | driver's profile | ours | driver offers | we ask for | arrived | median on the way |\n|---|---|---|---|---|---|---|")
     cases = list(itertools.product(range(len(LOADS)), (False, True), (False, True), qualities))
@@ -144,6 +148,7 @@ def main() -> int:
         rows.append([LOADS[number].name, sender_profile, listener_profile, offered, asked, round(share, 3), round(way_ms, 1)])
         words = ["yes" if one else "no" for one in (sender_profile, listener_profile)]
         tqdm.write(f"| {LOADS[number].name} | {words[0]} | {words[1]} | {offered} | {asked} | {share:.0%} | {way_ms:.1f} ms |")
+        sys.stdout.flush()
     print(json.dumps({"bench": "large_messages", "seconds": arguments.seconds, "machine": processor(), "rows": rows}))
     return 0
 

@@ -20,13 +20,16 @@ class ProblemLog:
         self._logger = logger
         self._present: dict[str, str] = {}  # status -> the problem that it has, its numbers left out
         self._said_s: dict[tuple[str, str], float] = {}
+        self._to_be_ended: set[str] = set()  # statuses of which a problem was logged since they were last well
 
     def say(self, statuses: Iterable[DiagnosticStatus]) -> None:
         """Log what is new in them."""
         now_s = time.monotonic()
         for status in statuses:
             if status.level == DiagnosticStatus.OK:
-                if self._present.pop(status.name, None) is not None:
+                self._present.pop(status.name, None)
+                if status.name in self._to_be_ended:
+                    self._to_be_ended.discard(status.name)
                     self._logger.info(f"{status.name}: recovered: {status.message}")
                 continue
             problem = NUMBER.sub("#", status.message)
@@ -36,6 +39,7 @@ class ProblemLog:
             if now_s - self._said_s.get((status.name, problem), -QUIET_S) < QUIET_S:
                 continue
             self._said_s[status.name, problem] = now_s
+            self._to_be_ended.add(status.name)
             if status.level == DiagnosticStatus.ERROR:
                 self._logger.error(f"{status.name}: {status.message}")
             else:

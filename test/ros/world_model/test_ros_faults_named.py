@@ -260,6 +260,10 @@ def test_each_problem_is_said_once_and_again_when_it_changes() -> None:
         speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.WARN, message=message)])
     speaker.say([DiagnosticStatus(name="input", level=DiagnosticStatus.OK, message="receiving")])
     assert said == ["input: silent for 1.5 s", "input: gone", "input: recovered: receiving"]
+    for _ in range(3):  # one that comes and goes is quiet about both
+        for level, message in ((DiagnosticStatus.WARN, "gone"), (DiagnosticStatus.OK, "receiving")):
+            speaker.say([DiagnosticStatus(name="input", level=level, message=message)])
+    assert len(said) == 3
 
 
 def test_what_our_nodes_publish_is_nobodys_sensor() -> None:
