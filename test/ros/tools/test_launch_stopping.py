@@ -52,7 +52,7 @@ SIMULATOR = {
     "command_timeout_s": 60.0,
 }
 ARGUMENTS = ("model:=persistence", "device:=cpu", "use_sim_time:=true")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Launched:
@@ -79,7 +79,7 @@ class Launched:
         with self._log.open("w") as output:
             self.launch = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
 
-    def wait(self, done, timeout_s: float = 120.0) -> None:
+    def wait(self, done, timeout_s: float = 240.0) -> None:
         assert self.net.spin_until(done, timeout_s), self._log.read_text()
 
     def close(self) -> None:
