@@ -13,6 +13,7 @@ import numpy as np
 import rclpy
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools.base import Tool
 from pydantic import Field
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
@@ -39,6 +40,8 @@ INSTRUCTIONS = (
 )
 Ahead = Annotated[float, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m ahead of the robot; negative is behind")]
 Left = Annotated[float, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m to its left; negative is to the right")]
+Speed = Annotated[float, Field(ge=0.0, le=50.0, allow_inf_nan=False, description="0 = the robot's limit, which holds anyway")]
+Name = Annotated[str, Field(max_length=40, pattern=r"^[ -~]*$")]  # letters of ASCII: all that names of people here are made of
 
 
 class Tools:
@@ -86,19 +89,17 @@ class Tools:
         """Ask the planner for a way to a place. Nothing moves."""
         return await self._in_turn(lambda: self._way(ahead_m, left_m, drive=False))
 
-    async def go_there(self, ahead_m: Ahead, left_m: Left) -> Way:
+    async def go_there(self, ahead_m: Ahead, left_m: Left, max_speed_mps: Speed = 0.0) -> Way:
         """Drive to a place, where the planner accepts it. It replans and may stop or give way at any time."""
-        return await self._in_turn(lambda: self._way(ahead_m, left_m, drive=True))
+        return await self._in_turn(lambda: self._way(ahead_m, left_m, drive=True, max_speed_mps=max_speed_mps))
 
     async def pursue(
         self,
-        person: Annotated[str, Field(max_length=40, description='"person" (the nearest) or "person 12" (by id)')],
+        person: Annotated[Name, Field(description='"person" (the nearest) or "person 12" (by id)')],
         relation: Annotated[Literal["near", "left_of", "right_of", "behind"], Field(description="as seen from the robot")] = "near",
         distance_m: Annotated[float, Field(ge=0.0, le=REACH_M, allow_inf_nan=False, description="0 = as near as may be")] = 0.0,
-        max_speed_mps: Annotated[
-            float, Field(ge=0.0, le=50.0, allow_inf_nan=False, description="0 = the robot's limit, which holds anyway")
-        ] = 0.0,
-        keep_away_from: Annotated[list[str], Field(max_length=16, description='"people", or "person 12"')] = [],  # noqa: B006 - pydantic's own copy
+        max_speed_mps: Speed = 0.0,
+        keep_away_from: Annotated[list[Name], Field(max_length=16, description='"people", or "person 12"')] = [],  # noqa: B006 - pydantic's own copy
         keep_distance_m: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] = 0.0,
     ) -> Way:
         """Drive to a place beside somebody, where they will be, and keep a distance to others on the way."""
@@ -151,12 +152,12 @@ class Tools:
         with self._turn:
             return work()
 
-    def _way(self, ahead_m: float, left_m: float, drive: bool) -> Way:
+    def _way(self, ahead_m: float, left_m: float, drive: bool, max_speed_mps: float = 0.0) -> Way:
         stops = self._stops
         goal = self._link.goal(ahead_m, left_m)
-        answer = self._link.plan(goal)
+        answer = self._link.plan(goal, max_speed_mps)
         if answer.status.code == PlanStatus.OK and not answer.fallback:
-            over = self._pursue(PursueGoal.Goal(place=goal), stops) if drive else None
+            over = self._pursue(PursueGoal.Goal(place=goal, max_speed=max_speed_mps), stops) if drive else None
             if over is not None:
                 return self._refused(over)
             return way(answer, True, drive, "")
@@ -187,9 +188,8 @@ class Tools:
 
 def make_server(link: RobotLink) -> MCPServer[Any]:
     """All tools of one robot."""
-    server: MCPServer[Any] = MCPServer("jepa_ros", instructions=INSTRUCTIONS, log_level="WARNING")
     tools = Tools(link)
-    for tool in (
+    offered = (
         tools.what_is_around,
         tools.what_will_happen,
         tools.imagine_motion,
@@ -198,9 +198,19 @@ def make_server(link: RobotLink) -> MCPServer[Any]:
         tools.pursue,
         tools.stop,
         tools.why_refused,
-    ):
-        server.add_tool(tool)
-    return server
+    )
+    return MCPServer(
+        "jepa_ros", instructions=INSTRUCTIONS, log_level="WARNING", tools=[_strict(Tool.from_function(tool)) for tool in offered]
+    )
+
+
+def _strict(tool: Tool) -> Tool:
+    """Refuses arguments that it does not declare: a limit that a caller gave must not be dropped in silence."""
+    arguments = tool.fn_metadata.arg_model
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
+    tool.parameters["additionalProperties"] = False
+    return tool
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import rclpy
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
 from rclpy.context import Context
 from rclpy.node import Node
-from ros_harness import Robot
+from ros_harness import Robot, stamp_ns
+from visualization_msgs.msg import MarkerArray
 
 from jepa_ros.ros.mcp.link import RobotLink
 from jepa_ros.ros.mcp.server import make_server
+from jepa_ros.sim.people.social_force import RADIUS_M
 
 LIMIT_MPS = 0.6
+ROBOT_RADIUS_M = 0.4
+MOVING_MPS, BEHIND_COS = 0.05, -0.5  # as in experiments/driving: who comes from behind, or runs into a robot that stands, is at fault
+PEOPLE = 6
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The simulator's truth at one instant: the person who is nearest to the robot."""
+
+    at_s: float  # monotonic, when it came
+    gap_m: float  # between the discs of the two
+    ahead: float  # cosine of their bearing
+    speed_mps: float  # of the robot
+
+    @property
+    def of_our_making(self) -> bool:
+        """Whether the robot moves, and they are not behind it."""
+        return abs(self.speed_mps) > MOVING_MPS and self.ahead > BEHIND_COS
 
 
 class Stage:
@@ -29,8 +52,10 @@ class Stage:
         self.commands: list[tuple[float, Twist]] = []
         self.poses: list[Any] = []
         self.robot.node.create_subscription(Twist, "/cmd_vel", lambda m: self.commands.append((time.monotonic(), m)), 50)
+        self.truth: list[Nearest] = []
         self.robot.node.create_subscription(Odometry, "/odom", self.poses.append, 20)
-        small = {"lidar_rings": 16, "lidar_azimuths": 360, "camera_width": 64, "camera_height": 36, "people": 2, "scenario": "hall"}
+        self.robot.node.create_subscription(MarkerArray, "/ground_truth/markers", self._on_truth, 20)
+        small = {"lidar_rings": 16, "lidar_azimuths": 360, "camera_width": 64, "camera_height": 36, "people": PEOPLE, "scenario": "hall"}
         self.robot.start_node("simulator", rate_hz=5.0, use_sim_time=True, **small)
         common = {"use_sim_time": True, "autostart": True, "inputs__odometry_topic": "/odom"}
         self.robot.start_node("world_model", **common)
@@ -56,6 +81,21 @@ class Stage:
         self.link.close()
         rclpy.shutdown(context=self.context)
         self.robot.close()
+
+    def _on_truth(self, message: MarkerArray) -> None:
+        """Boxes of everybody in the odometry's frame, where the robot of the same instant is known, too."""
+        people = [marker for marker in message.markers if marker.ns == "person"]
+        pose = next((pose for pose in reversed(self.poses) if people and stamp_ns(pose) == stamp_ns(people[0])), None)
+        if pose is None:
+            return
+        here, turn = pose.pose.pose.position, pose.pose.pose.orientation
+        offset = np.array([(marker.pose.position.x - here.x, marker.pose.position.y - here.y) for marker in people])
+        distance = np.linalg.norm(offset, axis=1)
+        nearest = int(distance.argmin())
+        yaw = 2.0 * math.atan2(turn.z, turn.w)
+        ahead = float(offset[nearest] @ (math.cos(yaw), math.sin(yaw)) / distance[nearest])
+        gap = float(distance[nearest]) - ROBOT_RADIUS_M - RADIUS_M
+        self.truth.append(Nearest(time.monotonic(), gap, ahead, pose.twist.twist.linear.x))
 
     def _spin(self) -> None:
         while not self._over.is_set():
