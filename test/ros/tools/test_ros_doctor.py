@@ -18,6 +18,7 @@ pytestmark = pytest.mark.ros
 
 import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
+from geometry_msgs.msg import Twist, TwistStamped  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -29,7 +30,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, Point
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from jepa_ros.ros.conversions import header_message  # noqa: E402
-from jepa_ros.ros.tools.doctor.cli import open_node, overrides_of  # noqa: E402
+from jepa_ros.ros.tools.doctor.cli import open_node, overrides_of, planner_refusals  # noqa: E402
 from jepa_ros.ros.tools.doctor.findings import Finding, Level, as_json, as_text, sorted_once, worst  # noqa: E402
 from jepa_ros.ros.tools.doctor.machine import MachineFacts, machine_findings  # noqa: E402
 from jepa_ros.ros.tools.doctor.session import Examination  # noqa: E402
@@ -76,6 +77,12 @@ FAULTS = {
         ("world_model", "it is inactive", "ros2 lifecycle set /misnamed/world_model activate"),
         ("planner says of setup", "max_sped_mps", "docs/operating.md"),
     ],
+    "muddled": [
+        ("/cmd_vel", "takes geometry_msgs/msg/TwistStamped, geometry_msgs/msg/Twist is sent", "controller.stamped: true"),
+        ("/cmd_vel", "2 publishers in turn: /muddled/planner, /muddled/teleop", "twist_mux"),
+        ("planner", "2 nodes of this name run", "end all but one"),
+        ("/tf base_link", "two parents in turn, ekf_odom and odom", "publish_tf: false"),
+    ],
     "overtaxed": [("latency", "a frame takes 900 ms", "device: cuda")],
 }  # fmt: skip
 
@@ -83,10 +90,10 @@ FAULTS = {
 class Seeded:
     """One robot in a namespace, with its faults."""
 
-    def __init__(self, name: str, context: Context) -> None:
+    def __init__(self, name: str, context: Context, base: Context) -> None:
         self.name = name
-        remapped = ["-r", "/tf:=tf", "-r", "/tf_static:=tf_static"]
-        self.node = Node("driver", context=context, cli_args=["--ros-args", "-r", f"__ns:=/{name}", *remapped])
+        remapped = ["--ros-args", "-r", f"__ns:=/{name}", "-r", "/tf:=tf", "-r", "/tf_static:=tf_static"]
+        self.node = Node("driver", context=context, cli_args=remapped)
         offer = self.node.create_publisher
         self.lidar = offer(PointCloud2, "lidar", BEST_EFFORT if name == "deaf" else 5)
         self.image = offer(Image, "cam/image_raw", 5)
@@ -99,8 +106,14 @@ class Seeded:
         static = offer(TFMessage, "tf_static", 1 if name == "deaf" else LATCHED)
         mounts = ["camera"] if name == "unmounted" else ["camera", "lidar"]
         static.publish(TFMessage(transforms=[transform("base_link", child) for child in mounts]))
+        self.moving = offer(TFMessage, "tf", 5) if name == "muddled" else None
+        if name == "muddled":
+            self.others = [Node(each, context=context, cli_args=remapped[:3]) for each in ("planner", "planner", "teleop")]
+            self.steering = [each.create_publisher(Twist, "cmd_vel", 1) for each in self.others[::2]]
+            self.base = Node("base", context=base, cli_args=remapped[:3])  # one process cannot have a topic of two types
+            self.base.create_subscription(TwistStamped, "cmd_vel", print, 1)
         if name == "deaf":
-            self.viewer = Node("viewer", context=context, cli_args=["--ros-args", "-r", f"__ns:=/{name}"])
+            self.viewer = Node("viewer", context=context, cli_args=remapped[:3])
             self.viewer.create_subscription(PointCloud2, "lidar", print, 5)
 
     def send(self, tick: int) -> None:
@@ -112,6 +125,8 @@ class Seeded:
             message.pose.pose.position.x = 0.2 * tick
             message.child_frame_id = "" if self.name == "garbled" else "base_link"
             self.odometry.publish(message)
+        if self.moving:
+            self.moving.publish(TFMessage(transforms=[transform("odom" if tick % 2 else "ekf_odom", "base_link", stamp)]))
         if self.info:
             message = camera_info(stamp)
             message.k = np.zeros(9) if self.name == "garbled" else message.k
@@ -145,10 +160,10 @@ class Seeded:
 def pages() -> Iterator[dict[str, list[Finding]]]:
     """Robot -> its page; all are examined at the same time."""
     domain = 50 + next(DOMAINS) % 50
-    robots, doctors = Context(), Context()
-    for context in (robots, doctors):
+    robots, bases, doctors = contexts = Context(), Context(), Context()
+    for context in contexts:
         rclpy.init(context=context, domain_id=domain)
-    seeded = [Seeded(name, robots) for name in FAULTS]
+    seeded = [Seeded(name, robots, bases) for name in FAULTS]
     executor = SingleThreadedExecutor(context=doctors)
     examinations: dict[str, Any] = {}
     for name in FAULTS:
@@ -181,7 +196,7 @@ def pages() -> Iterator[dict[str, list[Finding]]]:
     drive(LISTEN_S, enough)
     yield {name: examination.findings(WELL) for name, examination in examinations.items()}
     executor.shutdown()
-    for context in (robots, doctors):
+    for context in contexts:
         rclpy.shutdown(context=context)
 
 
@@ -199,8 +214,7 @@ def test_a_healthy_robot_is_told_nothing(pages) -> None:
     page = pages["healthy"]
     assert wrong(page) == [], as_text(page)
     assert worst(page) == 0
-    told = {finding.what: finding.text for finding in page}
-    assert "Hz, stamps" in told["/healthy/lidar"]
+    assert [f for f in page if f.what == "/healthy/lidar" and "Hz, stamps" in f.text]
     assert "0 errors, 0 warnings" in as_text(page)
 
 
@@ -236,19 +250,22 @@ def test_a_machine_that_is_well_is_told_nothing() -> None:
 
 
 def test_little_shared_memory(tmp_path: Path) -> None:
-    profile = tmp_path / "profile.xml"
-    profile.write_text(f"<dds><segment_size>{1 << 60}</segment_size></dds>")
+    (profile := tmp_path / "profile.xml").write_text(f"<dds><segment_size>{1 << 60}</segment_size></dds>")
     environment = {"FASTDDS_DEFAULT_PROFILES_FILE": str(profile)}
-    facts = MachineFacts("rmw_fastrtps_cpp", environment, tmp_path)
-    assert any("--shm-size" in finding.fix for finding in machine_findings(facts, 0, from_elsewhere=False))
+    found = machine_findings(MachineFacts("rmw_fastrtps_cpp", environment, tmp_path), 0, from_elsewhere=False)
+    assert any("--shm-size" in finding.fix for finding in found)
 
 
 def test_parameters_that_nobody_declares_and_values_that_cannot_be(tmp_path: Path) -> None:
     file = tmp_path / "robot.yaml"
-    file.write_text("world_model:\n  ros__parameters:\n    sensing:\n      lost_afer_s: 2.0\n    device: warp\n")
+    world_model = "world_model:\n  ros__parameters:\n    sensing:\n      lost_afer_s: 2.0\n    device: warp\n"
+    file.write_text(f"{world_model}planner:\n  ros__parameters:\n    planner.robot_radius_m: 50.0\n    controler.enabled: true\n")
     overrides = list(overrides_of(file, "world_model"))
     context = Context()
     rclpy.init(context=context, domain_id=50 + next(DOMAINS) % 50)
+    planner = list(overrides_of(file, "planner"))
+    assert "robot_radius_m" in planner_refusals(planner, context=context)[0].text
+    assert "controller.enabled" in planner_refusals(planner[1:], context=context)[0].fix
     node, config, found = open_node(overrides, context=context)
     node.destroy_node()
     assert config.device == "auto"

@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
 from jepa_ros.ros.parameters import Parameters
+from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.tools.doctor.findings import Finding, as_json, as_text, sorted_once, warning, worst
 from jepa_ros.ros.tools.doctor.machine import MachineFacts, configuration_refused
 from jepa_ros.ros.tools.doctor.session import Examination
@@ -58,6 +59,7 @@ def examine(arguments: argparse.Namespace) -> list[Finding]:
     if arguments.params:
         try:
             overrides = list(overrides_of(arguments.params, "world_model"))
+            found += planner_refusals(list(overrides_of(arguments.params, "planner")))
         except (OSError, ValueError, yaml.YAMLError) as problem:
             found.append(configuration_refused(f"{arguments.params} cannot be read: {problem}"))
     node, config, refused = open_node(overrides)
@@ -81,11 +83,26 @@ def open_node(overrides: list[Parameter], **options: Any) -> tuple[Node, WorldMo
         node.destroy_node()
         node = Node("doctor", use_global_arguments=False, **options)
         return node, Parameters(node, WorldModelConfig).config, [configuration_refused(str(refusal))]
-    unknown = []
-    for problem in settings.problems:
+    return node, settings.config, _unknown(settings.problems)
+
+
+def planner_refusals(overrides: list[Parameter], **options: Any) -> list[Finding]:
+    """What the planner would say of its part of the parameter file."""
+    node = Node("doctor_of_planner", parameter_overrides=overrides, use_global_arguments=False, **options)
+    try:
+        return _unknown(Parameters(node, PlannerNodeConfig).problems)
+    except ValueError as refusal:
+        return [configuration_refused(str(refusal))]
+    finally:
+        node.destroy_node()
+
+
+def _unknown(problems: list[str]) -> list[Finding]:
+    found = []
+    for problem in problems:
         text, _, fix = problem.partition(": ")
-        unknown.append(warning("parameters", text, fix))
-    return node, settings.config, unknown
+        found.append(warning("parameters", text, fix))
+    return found
 
 
 def spin(node: Node, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,12 +32,39 @@ def quality_findings(node: Node, topics: Iterable[str]) -> Iterator[Finding]:
     for topic in sorted(wanted):
         publishers = node.get_publishers_info_by_topic(topic)
         for hearer in node.get_subscriptions_info_by_topic(topic):
-            for publisher in publishers:
+            same_type = [publisher for publisher in publishers if publisher.topic_type == hearer.topic_type]
+            if publishers and not same_type:
+                yield _types_apart(topic, hearer, publishers[0])
+            for publisher in same_type:
                 verdict, reason = qos_check_compatible(publisher.qos_profile, hearer.qos_profile)
                 if verdict == QoSCompatibility.ERROR:
                     who, whom = _name(hearer), _name(publisher)
                     text = f"{who} hears nothing of {whom}: {reason.strip().rstrip(';').removeprefix('ERROR: ')}"
                     yield error(topic, text, _quality_fix(publisher, hearer, who, whom))
+
+
+def _types_apart(topic: str, hearer: Any, publisher: Any) -> Finding:
+    """DDS joins ends of one type only, and says nothing of others: a base that waits for TwistStamped never hears a Twist."""
+    asked, sent = hearer.topic_type, publisher.topic_type
+    fix = f"one of the two must take the other's type; ros2 topic info -v {topic}"
+    if topic.rsplit("/", 1)[-1].startswith("cmd_vel"):
+        fix = f"controller.stamped: {str(asked.endswith('Stamped')).lower()} where the planner sends it, or change what the base takes"
+    return error(topic, f"{_name(hearer)} hears nothing of {_name(publisher)}: it takes {asked}, {sent} is sent", fix)
+
+
+def twin_findings(node: Node) -> Iterator[Finding]:
+    """Nodes of ours that run twice, and others who steer beside the planner."""
+    here = Counter(name for name, namespace in node.get_node_names_and_namespaces() if namespace == node.get_namespace())
+    for name in OUR_NODES:
+        if here[name] > 1:
+            yield error(
+                name, f"{here[name]} nodes of this name run: requests and parameters reach either", "end all but one: ros2 node list; ps ax"
+            )
+    topic = node.resolve_topic_name("cmd_vel")
+    names = [_name(publisher) for publisher in node.get_publishers_info_by_topic(topic)]
+    if any(name.endswith("/planner") for name in names) and len(names) > 1:
+        fix = "let one of them steer, or put a multiplexer (twist_mux, collision_monitor) before the base"
+        yield warning(topic, f"{len(names)} publishers in turn: {', '.join(sorted(names))}", fix)
 
 
 def _quality_fix(publisher: Any, hearer: Any, who: str, whom: str) -> str:

@@ -55,6 +55,7 @@ class ListeningHub(SensorHub):
         self.heard: dict[str, Heard] = {}
         self.edges: dict[str, Heard] = {}  # child on /tf -> its edge
         self.parents: dict[str, str] = {}  # child -> parent, /tf_static included
+        self.claims: dict[str, set[str]] = {}  # child -> everything that was told to be its parent
 
     def put_image(self, name: str, message: Any) -> None:
         self._note(name, message)
@@ -76,6 +77,7 @@ class ListeningHub(SensorHub):
         for edge in message.transforms:
             child = edge.child_frame_id.lstrip("/")
             self.parents[child] = edge.header.frame_id.lstrip("/")
+            self.claims.setdefault(child, set()).add(self.parents[child])
             if not static:
                 self.edges.setdefault(child, Heard()).note(edge.header.stamp, self._now_ns(), 0, child)
         super().put_transforms(message, static)

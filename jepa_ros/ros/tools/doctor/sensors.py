@@ -93,6 +93,11 @@ def transform_findings(hub: ListeningHub, now_s: float) -> Iterator[Finding]:
     """/tf between the sensors, the base and the odometry: silent, or of another time. now_s: steady."""
     frames = {hub.base_frame, *(known.frame for known in hub.heard.values())}
     carrying = {frame for start in frames for frame in hub.above(start)}
+    for child in sorted(carrying & hub.claims.keys()):
+        if len(hub.claims[child]) > 1:
+            parents = " and ".join(sorted(hub.claims[child]))
+            fix = "one node may place a frame: switch off publishing of TF in the other (publish_tf: false)"
+            yield error(f"/tf {child}", f"it has two parents in turn, {parents}: the tree falls apart again and again", fix)
     for child, edge in hub.edges.items():
         if child not in carrying:
             continue

@@ -18,7 +18,15 @@ from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.lifecycle import in_namespace
 from jepa_ros.ros.tf import installed_transforms
 from jepa_ros.ros.tools.doctor.findings import Finding, error, good, sorted_once
-from jepa_ros.ros.tools.doctor.graph import crowd_findings, from_elsewhere, node_findings, pace_finding, quality_findings, told_step_ms
+from jepa_ros.ros.tools.doctor.graph import (
+    crowd_findings,
+    from_elsewhere,
+    node_findings,
+    pace_finding,
+    quality_findings,
+    told_step_ms,
+    twin_findings,
+)
 from jepa_ros.ros.tools.doctor.heard import ListeningHub
 from jepa_ros.ros.tools.doctor.machine import MachineFacts, machine_findings
 from jepa_ros.ros.tools.doctor.sensors import choice_findings, input_findings, rate_findings, transform_findings
@@ -65,6 +73,7 @@ class Examination:
             *transform_findings(hub, time.monotonic()),
             *quality_findings(node, inputs.topics),
             *crowd_findings(node, taken),
+            *twin_findings(node),
             *node_findings(node, self._statuses),
             *machine_findings(facts, largest, from_elsewhere(node, taken, facts.middleware)),
         ]
