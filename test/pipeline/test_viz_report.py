@@ -24,6 +24,8 @@ HOSTILE = "</script><b id=broken>bag</b>"
 def page(tmp_path_factory) -> Path:
     """Two moments; in the second one a person more, and what is occupied at the horizon is elsewhere than now."""
     later = replace(state(3), stamp_ns=STAMP_NS + 1_500_000_000, surprise=0.7)
+    fast = np.hypot(*later.people.velocities_mps.T) > 3.0
+    later = replace(later, people=replace(later.people, riding=np.where(fast, 0.9, 0.1)))
     later.occupancy.probability[6:] = np.roll(later.occupancy.probability[6:], -20, axis=1)
     moments = [moment(observation(), state(2), None, STAMP_NS), moment(observation(), later, plan(), STAMP_NS)]
     rows = [
@@ -65,6 +67,9 @@ def test_a_browser_shows_the_moment_that_was_asked_for(page: Path) -> None:
     assert people is not None
     assert people[1].count("<tr") == 3
     assert people[1].index("4.1") < people[1].index("1.2"), "the fastest first: the cyclist"
+    assert re.search(r"<td>cyclist</td><td[^>]*>4.1<", people[1]), "who is named as one"
+    assert people[1].count("<td>person</td>") == 2
+    assert "2 people, 1 cyclist, 0 vehicles" in second
     assert re.search(r'<tr class="here"><td class="n">1.4</td><td>OK', second), "the plan of that moment"
     assert "surprise 0.7" in second
     assert "surprise not scored" in first

@@ -1,6 +1,6 @@
 """`make demo`: plays a bag into the running nodes over DDS, asks for plans, and writes a recording, a page, pictures and a summary.
 
-    python -m jepa_ros.ros.tools.demo [--bag PATH] [--model NAME] [--weights PATH] [--out demo_out]
+    python -m jepa_ros.ros.tools.demo [--bag PATH] [--params FILE] [--model NAME] [--weights PATH] [--out demo_out]
 
 world_model, planner and bag_player run as processes of their own; this one only watches, asks and records.
 """
@@ -8,6 +8,7 @@ world_model, planner and bag_player run as processes of their own; this one only
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -21,9 +22,11 @@ from tqdm import tqdm
 from jepa_ros.ros.tools.demo_report import draw_picture, failure, write_summary
 from jepa_ros.ros.tools.lifecycle_client import LifecycleClient
 from jepa_ros.ros.tools.node_process import NodeProcess
-from jepa_ros.ros.tools.output_log import OUTPUTS, OutputLog
+from jepa_ros.ros.tools.output_log import OUTPUTS, SHAPE, OutputLog
 from jepa_ros.ros.tools.plan_client import GOAL_AHEAD_M, PlanClient
 from jepa_ros.ros.tools.recorder import Recorder
+from jepa_ros.ros.tools.replay.settings import read_config
+from jepa_ros.ros.tools.replay.stack import ReplayConfig
 from jepa_ros.ros.tools.run_media import RRD, tell
 from jepa_ros.sensing import BagError, BagInfo, bag_info
 from jepa_ros.sensing.bag import choose_topics
@@ -32,6 +35,7 @@ from jepa_ros.sim.bag import BagSpec, write_bag
 
 DEFAULT_BAG = Path(".ros/demo_bag")
 DEFAULT_SPEC = BagSpec(seed=20028, scenario="crossing", duration_s=8.0)  # a seed that no training has seen
+DISCOVERY_S = 1.0  # in which others of the domain are met
 LINGER_S = 1.5  # the last diagnostics come once a second
 ANSWER_S = 10.0
 LOAD_S = 300.0  # a large model from a slow disk
@@ -47,19 +51,25 @@ def main(argv: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     try:
         frame_topic(bag_info(bag))
-    except BagError as error:
+        config = read_config(arguments.params, [])
+    except (BagError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     rclpy.init()
     node = Node("demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
     try:
-        log = run(node, bag, arguments)
+        others = others_in_the_way(node)
+        if others:
+            print(f"demo: {others}", file=sys.stderr)
+            return 1
+        log = run(node, bag, arguments, config)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-    summary = write_summary(log, bag, arguments.model, out / "summary.json")
-    pictures = [f"{out}/scene.png"] if draw_picture(log, bag, out / "scene.png") else []
-    pictures += [str(path) for path in tell(log, bag, out, film=not arguments.no_film)]
+    robot = config.planner.planner.body
+    summary = write_summary(log, bag, arguments.model or config.world_model.model, out / "summary.json")
+    pictures = [f"{out}/scene.png"] if draw_picture(log, bag, out / "scene.png", robot=robot) else []
+    pictures += [str(path) for path in tell(log, bag, out, film=not arguments.no_film, robot=robot)]
     print((out / "summary.json").read_text())
     print("  ".join([f"{out}/output.mcap", *pictures, f"{out}/summary.json"]))
     print_viewers_hint(pictures, out)
@@ -86,9 +96,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="make demo", description="Play a bag into the nodes; write a recording, a page, pictures and a summary."
     )
     parser.add_argument("--bag", type=Path, help="MCAP or SQLite3 bag (default: a small simulated one, generated on the first run)")
-    parser.add_argument("--model", default="scene_jepa", help="back-end (default: %(default)s)")
+    parser.add_argument("--params", type=Path, help="parameter file of world_model and planner, as ros2 run --params-file takes it")
+    parser.add_argument("--model", default="", help="back-end of both nodes (default: as the parameters say, scene_jepa)")
     parser.add_argument("--weights", default="", help="its weights (default: the shipped ones, or random ones where none ship)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
+    parser.add_argument("--device", default="", help="auto, cpu, cuda (default: as the parameters say, auto)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of the playback (default: %(default)s, real time)")
     parser.add_argument("--goal-ahead", type=float, default=GOAL_AHEAD_M, help="plans are asked for so far ahead, m (default: %(default)s)")
     parser.add_argument("--no-film", action="store_true", help="leave out demo.gif, which takes half a second of work a picture")
@@ -116,15 +127,19 @@ def stand_in_weights(model: str) -> Path | str:
     return folder if (folder / "config.json").exists() else random_checkpoint(model, folder)
 
 
-def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
+def run(node: Node, bag: Path, arguments: argparse.Namespace, config: ReplayConfig) -> OutputLog:
     """Start the nodes, play the bag once, record all topics. All processes are ended on return."""
     out: Path = arguments.out
     info = bag_info(bag)
     with ExitStack() as stack:
-        common = {"use_sim_time": True, "model": arguments.model, "device": arguments.device}
-        weights = str(arguments.weights or stand_in_weights(arguments.model))
+        given = {name: value for name, value in (("model", arguments.model), ("device", arguments.device)) if value}
+        common = {"use_sim_time": True, "autostart": False, **given}
+        model, own = arguments.model or config.world_model.model, config.world_model.pipeline.weights
+        weights = str(arguments.weights or ("" if own else stand_in_weights(model)))
         nodes = [
-            stack.enter_context(NodeProcess(name, common | ({parameter: weights} if weights else {}), out, tf_remappings(info)))
+            stack.enter_context(
+                NodeProcess(name, common | ({parameter: weights} if weights else {}), out, tf_remappings(info), arguments.params)
+            )
             for name, parameter in WEIGHTS_PARAMETER.items()
         ]
         log = OutputLog(frame_topic(info))
@@ -132,7 +147,7 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
         recorder = Recorder(node, out / "output.mcap", on_message=asker.on_message)
         stack.callback(recorder.close)
         latched = {topic.name for topic in info.topics if topic.latched}
-        for topic, type_name in {**{topic.name: topic.type_name for topic in info.topics}, **OUTPUTS}.items():
+        for topic, type_name in {**{topic.name: topic.type_name for topic in info.topics}, **OUTPUTS, **SHAPE}.items():
             with suppress(ModuleNotFoundError, AttributeError):  # a type that is not installed here can be neither played nor recorded
                 recorder.add(topic, type_name, topic in latched)
         for name in WEIGHTS_PARAMETER:
@@ -145,6 +160,26 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace) -> OutputLog:
         log.over()
         linger(node, log)
     return log
+
+
+def others_in_the_way(node: Node) -> str:
+    """What runs in this domain already and would mix with the demo: a clock, or nodes of the same name. Empty where nothing does."""
+    until_s = time.monotonic() + DISCOVERY_S
+    while time.monotonic() < until_s:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    clocks = [f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in node.get_publishers_info_by_topic("/clock")]
+    names = [name for name, namespace in node.get_node_names_and_namespaces() if name in WEIGHTS_PARAMETER and namespace == "/"]
+    found = [f"{name} publishes /clock" for name in clocks] + [f"a node /{name} runs" for name in names]
+    if not found:
+        return ""
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    fix = f"end it, or run ROS_DOMAIN_ID={domain_beside(domain)} make demo"
+    return f"{', '.join(found)} in ROS_DOMAIN_ID={domain} already, and would mix with the demo: {fix}"
+
+
+def domain_beside(domain: str) -> int:
+    """Another domain that any machine has; 0 to 101 are."""
+    return (int(domain) + 7) % 100 if domain.isdecimal() else 7
 
 
 def frame_topic(info: BagInfo) -> str:

@@ -19,10 +19,19 @@ STOP_TIMEOUT_S = 15.0
 class NodeProcess:
     """A context manager: the node runs inside the block; what it prints goes to `log_folder/NAME.log`."""
 
-    def __init__(self, name: str, parameters: dict[str, Any], log_folder: Path, remappings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        parameters: dict[str, Any],
+        log_folder: Path,
+        remappings: Mapping[str, str] | None = None,
+        params_file: Path | None = None,
+    ) -> None:
+        """params_file: read first; `parameters` win over it."""
         self._name = name
         self._log = log_folder / f"{name}.log"
         self._command = [sys.executable, "-m", "jepa_ros.ros", name, "--ros-args"]
+        self._command += ["--params-file", str(params_file)] if params_file else []
         for key, value in parameters.items():
             self._command += ["-p", f"{key}:={str(value).lower() if isinstance(value, bool) else value}"]
         for old, new in (remappings or {}).items():

@@ -24,7 +24,7 @@ else:
 
 UNLIMITED = QosTime(0, 0)
 LATCHED_DEPTH, DEPTH = 100, 10
-LATCHED_TOPICS = ("/tf_static", "/world_model/occupancy_grid")  # whoever comes late still gets the last message
+LATCHED_TOPICS = ("/tf_static", "/planner/footprint")  # whoever comes late still gets the last message
 
 
 class QuickMcapWriter(McapWriter):
@@ -101,7 +101,7 @@ def offered_qos(latched: bool) -> Qos:
 
 def is_latched(topic: str) -> bool:
     """Whether a topic is latched by what it is, whatever a recording says of it."""
-    return topic in LATCHED_TOPICS or topic.endswith("/tf_static")
+    return topic in LATCHED_TOPICS or topic.endswith("/tf_static") or topic.startswith("/world_model/occupancy_grid")
 
 
 def message_definitions() -> Any:

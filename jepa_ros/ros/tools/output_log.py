@@ -33,6 +33,10 @@ OUTPUTS = {
     "/planner/path": "nav_msgs/msg/Path",
     DIAGNOSTICS: "diagnostic_msgs/msg/DiagnosticArray",
 }
+SHAPE = {  # of the robot, for viewers of a demo's recording; a replay has no driving robot
+    "/planner/footprint": "geometry_msgs/msg/PolygonStamped",
+    "/planner/markers": "visualization_msgs/msg/MarkerArray",
+}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Person:
     """Someone tracked, with the likeliest ways."""
 
     id: int
+    kind: str  # person | cyclist
     place: list[float]
     speed_mps: float
     radius_m: float
@@ -108,6 +109,7 @@ def _people(state: SceneState, ground: Terrain, to_pixels: Projection | None, sc
         people.append(
             Person(
                 id=int(number),
+                kind="cyclist" if state.people.cyclists[i] else "person",
                 place=_rounded(places[i]),
                 speed_mps=round(float(speeds[i]), 2),
                 radius_m=round(float(state.people.radii_m[i]), 2),

@@ -10,9 +10,13 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: run through scripts/env.sh after make build")
 pytest.importorskip("jepa_ros.msg", reason="the interfaces are not built: make build")
 
+import rclpy
 from paths import ROOT
 from PIL import Image
+from rclpy.context import Context
+from rclpy.node import Node
 from rosbags.highlevel import AnyReader
+from rosgraph_msgs.msg import Clock
 
 from jepa_ros.sensing import bag_info
 
@@ -95,3 +99,34 @@ def test_transforms_of_a_namespace_are_heard_where_the_bag_has_no_others():
 
     assert told("/robot/tf", "/robot/tf_static") == {"/tf": "/robot/tf", "/tf_static": "/robot/tf_static"}
     assert told("/tf", "/tf_static", "/robot/tf") == {}
+
+
+def test_the_nodes_take_a_parameter_file(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters: {use_sim_time: false, autostart: true, model: persistence}\n"
+        "planner:\n  ros__parameters: {planner: {robot_radius_m: 30.0}}\n"
+    )
+    done = run_demo(TINY_BAG, tmp_path, "--no-film", "--params", str(file))
+    assert done.returncode == 1
+    assert "robot_radius_m" in done.stderr, "refused before anything starts"
+    file.write_text(file.read_text().replace("30.0", "3.0"))
+    done = run_demo(TINY_BAG, tmp_path, "--no-film", "--params", str(file))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["model"] == "persistence"
+    assert summary["frames_processed"] > 0, "the demo's clock and start-up stay its own"
+    assert "OK" not in summary["plan"]["by_status"], "a robot of 6 m finds no way between these walls"
+
+
+def test_it_does_not_mix_with_what_runs_already(tmp_path):
+    context = Context()
+    rclpy.init(context=context)  # in this test's domain
+    node = Node("other_player", context=context)
+    node.create_publisher(Clock, "/clock", 1)
+    done = run_demo(TINY_BAG, tmp_path)
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    assert done.returncode == 1
+    assert "/other_player publishes /clock" in done.stderr
+    assert "ROS_DOMAIN_ID=" in done.stderr
+    assert not (tmp_path / "world_model.log").exists(), "nothing was started"

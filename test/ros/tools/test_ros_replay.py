@@ -157,3 +157,22 @@ def test_parameters_come_from_the_file_that_nodes_take(tmp_path):
     config = read_config(file, ["planner.planner.robot_radius_m=0.6"])
     assert (config.world_model.outputs.top_modes, config.world_model.pipeline.tracking.gate) == (3, 9.0)
     assert config.planner.planner.robot_radius_m == 0.6
+
+
+def test_what_the_file_gives_to_every_node_goes_to_those_that_have_it(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters:\n    use_sim_time: true\n    device: cpu\n    planner.robot_radius_m: 0.7\n"
+        "world_model:\n  ros__parameters:\n    use_sim_time: true\n    threads: 1\n"
+    )
+    config = read_config(file, [])
+    assert (config.world_model.device, config.planner.device, config.world_model.threads) == ("cpu", "cpu", 1)
+    assert config.planner.planner.robot_radius_m == 0.7
+
+
+@pytest.mark.parametrize("content", ["- 1", "world_model: 3", "a: [", "\x00"])
+def test_a_file_that_is_no_parameter_file_is_refused_by_name(tmp_path, content):
+    file = tmp_path / "robot.yaml"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r"robot\.yaml"):
+        read_config(file, [])

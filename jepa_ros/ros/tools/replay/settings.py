@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 import yaml
 
 from jepa_ros.config import from_dict
+from jepa_ros.ros.parameters import COMMON
+from jepa_ros.ros.planner.config import PlannerNodeConfig
 from jepa_ros.ros.tools.replay.stack import ReplayConfig
+from jepa_ros.ros.world_model.config import WorldModelConfig
 
-NODES = ("world_model", "planner")
+NODES: dict[str, type] = {"world_model": WorldModelConfig, "planner": PlannerNodeConfig}
+EVERY_NODE = ("*", "**")  # as in /**: of a parameter file
 
 
 def read_config(params: Path | None, changes: Iterable[str]) -> ReplayConfig:
@@ -21,10 +26,15 @@ def read_config(params: Path | None, changes: Iterable[str]) -> ReplayConfig:
     if params is not None:
         if not params.is_file():
             raise ValueError(f"{params}: no such parameter file")
-        for name, entry in (yaml.safe_load(params.read_text()) or {}).items():
+        for name, entry in _sections(params).items():
             node = name.rsplit("/", 1)[-1]
+            given: dict[str, Any] = {}
+            _merge(given, {key: value for key, value in (entry.get("ros__parameters") or {}).items() if key not in COMMON})
             if node in values:
-                _merge(values[node], entry.get("ros__parameters", {}))
+                _merge(values[node], given)
+            elif node in EVERY_NODE:  # each node takes what it has, as ROS does it
+                for each, kind in NODES.items():
+                    _merge(values[each], _known(given, kind))
     for change in changes:
         name, equals, text = change.partition("=")
         node, *path = name.strip().split(".")
@@ -35,6 +45,28 @@ def read_config(params: Path | None, changes: Iterable[str]) -> ReplayConfig:
             place = place.setdefault(group, {})
         place[path[-1]] = yaml.safe_load(text)
     return from_dict(ReplayConfig, values, where="parameters")
+
+
+def _sections(params: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(params.read_text())
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"{params}: no YAML that a node would take: {error}") from None
+    if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+        raise ValueError(f"{params}: no parameter file: it begins with a node's name and ros__parameters")
+    return {str(name): entry for name, entry in content.items()}
+
+
+def _known(given: dict[str, Any], kind: type) -> dict[str, Any]:
+    """What of these a configuration has."""
+    hints = typing.get_type_hints(kind)
+    known: dict[str, Any] = {}
+    for name, value in given.items():
+        if dataclasses.is_dataclass(hints.get(name)) and isinstance(value, dict):
+            known[name] = _known(value, hints[name])
+        elif name in hints:
+            known[name] = value
+    return known
 
 
 def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
