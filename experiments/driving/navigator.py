@@ -32,7 +32,7 @@ class ActionNode(Node):
 
     def __init__(self, ports: dict[str, str], children: list[Node], board: dict[str, Any]) -> None:
         super().__init__(ports, children, board)
-        self.client = ActionClient(board["node"], self.kind, str(self.read("server_name", self.server)))
+        self.client: Any = ActionClient(board["node"], self.kind, str(self.read("server_name", self.server)))
         self.timeout_s = float(self.read("server_timeout", board["server_timeout"])) / 1e3
         self.goal: Any = None
         self._forget()
@@ -146,7 +146,7 @@ class Clear(Node):
 
     def __init__(self, ports: dict[str, str], children: list[Node], board: dict[str, Any]) -> None:
         super().__init__(ports, children, board)
-        self.client = board["node"].create_client(ClearEntireCostmap, str(self.read("service_name")))
+        self.client: Any = board["node"].create_client(ClearEntireCostmap, str(self.read("service_name")))
         self._answer: Any = None
 
     def run(self) -> Status:
@@ -156,7 +156,7 @@ class Clear(Node):
         return Status.SUCCESS if self._answer.done() else Status.RUNNING
 
 
-NODES = {
+NODES: dict[str, Callable[..., Node]] = {
     "ComputePathToPose": ComputePath,
     "FollowPath": Follow,
     "ClearEntireCostmap": Clear,

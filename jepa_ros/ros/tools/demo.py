@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -35,7 +36,6 @@ from jepa_ros.sim.bag import BagSpec, write_bag
 
 DEFAULT_BAG = Path(".ros/demo_bag")
 DEFAULT_SPEC = BagSpec(seed=20028, scenario="crossing", duration_s=8.0)  # a seed that no training has seen
-DISCOVERY_S = 1.0  # in which others of the domain are met
 LINGER_S = 1.5  # the last diagnostics come once a second
 ANSWER_S = 10.0
 LOAD_S = 300.0  # a large model from a slow disk
@@ -58,11 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     rclpy.init()
     node = Node("demo", parameter_overrides=[Parameter("use_sim_time", value=True)])
     try:
-        others = others_in_the_way(node)
-        if others:
-            print(f"demo: {others}", file=sys.stderr)
-            return 1
         log = run(node, bag, arguments, config)
+    except SomebodyElseHere as others:
+        print(f"demo: {others}", file=sys.stderr)
+        return 1
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -154,6 +153,7 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace, config: ReplayConf
             lifecycle = LifecycleClient(node, name)
             lifecycle.transition("configure", LOAD_S)
             lifecycle.transition("activate")
+        look_for_others(node)
         player = stack.enter_context(NodeProcess("bag_player", {"bag": str(bag), "rate": arguments.rate}, out))
         watch(node, log, player, nodes, info.duration_s)
         asker.stop()
@@ -162,19 +162,22 @@ def run(node: Node, bag: Path, arguments: argparse.Namespace, config: ReplayConf
     return log
 
 
-def others_in_the_way(node: Node) -> str:
-    """What runs in this domain already and would mix with the demo: a clock, or nodes of the same name. Empty where nothing does."""
-    until_s = time.monotonic() + DISCOVERY_S
-    while time.monotonic() < until_s:
-        rclpy.spin_once(node, timeout_sec=0.1)
+class SomebodyElseHere(Exception):
+    """Another player or robot in this domain; the text says which, and what to do."""
+
+
+def look_for_others(node: Node) -> None:
+    """Raises SomebodyElseHere where another clock or nodes of the same name would mix with the demo.
+
+    To be asked when the demo's own nodes have been found, so that others have been, too, and before it plays.
+    """
     clocks = [f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in node.get_publishers_info_by_topic("/clock")]
-    names = [name for name, namespace in node.get_node_names_and_namespaces() if name in WEIGHTS_PARAMETER and namespace == "/"]
-    found = [f"{name} publishes /clock" for name in clocks] + [f"a node /{name} runs" for name in names]
-    if not found:
-        return ""
-    domain = os.environ.get("ROS_DOMAIN_ID", "0")
-    fix = f"end it, or run ROS_DOMAIN_ID={domain_beside(domain)} make demo"
-    return f"{', '.join(found)} in ROS_DOMAIN_ID={domain} already, and would mix with the demo: {fix}"
+    names = Counter(name for name, namespace in node.get_node_names_and_namespaces() if namespace == "/")
+    found = [f"{name} publishes /clock" for name in clocks] + [f"another /{name} runs" for name in WEIGHTS_PARAMETER if names[name] > 1]
+    if found:
+        domain = os.environ.get("ROS_DOMAIN_ID", "0")
+        fix = f"end it, or run ROS_DOMAIN_ID={domain_beside(domain)} make demo"
+        raise SomebodyElseHere(f"{', '.join(found)} in ROS_DOMAIN_ID={domain} already, and would mix with the demo: {fix}")
 
 
 def domain_beside(domain: str) -> int:

@@ -92,11 +92,12 @@ def test_a_path_is_followed_to_its_end_with_commands_feedback_and_a_code(nav) ->
     assert np.linalg.norm(base.pose[:2] - [3.0, 2.5]) < 0.45
     assert abs(math.remainder(base.pose[2] - math.pi / 2, 2 * math.pi)) < 0.7
     assert base.stands()
-    told = [feedback.tracking_feedback for feedback in navigator.feedback]
+    told = [getattr(feedback, "tracking_feedback", feedback) for feedback in navigator.feedback]  # of Lyrical; Jazzy and Kilted have less
     assert told[0].distance_to_goal > 3.0 > told[-1].distance_to_goal
     assert max(one.speed for one in told) > 0.3
-    assert max(abs(one.position_tracking_error) for one in told) < 1.0, "it keeps to the path"
-    assert told[-1].current_path_index > told[0].current_path_index
+    if hasattr(told[0], "position_tracking_error"):
+        assert max(abs(one.position_tracking_error) for one in told) < 1.0, "it keeps to the path"
+        assert told[-1].current_path_index > told[0].current_path_index
     moves = [at_s for at_s, message in base.commands if message.twist.linear.x > 0.05]
     rate_hz = (len(moves) - 1) / (moves[-1] - moves[0])
     print(f"{rate_hz:.1f} commands per second")

@@ -129,4 +129,4 @@ def test_it_does_not_mix_with_what_runs_already(tmp_path):
     assert done.returncode == 1
     assert "/other_player publishes /clock" in done.stderr
     assert "ROS_DOMAIN_ID=" in done.stderr
-    assert not (tmp_path / "world_model.log").exists(), "nothing was started"
+    assert not (tmp_path / "bag_player.log").exists(), "nothing was played"
