@@ -106,7 +106,7 @@ class WorldModelPipeline:
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
         self._sight = SightMemory(model.spec.grid, config.seen_for_s) if model.spec.grid else None
-        self._low_obstacles = LowObstacles(model.spec.grid, config.seen_for_s) if model.spec.grid else None
+        self._low_obstacles = LowObstacles(model.spec.grid) if model.spec.grid else None
         self._last_stamp_ns: int | None = None
 
     @classmethod
@@ -242,9 +242,7 @@ class WorldModelPipeline:
         """Add what stood beside the robot when a lidar last could see so low."""
         if self._low_obstacles is None or occupancy.probability.size == 0:
             return occupancy
-        kept_YX = self._low_obstacles.update(
-            observation.stamp_ns, observation.odom_from_anchor, lidar_views(observation), observation.ground_height_m, moving
-        )
+        kept_YX = self._low_obstacles.update(observation.odom_from_anchor, lidar_views(observation), observation.ground_height_m, moving)
         return replace(occupancy, probability=np.maximum(occupancy.probability, kept_YX.astype(np.float32))) if kept_YX.any() else occupancy
 
     def _track(self, observation: Observation, anchor_pose: FloatArray) -> tuple[TrackedPeople, TrackedVehicles]:

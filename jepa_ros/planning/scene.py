@@ -83,7 +83,7 @@ def moving_of(
         return Moving(positions_m, existence, radii_m, forecast, ids=ids)
     if count == 0 and driving:
         modes, forecast = len(driving[0].probabilities), replace(forecast, times_s=driving[0].times_s)
-    everyone = [_at(told, forecast.times_s) for told in (*objects[:count], *driving)]
+    everyone = [told.at(forecast.times_s) for told in (*objects[:count], *driving)]
     chosen = [np.resize(np.arange(min(len(told.probabilities), modes)), modes) for told in everyone]
     new = np.array([np.arange(modes) < len(told.probabilities) for told in everyone])  # the others are copies of no weight
     weights = np.array([told.probabilities[index] for told, index in zip(everyone, chosen, strict=True)]) * new
@@ -104,18 +104,6 @@ def moving_of(
     belief = np.concatenate((existence, [told.existence for told in driving]))
     radii = np.where(boxed, 0.0, np.concatenate((radii_m, np.zeros(len(driving)))))
     return Moving(places, belief, radii, joined, boxes, ids=ids)
-
-
-def _at(told: SceneObject, times_s: FloatArray) -> SceneObject:
-    """The same forecast at other times: held after its last."""
-    if np.array_equal(told.times_s, times_s):
-        return told
-    after = np.searchsorted(told.times_s, times_s).clip(1, len(told.times_s) - 1)
-    share = ((times_s - told.times_s[after - 1]) / (told.times_s[after] - told.times_s[after - 1])).clip(0.0, 1.0)
-    step = np.where(share < 0.5, after - 1, after)
-    place = told.poses[:, after - 1, :2] * (1 - share[:, None]) + told.poses[:, after, :2] * share[:, None]
-    poses = np.concatenate((place, told.poses[:, step, 2:]), axis=-1)
-    return replace(told, poses=poses, covariances_m2=told.covariances_m2[:, step], times_s=times_s)
 
 
 def known_and_unseen(occupancy: OccupancyForecast) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

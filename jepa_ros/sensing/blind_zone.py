@@ -2,7 +2,7 @@
 
 The beams of a lidar on a roof come down to the ground some metres away. What is lower than the lowest of them cannot be seen from nearby,
 although it was seen from further away, and a world model that looks back for a second has forgotten it by then. So the height of what
-stood in each cell is kept until a beam has passed through the cell below that height, or nothing has been seen of it for a while.
+stood in each cell is kept until a beam has passed through the cell below that height, or the robot has driven away.
 
 Axes: N point, A direction (one degree each), D distance bin, Y/X grid rows and columns.
 """
@@ -20,7 +20,7 @@ from jepa_ros.movers import Boxes
 from jepa_ros.sensing.odom_map import OdomMap
 from jepa_ros.sensing.sight import DIRECTIONS, ENOUGH_POINTS, GAP, directions
 from jepa_ros.sensing.voxelize import OCCUPIED_M
-from jepa_ros.types import NANOSECONDS, FloatArray, GridSpec
+from jepa_ros.types import FloatArray, GridSpec
 
 NEAR_M = 8.0  # beams that dip by 15 degrees from 2 m above the ground reach it at 7.5 m
 BIN_M = 0.2
@@ -36,8 +36,7 @@ class Beams:
     first_m: NDArray[np.float32]  # (A,) to the first return that hides what is behind it
 
     def lowest_m(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Height of the lowest beam over each place, m above the ground; inf where there is none, or where something nearer hides the
-        place: whatever is there, this lidar does not look over it."""
+        """Height of the lowest beam over each place, m above the ground; inf where none reaches so far."""
         x, y = x - np.float32(self.origin_m[0]), y - np.float32(self.origin_m[1])
         distance, direction = np.hypot(x, y), directions(x, y)
         dip = self.dip_AD[direction, np.minimum((distance / BIN_M).astype(int), self.dip_AD.shape[1] - 1)]
@@ -69,34 +68,24 @@ def beams_of(points_m: FloatArray, origin_m: FloatArray, ground_z_m: float) -> B
 class LowObstacles:
     """Heights of what stood near the robot, kept where no beam comes low enough to see it. One instance belongs to one stream."""
 
-    def __init__(self, grid: GridSpec, remembered_s: float) -> None:
-        """grid: of the answers, in the anchor frame. remembered_s: how long something is believed after it was last seen."""
-        self._grid, self._remembered_s = grid, remembered_s
-        half = math.ceil(NEAR_M / grid.resolution_m) + 1
-        self._top = OdomMap(half, grid.resolution_m, 0.0)  # m above the ground; 0 = nothing
-        self._seen_s = OdomMap(half, grid.resolution_m, -np.inf)
+    def __init__(self, grid: GridSpec) -> None:
+        """grid: of the answers, in the anchor frame."""
+        self._grid = grid
+        self._top = OdomMap(math.ceil(NEAR_M / grid.resolution_m) + 1, grid.resolution_m, 0.0)  # m above the ground; 0 = nothing
 
     def clear(self) -> None:
         """Forget the stream."""
         self._top.clear()
-        self._seen_s.clear()
 
     def update(
-        self,
-        stamp_ns: int,
-        odom_from_anchor: FloatArray,
-        sweeps: Sequence[tuple[FloatArray, FloatArray]],
-        ground_z_m: float,
-        movers: Boxes,
+        self, odom_from_anchor: FloatArray, sweeps: Sequence[tuple[FloatArray, FloatArray]], ground_z_m: float, movers: Boxes
     ) -> NDArray[np.bool_]:
         """(Y, X) True where something low was seen and is now looked over.
 
-        sweeps: of each lidar its (N, 3) points over flattened ground and its (3,) place, anchor frame. movers: what moves on, and leaves
-        nothing where it was.
+        sweeps: of each lidar its (N, 3) points over flattened ground and its (3,) place, anchor frame. movers: what moves on; its returns
+        are not kept, and do not show that what was there before is gone.
         """
-        stamp_s = stamp_ns / NANOSECONDS
-        for kept in (self._top, self._seen_s):
-            kept.follow(odom_from_anchor[:2, 3])
+        self._top.follow(odom_from_anchor[:2, 3])
         now_m = np.zeros_like(self._top.values)
         x, y = self._top.centres_in(odom_from_anchor)
         lowest_m = np.full(x.shape, np.inf, np.float32)
@@ -106,12 +95,10 @@ class LowObstacles:
             beams = beams_of(points_m, origin_m, ground_z_m)
             lowest_m = np.minimum(lowest_m, beams.lowest_m(x, y))
             covered &= beams.hides(x, y)
-        unseen_now = (now_m == 0.0) & (lowest_m > self._top.values)
-        now_m[movers.around(x, y, self._grid.resolution_m)] = 0.0
-        self._top.values = np.where(unseen_now, self._top.values, now_m)
-        self._seen_s.values = np.where(now_m > 0.0, stamp_s, self._seen_s.values)
-        kept_YX = unseen_now & ~covered & (self._top.values > 0.0) & (stamp_s - self._seen_s.values <= self._remembered_s)
-        return self._in_anchor(kept_YX, odom_from_anchor)
+        unseen = (now_m == 0.0) & (lowest_m > self._top.values)
+        hidden = (now_m > 0.0) & movers.around(x, y, self._grid.resolution_m)
+        self._top.values = np.where(unseen | hidden, self._top.values, now_m)
+        return self._in_anchor(unseen & ~covered & (self._top.values > 0.0), odom_from_anchor)
 
     def _raise(self, top_m: FloatArray, points_m: FloatArray, ground_z_m: float, odom_from_anchor: FloatArray) -> None:
         height = points_m[:, 2] - np.float32(ground_z_m)

@@ -109,3 +109,19 @@ def test_a_parked_car_is_left_to_the_occupancy() -> None:
         )
         scene = replace(make_scene(), vehicles=vehicles, vehicle_forecast=forecast)
         assert (with_movers(scene).occupancy.probability != scene.occupancy.probability).any() == changed
+
+
+@pytest.mark.parametrize("dt_s", [0.25, 0.5])
+def test_people_are_where_they_are_expected_at_the_times_of_the_occupancy(dt_s: float) -> None:
+    """World models have steps of their own."""
+    scene = make_scene(people=((0.0, -6.0, 0.0, 1.5),))
+    steps = int(4.8 / dt_s)
+    probability = np.zeros((steps + 3, 64, 64), np.float32)
+    occupancy = replace(scene.occupancy, probability=probability, times_s=dt_s * np.arange(steps + 3))
+    joined = with_movers(replace(scene, occupancy=occupancy)).occupancy
+    for step in (2, steps // 2, steps):
+        row, column = np.unravel_index(joined.probability[step].argmax(), (64, 64))
+        y_m = joined.origin_m[1] + 0.4 * (row + 0.5)
+        assert y_m == pytest.approx(-6.0 + 1.5 * dt_s * step, abs=0.45)
+        assert joined.origin_m[0] + 0.4 * (column + 0.5) == pytest.approx(0.0, abs=0.45)
+    assert not joined.probability[steps + 1 :].any(), "later than the forecast nothing is known of anybody"

@@ -24,6 +24,7 @@ REACH_M = 0.1  # returns of a body fall so far outside its box: limbs, and boxes
 TILE_M = 0.7  # an object is a grid of squares of about this side
 LEAST = 0.02  # modes of less probability are left out
 LEAST_STD_M = 0.05
+AFTER_LAST_S = 1e-3  # rounding; further than that after the last forecast nothing is known of anybody
 WINDOW = 12  # cells to each side of a component's middle; the rest of its distribution is left out
 
 
@@ -36,12 +37,13 @@ def with_movers(state: SceneState) -> SceneState:
     if occupancy.probability.size == 0 or occupancy.from_latents is not None:
         return state
     things = [thing for thing in objects_of(state) if thing.kind != "vehicle" or thing.surely_drives]
-    steps = min([len(occupancy.times_s) - 1, *(thing.poses.shape[1] for thing in things)])
-    if not things or steps == 0:
+    times_s = np.asarray(occupancy.times_s)[1:]
+    if not things or not len(times_s):
         return state
-    shares_HYX = mover_cells([replace(thing, poses=thing.poses[:, :steps]) for thing in things], occupancy.grid, state.anchor_pose)
+    known = times_s <= max(thing.times_s[-1] for thing in things) + AFTER_LAST_S
     joined = occupancy.probability.copy()
-    joined[1 : steps + 1] = np.maximum(joined[1 : steps + 1], shares_HYX)
+    shares_HYX = mover_cells([thing.at(times_s[known]) for thing in things], occupancy.grid, state.anchor_pose)
+    joined[1 : 1 + known.sum()] = np.maximum(joined[1 : 1 + known.sum()], shares_HYX)
     return replace(state, occupancy=replace(occupancy, probability=joined, from_latents=occupancy.probability))
 
 

@@ -5,7 +5,7 @@ Axes: K modes, H steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,17 @@ class SceneObject:
     probabilities: FloatArray  # (K,)
     covariances_m2: FloatArray  # (K, H, 2, 2)
     times_s: FloatArray  # (H,)
+
+    def at(self, times_s: FloatArray) -> SceneObject:
+        """The same with its forecast at other times: places between steps are interpolated, after the last step they are held."""
+        if np.array_equal(self.times_s, times_s):
+            return self
+        after = np.searchsorted(self.times_s, times_s).clip(1, len(self.times_s) - 1)
+        share = ((times_s - self.times_s[after - 1]) / (self.times_s[after] - self.times_s[after - 1])).clip(0.0, 1.0)
+        step = np.where(share < 0.5, after - 1, after)
+        place = self.poses[:, after - 1, :2] * (1 - share[:, None]) + self.poses[:, after, :2] * share[:, None]
+        poses = np.concatenate((place, self.poses[:, step, 2:]), axis=-1)
+        return replace(self, poses=poses, covariances_m2=self.covariances_m2[:, step], times_s=times_s)
 
     @property
     def surely_drives(self) -> bool:

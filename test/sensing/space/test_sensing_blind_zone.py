@@ -34,15 +34,14 @@ def sweep(robot_x_m: float, boxes: list[np.ndarray], lidar: np.ndarray = ROOF, l
 class Drive:
     """A robot that looks wherever it is taken."""
 
-    def __init__(self, remembered_s: float = 10.0) -> None:
-        self.memory, self.stamp_s = LowObstacles(GRID, remembered_s), 1.0
+    def __init__(self) -> None:
+        self.memory = LowObstacles(GRID)
 
-    def look(self, robot_x_m: float, boxes: list[np.ndarray], moving: Boxes = NOBODY, passed_s: float = 0.1, **lidar: object) -> np.ndarray:
-        self.stamp_s += passed_s
+    def look(self, robot_x_m: float, boxes: list[np.ndarray], moving: Boxes = NOBODY, **lidar: object) -> np.ndarray:
         odom_from_anchor = np.eye(4)
         odom_from_anchor[0, 3] = robot_x_m
         views = [(sweep(robot_x_m, boxes, **lidar), lidar.get("lidar", ROOF))]
-        return self.memory.update(round(self.stamp_s * NANOSECONDS), odom_from_anchor, views, 0.0, moving)
+        return self.memory.update(odom_from_anchor, views, 0.0, moving)
 
     def approach(self, boxes: list[np.ndarray], to_x_m: float = 6.6, moving: Boxes = NOBODY) -> np.ndarray:
         for x_m in np.arange(0.0, to_x_m, 0.15):
@@ -83,11 +82,29 @@ def test_a_second_lidar_near_the_ground_sees_it_to_be_gone() -> None:
     assert not drive.look(6.6, [], lidar=bumper, lowest_deg=-8.0).any()
 
 
-def test_it_is_believed_for_a_while_only() -> None:
-    drive = Drive(remembered_s=5.0)
-    assert drive.approach([PALLET]).any()
-    assert drive.look(6.6, [PALLET], passed_s=2.0).any()
-    assert not drive.look(6.6, [PALLET], passed_s=4.0).any()
+def test_a_robot_that_waits_does_not_forget() -> None:
+    drive = Drive()
+    drive.approach([PALLET])
+    for _ in range(40):
+        kept = drive.look(6.6, [PALLET])
+    assert at(kept, 1.6, 0.0)
+
+
+def test_a_robot_that_has_driven_away_forgets() -> None:
+    drive = Drive()
+    drive.approach([PALLET])
+    drive.look(-4.0, [PALLET])
+    assert not drive.look(6.6, [PALLET]).any()
+
+
+def test_a_worker_beside_a_pallet_does_not_take_it_along() -> None:
+    drive = Drive()
+    for x_m in np.arange(0.0, 6.6, 0.15):
+        standing = np.array([8.2, 8.5, 0.8, 1.1, 1.7])
+        drive.look(x_m, [PALLET, standing], Boxes(np.array([[8.35 - x_m, 0.95, 0.0, 0.0, 0.0]]), np.array([0.3])) if x_m > 3.0 else NOBODY)
+    kept = drive.look(6.6, [PALLET])
+    assert at(kept, 1.6, 0.0)
+    assert at(kept, 1.6, 0.4), "right beside where the worker stood"
 
 
 def test_who_walks_on_leaves_nothing_behind() -> None:
@@ -107,7 +124,7 @@ def test_it_lies_still_in_odom_while_the_robot_turns() -> None:
     turned = np.eye(4)
     turned[:2, :2], turned[0, 3] = [[0.0, -1.0], [1.0, 0.0]], 6.6  # to the left, on the spot
     points = sweep(6.6, [PALLET]) @ turned[:3, :3]
-    kept = drive.memory.update(round((drive.stamp_s + 0.1) * NANOSECONDS), turned, [(points, ROOF)], 0.0, NOBODY)
+    kept = drive.memory.update(turned, [(points, ROOF)], 0.0, NOBODY)
     assert at(kept, 0.0, -1.6)
     assert not at(kept, 1.6, 0.0)
 
