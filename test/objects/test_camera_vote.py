@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jepa_ros.movers import ImageBoxes, Kind, SeenObjects, VehicleDetections
-from jepa_ros.objects.camera.candidates import Candidates, outlines
+from jepa_ros.objects.camera.candidates import Candidates, outlines, vehicle_boxes
 from jepa_ros.objects.camera.classes import UnknownClass, kind_of, kinds_by_name
 from jepa_ros.objects.camera.loading import load_camera_detector
 from jepa_ros.objects.camera.matching import matched
@@ -144,16 +144,39 @@ def test_trust_follows_what_is_found_of_those_who_are_surely_there() -> None:
     trust, nothing, one = CameraTrust(), np.zeros(1), np.ones(1)
     assert 0.4 < trust.sees < 0.6
     for _ in range(20):
-        trust.learn(one, 0.7 * one, told())
+        trust.learn(one, 0.7 * one, told(), np.zeros((0, 4)))
     assert trust.sees == 1.0
     np.testing.assert_allclose(trust.tempered(np.array([-1.9, 4.0])), [-1.9, 4.0])
     for _ in range(100):
-        trust.learn(one, nothing, told())
+        trust.learn(one, nothing, told(), np.zeros((0, 4)))
     assert trust.sees < 0.05
     assert -0.1 < trust.tempered(np.array([-1.9]))[0] < 0
+    car = np.array([0, 0, 90.0, 50.0])
     for _ in range(100):
-        trust.learn(0.5 * one, nothing, told(np.array([0, 0, 9.0, 9.0]), kinds=Kind.VEHICLE))  # cars, no people: it sees
+        trust.learn(0.4 * one, nothing, told(car, kinds=Kind.VEHICLE), np.zeros((0, 4)))  # where the lidar has no vehicle
+    assert trust.sees < 0.05
+    for _ in range(100):
+        trust.learn(0.4 * one, nothing, told(car, kinds=Kind.VEHICLE), car[None] + 5.0)  # cars, no people: it sees
     assert trust.sees > 0.9
+
+
+def test_a_wrong_mount_denies_nobody() -> None:
+    """Ten degrees aside, parked cars in view and nobody of whom the lidar is sure; with a right mount the same cars give full trust."""
+    cars = VehicleDetections(
+        np.array([[14.0, 2.5, 0, 4.2, 1.8], [14.0, -2.5, 0, 4.2, 1.8]]), np.array([0.99, 0.99]), np.array([1.5, 1.5]), np.zeros(2)
+    )
+    found = replace(columns((9.0, 0.0, 0.9), (8.0, 2.0, 0.6)), vehicles=cars)
+    there = vehicle_boxes(cars, CAMERA_FROM_ODOM, MODEL)
+    assert len(there) == 2
+    for aside_px, trusted in ((0.0, True), (88.0, False)):
+        vote = CameraVote(None)
+        for step in range(60):
+            boxes = told(*(there + np.array([aside_px, 0, aside_px, 0])), kinds=Kind.VEHICLE, stamp_ns=step * PERIOD_NS)
+            seen = observation(step * PERIOD_NS, detected=(boxes,))
+            vote.begin(seen)
+            said = vote.judge(seen, found)
+        assert (said.camera < -1.5).tolist() == [trusted, trusted]
+        assert trusted or (said.camera > -0.3).all()
 
 
 def test_an_outline_is_where_the_lens_puts_a_body() -> None:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from jepa_ros.config import param, validate
 from jepa_ros.movers import ImageBoxes, SeenObjects
-from jepa_ros.objects.camera.candidates import Candidates, outlines
+from jepa_ros.objects.camera.candidates import Candidates, outlines, vehicle_boxes
 from jepa_ros.objects.camera.likelihood import log_ratio
 from jepa_ros.objects.camera.matching import matched
 from jepa_ros.objects.camera.seen import with_seen
 from jepa_ros.objects.camera.tiles import answered, choose
-from jepa_ros.objects.camera.trust import CameraTrust
+from jepa_ros.objects.camera.trust import SURE, CameraTrust
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.track_state import logit_of
 from jepa_ros.protocols import Detector2D
@@ -127,7 +127,7 @@ class CameraVote:
                 scores, evidence = answers_of(self._candidates, boxes, view.camera_from_odom, view.model)
                 told = np.isfinite(evidence)
                 trust = self._trust.setdefault(view.camera, CameraTrust())
-                trust.learn(found.scores[told], scores[told], boxes)
+                trust.learn(found.scores[told], scores[told], boxes, self._vehicles_in(boxes, view, found, observation.odom_from_anchor))
                 total[told] += trust.tempered(evidence[told])
                 looked |= told
         evidence = np.where(looked, np.clip(total, -LARGEST, LARGEST), np.nan)
@@ -138,6 +138,22 @@ class CameraVote:
             if isinstance(seen, SeenObjects):
                 found = with_seen(found, seen, observation.odom_from_anchor)
         return found
+
+    @staticmethod
+    def _vehicles_in(boxes: ImageBoxes, view: _View, found: Detections, odom_from_anchor: FloatArray) -> FloatArray:
+        """(V, 4) boxes of the vehicles of which the lidar is sure, of those that the detector had whole before it."""
+        if found.vehicles is None:
+            return np.zeros((0, 4))
+        sure = found.vehicles.scores >= SURE
+        rows = replace(
+            found.vehicles, **{name: getattr(found.vehicles, name)[sure] for name in ("boxes", "scores", "heights_m", "ground_m")}
+        )
+        there = vehicle_boxes(rows, view.camera_from_odom @ odom_from_anchor, view.model)
+        if not len(boxes.regions_px):
+            return there
+        left_top = (there[:, None, :2] >= boxes.regions_px[:, :2]).all(axis=-1)
+        right_bottom = (there[:, None, 2:] <= boxes.regions_px[:, 2:]).all(axis=-1)
+        return there[(left_top & right_bottom).any(axis=1)]
 
     def _asked(self, now_ns: int) -> tuple[FloatArray, FloatArray]:
         """(M,) how long ago each candidate was asked about, and (M,) the last answer; REMEMBERED_S and 0 where it was not of late."""
