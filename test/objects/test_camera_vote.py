@@ -281,6 +281,19 @@ def test_three_dimensional_boxes_raise_add_and_never_lower() -> None:
     assert near(people, -6, 2)
 
 
+@pytest.mark.parametrize("score", [0.0, 0.1])
+def test_a_low_score_of_a_three_dimensional_box_denies_nobody(score: float) -> None:
+    found = replace(
+        columns((8.0, 0.0, 0.8)),
+        vehicles=VehicleDetections(np.array([[15.0, 0, 0, 4, 2]]), np.array([0.8]), np.array([1.5]), np.zeros(1)),
+    )
+    boxes = np.array([[8.1, 0.1, 0, 0.5, 0.5], [15.3, 0.2, 0, 4.2, 1.8], [-5.0, 0, 0, 0.5, 0.5]])
+    kinds = np.array([Kind.PERSON, Kind.VEHICLE, Kind.PERSON])
+    said = CameraVote(None).judge(observation(0, detected=(SeenObjects(0, boxes, np.full(3, 1.7), np.full(3, score), kinds),)), found)
+    assert np.isnan(said.camera).tolist() == [True]
+    assert said.vehicles.scores == pytest.approx([0.8])
+
+
 def test_unknown_detectors_are_refused_with_the_known_ones(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"unknown camera detector 'yolo'.*nanodet"):
         load_camera_detector("yolo")

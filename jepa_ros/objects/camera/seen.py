@@ -25,9 +25,10 @@ def with_seen(found: Detections, seen: SeenObjects, odom_from_anchor: FloatArray
     """The same detections, those that `seen` names raised by what its scores are worth, with those that it alone sees."""
     boxes = moved(seen.boxes, np.linalg.inv(odom_from_anchor))
     worth = log_ratio(seen.scores, np.full(len(seen.scores), SIZES_PX[-1]))
-    bodies = np.flatnonzero(np.isin(seen.kinds, (Kind.PERSON, Kind.RIDER)))
+    speaks = worth > 0  # a low score is no denial, and no look either
+    bodies = np.flatnonzero(np.isin(seen.kinds, (Kind.PERSON, Kind.RIDER)) & speaks)
     found = _with_people(found, boxes[bodies], seen.heights_m[bodies], worth[bodies], seen.kinds[bodies] == Kind.RIDER)
-    vehicles = np.flatnonzero(seen.kinds == Kind.VEHICLE)
+    vehicles = np.flatnonzero((seen.kinds == Kind.VEHICLE) & speaks)
     if found.vehicles is None or not len(vehicles):
         return found
     return replace(found, vehicles=_with_vehicles(found, boxes[vehicles], seen.heights_m[vehicles], worth[vehicles]))
@@ -44,7 +45,7 @@ def _with_people(found: Detections, boxes: FloatArray, heights_m: FloatArray, wo
         own = row[~alone]
         camera[own] = np.nan_to_num(camera[own]) + worth[~alone]
         riding[own] = np.where(rides[~alone], np.maximum(riding[own], 0.9), riding[own])
-    new = np.flatnonzero(alone & (worth > 0))
+    new = np.flatnonzero(alone)
     ground = float(np.median(found.ground_m)) if len(found.ground_m) else 0.0
     return replace(
         found,
@@ -68,7 +69,7 @@ def _with_vehicles(found: Detections, boxes: FloatArray, heights_m: FloatArray, 
         alone = away_m[row, np.arange(len(boxes))] > SAME_VEHICLE_M
         own = row[~alone]
         scores[own] = _likely(logit_of(scores[own]) + worth[~alone])
-    new = np.flatnonzero(alone & (worth > 0))
+    new = np.flatnonzero(alone)
     ground = float(np.median(known.ground_m)) if len(known.ground_m) else 0.0
     return replace(
         known,

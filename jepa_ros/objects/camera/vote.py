@@ -151,9 +151,9 @@ class CameraVote:
         there = vehicle_boxes(rows, view.camera_from_odom @ odom_from_anchor, view.model)
         if not len(boxes.regions_px):
             return there
-        left_top = (there[:, None, :2] >= boxes.regions_px[:, :2]).all(axis=-1)
-        right_bottom = (there[:, None, 2:] <= boxes.regions_px[:, 2:]).all(axis=-1)
-        return there[(left_top & right_bottom).any(axis=1)]
+        left_top = np.all(there[:, None, :2] >= boxes.regions_px[:, :2], axis=-1)
+        right_bottom = np.all(there[:, None, 2:] <= boxes.regions_px[:, 2:], axis=-1)
+        return there[np.any(left_top & right_bottom, axis=1)]
 
     def _asked(self, now_ns: int) -> tuple[FloatArray, FloatArray]:
         """(M,) how long ago each candidate was asked about, and (M,) the last answer; REMEMBERED_S and 0 where it was not of late."""

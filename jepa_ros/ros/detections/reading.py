@@ -14,7 +14,7 @@ from jepa_ros.ros.readers import matrix_of, stamp_ns_of
 from jepa_ros.types import FloatArray
 
 KindOf = Callable[[str], Kind | None]
-DEFAULT_SCORE = 0.5  # of a detection that names none
+DEFAULT_SCORE = 0.5  # of a detection that names none, or 0 as fields that were never filled
 HEIGHTS_M = {Kind.PERSON: 1.7, Kind.RIDER: 1.75, Kind.TWO_WHEELER: 1.1, Kind.VEHICLE: 1.6}  # of a box that has no height
 AUTOWARE = ("unknown", "car", "truck", "bus", "trailer", "motorcycle", "bicycle", "pedestrian", "animal")  # ObjectClassification's numbers
 AUTOWARE_KINDS = {"bicycle": Kind.RIDER, "motorcycle": Kind.RIDER}  # Autoware's are those that are ridden
@@ -27,18 +27,21 @@ class Boxes3D:
     stamp_ns: int
     frame: str
     poses: list[FloatArray]  # (4, 4) each, of the middle of the box
-    sizes_m: FloatArray  # (M, 3) along x, y and z of the box
+    sizes_m: FloatArray  # (M, 3) along x, y and z of the box; 0 = not told
     scores: FloatArray  # (M,)
     kinds: list[Kind]
 
     def placed(self, odom_from_frame: FloatArray) -> SeenObjects:
-        """The same in odom, seen from above."""
-        rows = []
-        for pose, size in zip(self.poses, self.sizes_m, strict=True):
+        """The same in odom, seen from above: of a box the axis nearest the vertical is the height, the longer of the others the length."""
+        rows, heights = [], []
+        for pose, size, kind in zip(self.poses, self.sizes_m, self.kinds, strict=True):
             there = odom_from_frame @ pose
-            rows.append((there[0, 3], there[1, 3], math.atan2(there[1, 0], there[0, 0]), size[0], size[1]))
+            up = int(np.abs(there[2, :3]).argmax())
+            along, across = sorted({0, 1, 2} - {up}, key=lambda axis: -size[axis])
+            rows.append((there[0, 3], there[1, 3], math.atan2(there[1, along], there[0, along]), size[along], size[across]))
+            heights.append(size[up] if size[up] > 0 else HEIGHTS_M[kind])
         kinds = np.array([int(kind) for kind in self.kinds], np.intp)
-        return SeenObjects(self.stamp_ns, np.array(rows, float).reshape(-1, 5), self.sizes_m[:, 2], self.scores, kinds)
+        return SeenObjects(self.stamp_ns, np.array(rows, float).reshape(-1, 5), np.array(heights, float), self.scores, kinds)
 
 
 def image_boxes(message: Any, camera: str, kind_of: KindOf) -> ImageBoxes:
@@ -101,20 +104,21 @@ def _boxes(header: Any, found: Iterable[tuple[Kind | None, float, Any, Any]]) ->
         if not any(place[3:]):  # a quaternion that was never set
             pose.orientation.w = 1.0
         poses.append(matrix_of(pose))
-        sizes.append((sides[0], sides[1], sides[2] if sides[2] > 0 else HEIGHTS_M[kind]))
-        scores.append(score)
+        sizes.append(sides)
+        scores.append(score if score > 0 else DEFAULT_SCORE)
         kinds.append(kind)
     likely = np.clip(np.array(scores, float), 0.0, 1.0)
     return Boxes3D(stamp_ns_of(header.stamp), header.frame_id.lstrip("/"), poses, np.array(sizes, float).reshape(-1, 3), likely, kinds)
 
 
 def _likeliest(results: Any, kind_of: KindOf) -> tuple[Kind | None, float]:
-    """What a detection most likely is, and how likely; nothing for one without results."""
+    """What a detection most likely is, and how likely; nothing for one without results that are finite."""
     told = []
     for result in results:
         hypothesis = getattr(result, "hypothesis", result)  # flat before Galactic
         name = getattr(hypothesis, "class_id", None)
-        told.append((float(hypothesis.score), str(getattr(hypothesis, "id", "")) if name is None else str(name)))
+        if math.isfinite(hypothesis.score):
+            told.append((float(hypothesis.score), str(getattr(hypothesis, "id", "")) if name is None else str(name)))
     if not told:
         return None, 0.0
     score, name = max(told)

@@ -70,8 +70,26 @@ def test_boxes_in_space_are_placed_by_their_frame() -> None:
     assert found.scores.tolist() == [0.6, 0.5]
     quarter = np.array([[0, -1.0, 0, 10], [1, 0, 0, 20], [0, 0, 1, 0], [0, 0, 0, 1]])
     seen = found.placed(quarter)
-    np.testing.assert_allclose(seen.boxes[0], [9.0, 24.0, math.pi / 2, 0.5, 0.6])
+    np.testing.assert_allclose(seen.boxes[0], [9.0, 24.0, math.pi, 0.6, 0.5], atol=1e-9)  # its longer side lies along y
+    np.testing.assert_allclose(seen.boxes[1], [10.0, 29.0, math.pi / 2, 4.0, 1.8], atol=1e-9)
     assert seen.heights_m.tolist() == [1.8, 1.6]
+
+
+def test_a_car_in_an_optical_frame_lies_on_its_wheels() -> None:
+    """x right, y down, z ahead: width, height, length."""
+    size = Vector3(x=1.8, y=1.5, z=4.5)
+    car = Message(results=[result("car", 0.6)], bbox=Message(center=Pose(position=Point(z=12.0)), size=size))
+    optical = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+    seen = boxes_3d(Message(header=HEADER, detections=[car]), kind_of).placed(optical)
+    np.testing.assert_allclose(seen.boxes, [[12.0, 0.0, 0.0, 4.5, 1.8]], atol=1e-9)
+    assert seen.heights_m.tolist() == [1.5]
+
+
+def test_a_score_that_is_no_number_is_left_out_and_one_never_set_is_the_usual() -> None:
+    boxes = [box_2d(100.0, 50.0, 20.0, 40.0, *results) for results in (
+        [result("person", math.nan)], [result("car", math.nan), result("person", 0.7)], [result("person", 0.0)],
+    )]  # fmt: skip
+    assert image_boxes(Message(header=HEADER, detections=boxes), "", kind_of).scores.tolist() == [0.7, 0.5]
 
 
 def test_objects_of_autoware_without_its_package() -> None:
@@ -82,9 +100,11 @@ def test_objects_of_autoware_without_its_package() -> None:
             existence_probability=chance, classification=[Message(label=label, probability=1.0)], kinematics=kinematics, shape=shape
         )
 
-    found = detected_objects(Message(header=HEADER, objects=[one(7, 0.8), one(1, 0.7), one(6, 0.6), one(0, 0.9), one(99, 0.9)]))
-    assert found.kinds == [Kind.PERSON, Kind.VEHICLE, Kind.RIDER]
-    assert found.scores.tolist() == [0.8, 0.7, 0.6]
+    found = detected_objects(
+        Message(header=HEADER, objects=[one(7, 0.8), one(1, 0.7), one(6, 0.6), one(0, 0.9), one(99, 0.9), one(7, 0.0)])
+    )
+    assert found.kinds == [Kind.PERSON, Kind.VEHICLE, Kind.RIDER, Kind.PERSON]
+    assert found.scores.tolist() == [0.8, 0.7, 0.6, 0.5]  # the last never filled
 
 
 def test_a_topic_whose_type_is_missing_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
