@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.config import param, validate
-from jepa_ros.movers import ImageBoxes, SeenObjects
+from jepa_ros.movers import ImageBoxes, SeenObjects, VehicleDetections
 from jepa_ros.objects.camera.candidates import Candidates, outlines, vehicle_boxes
 from jepa_ros.objects.camera.likelihood import log_ratio
 from jepa_ros.objects.camera.matching import matched
-from jepa_ros.objects.camera.seen import with_seen
+from jepa_ros.objects.camera.seen import DRIVE_MPS, RIDE_MPS, SAME_VEHICLE_M, Earlier, with_seen
 from jepa_ros.objects.camera.tiles import answered, choose
+from jepa_ros.objects.camera.trail import Trail
 from jepa_ros.objects.camera.trust import SURE, CameraTrust
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.track_state import logit_of
+from jepa_ros.objects.vehicles.boxes import moved
 from jepa_ros.protocols import Detector2D
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, Detections, FloatArray, Observation
 
@@ -63,6 +65,15 @@ class _View:
         return cls(image.stamp_ns, image.name, np.linalg.inv(observation.ego.odom_from_base @ image.base_from_camera), image.model)
 
 
+@dataclass(frozen=True)
+class _Proposed:
+    """What the lidar proposed in one sweep."""
+
+    candidates: Candidates
+    vehicles: VehicleDetections | None
+    odom_from_anchor: FloatArray  # of the vehicles
+
+
 class CameraVote:
     """One instance belongs to one stream. `begin` and then `judge`, once for each observation."""
 
@@ -81,6 +92,8 @@ class CameraVote:
     def reset(self) -> None:
         """Forget the stream."""
         self._candidates = Candidates.none()
+        self._people: Trail[_Proposed] = Trail(SAME_M, RIDE_MPS, REMEMBERED_S)
+        self._vehicles: Trail[None] = Trail(SAME_VEHICLE_M, DRIVE_MPS, REMEMBERED_S)
         self._looks: deque[tuple[int, FloatArray, FloatArray]] = deque()  # when, (K, 2) who was asked about, (K,) log-odds
         self._views: deque[_View] = deque()
         self._trust: dict[str, CameraTrust] = {}
@@ -119,41 +132,37 @@ class CameraVote:
         """The same candidates with what cameras say; those that the lidar hardly believes stay only where a camera looks."""
         if self._idle:
             return found
-        self._candidates = Candidates.of(found, observation.odom_from_anchor)
+        self._remember(found, observation)
         total, looked = np.zeros(len(found.scores)), np.zeros(len(found.scores), bool)
         for boxes in (*self._answer(), *(told for told in observation.detected if isinstance(told, ImageBoxes))):
             view = self._view_of(boxes, observation)
             if view is not None:
-                scores, evidence = answers_of(self._candidates, boxes, view.camera_from_odom, view.model)
+                then, rows = self._people.at(boxes.stamp_ns)  # who stood there when the image was taken, and who of them each is
+                scores, evidence = answers_of(then.candidates, boxes, view.camera_from_odom, view.model)
                 told = np.isfinite(evidence)
                 trust = self._trust.setdefault(view.camera, CameraTrust())
-                trust.learn(found.scores[told], scores[told], boxes, self._vehicles_in(boxes, view, found, observation.odom_from_anchor))
-                total[told] += trust.tempered(evidence[told])
-                looked |= told
+                trust.learn(then.candidates.scores[told], scores[told], boxes, _vehicles_in(boxes, view, then))
+                evidence[told] = trust.tempered(evidence[told])
+                mine = np.append(evidence, np.nan)[rows]
+                total += np.nan_to_num(mine)
+                looked |= np.isfinite(mine)
         evidence = np.where(looked, np.clip(total, -LARGEST, LARGEST), np.nan)
         self._looks.append((observation.stamp_ns, self._candidates.places_m[looked, :2], evidence[looked]))
         believed = (found.scores >= self._min_score) | (self._asked(observation.stamp_ns)[1] > 0)
         found = kept(replace(found, camera=evidence), believed)
         for seen in observation.detected:
             if isinstance(seen, SeenObjects):
-                found = with_seen(found, seen, observation.odom_from_anchor)
+                people = Earlier(*(rows[believed] for rows in self._people.were(seen.stamp_ns)))
+                found = with_seen(found, seen, observation.odom_from_anchor, people, Earlier(*self._vehicles.were(seen.stamp_ns)))
         return found
 
-    @staticmethod
-    def _vehicles_in(boxes: ImageBoxes, view: _View, found: Detections, odom_from_anchor: FloatArray) -> FloatArray:
-        """(V, 4) boxes of the vehicles of which the lidar is sure, of those that the detector had whole before it."""
-        if found.vehicles is None:
-            return np.zeros((0, 4))
-        sure = found.vehicles.scores >= SURE
-        rows = replace(
-            found.vehicles, **{name: getattr(found.vehicles, name)[sure] for name in ("boxes", "scores", "heights_m", "ground_m")}
-        )
-        there = vehicle_boxes(rows, view.camera_from_odom @ odom_from_anchor, view.model)
-        if not len(boxes.regions_px):
-            return there
-        left_top = np.all(there[:, None, :2] >= boxes.regions_px[:, :2], axis=-1)
-        right_bottom = np.all(there[:, None, 2:] <= boxes.regions_px[:, 2:], axis=-1)
-        return there[np.any(left_top & right_bottom, axis=1)]
+    def _remember(self, found: Detections, observation: Observation) -> None:
+        """Who and what is proposed now: boxes that come late are of then."""
+        self._candidates = Candidates.of(found, observation.odom_from_anchor)
+        proposed = _Proposed(self._candidates, found.vehicles, observation.odom_from_anchor)
+        self._people.add(observation.stamp_ns, proposed, self._candidates.places_m[:, :2])
+        boxes = np.zeros((0, 5)) if found.vehicles is None else moved(found.vehicles.boxes, observation.odom_from_anchor)
+        self._vehicles.add(observation.stamp_ns, None, boxes[:, :2])
 
     def _asked(self, now_ns: int) -> tuple[FloatArray, FloatArray]:
         """(M,) how long ago each candidate was asked about, and (M,) the last answer; REMEMBERED_S and 0 where it was not of late."""
@@ -218,3 +227,18 @@ def answers_of(
         height_px = scale * (seen.boxes_px[told, 3] - seen.boxes_px[told, 1])
         evidence[told] = log_ratio(scores[told], height_px)
     return scores, evidence
+
+
+def _vehicles_in(boxes: ImageBoxes, view: _View, proposed: _Proposed) -> FloatArray:
+    """(V, 4) boxes of the vehicles of which the lidar is sure, of those that the detector had whole before it."""
+    vehicles = proposed.vehicles
+    if vehicles is None:
+        return np.zeros((0, 4))
+    sure = vehicles.scores >= SURE
+    rows = {name: getattr(vehicles, name)[sure] for name in ("boxes", "scores", "heights_m", "ground_m")}
+    there = vehicle_boxes(replace(vehicles, **rows), view.camera_from_odom @ proposed.odom_from_anchor, view.model)
+    if not len(boxes.regions_px):
+        return there
+    left_top = np.all(there[:, None, :2] >= boxes.regions_px[:, :2], axis=-1)
+    right_bottom = np.all(there[:, None, 2:] <= boxes.regions_px[:, 2:], axis=-1)
+    return there[np.any(left_top & right_bottom, axis=1)]
