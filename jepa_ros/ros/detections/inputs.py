@@ -90,6 +90,9 @@ class Detections:
         self._lock = threading.Lock()  # callbacks put, the worker takes
         self._waiting: deque[ImageBoxes | Boxes3D] = deque(maxlen=KEPT)
         self._poses: deque[tuple[int, FloatArray]] = deque(maxlen=POSES)
+        self._cameras: deque[tuple[str, ...]] = deque(maxlen=POSES)  # of the same observations
+        self._epoch = hub.epoch
+        self._told_camera = False
         camera = node.resolve_topic_name(config.camera) if config.camera else ""
         readers: dict[str, Callable[[Any], ImageBoxes | Boxes3D]] = {
             "topic_2d": lambda message: image_boxes(message, camera, self._kind_of),
@@ -115,11 +118,18 @@ class Detections:
         observation = self._hub.take()
         if observation is None or not self._subscriptions:
             return observation
+        if self._hub.epoch != self._epoch:  # time has jumped: nothing from before belongs to what comes
+            self._epoch = self._hub.epoch
+            self._poses.clear()
+            self._cameras.clear()
+            with self._lock:
+                self._waiting.clear()
+        self._cameras.append(tuple(image.name for image in observation.cameras))
         self._poses.append((observation.stamp_ns, observation.ego.odom_from_base))
         ripe = self._ripe(observation.stamp_ns)
         if not ripe:
             return observation
-        boxes = tuple(told for told in ripe if isinstance(told, ImageBoxes))
+        boxes = tuple(named for told in ripe if isinstance(told, ImageBoxes) and (named := self._of_camera(told)) is not None)
         seen = tuple(told.placed(pose) for told in ripe if isinstance(told, Boxes3D) and (pose := self._odom_from(told)) is not None)
         richer = replace(observation, detected=boxes + seen)
         vars(richer).update({name: vars(observation)[name] for name in ("levelled_m", "flattened_m") if name in vars(observation)})
@@ -143,6 +153,21 @@ class Detections:
             age_s = (now_ns - late[-1].stamp_ns) / NANOSECONDS
             self._warn(f"detections come {age_s:.2f} s after their sweep and are not used: detections.max_age_s = {self._config.max_age_s}")
         return [told for told in waiting if oldest_ns <= told.stamp_ns <= now_ns + AHEAD_NS]
+
+    def _of_camera(self, boxes: ImageBoxes) -> ImageBoxes | None:
+        """The same boxes with the name that their camera has here, raw or compressed; None where none is meant, or any of several."""
+        names = sorted({name for seen in self._cameras for name in seen})
+        if not names:
+            return boxes
+        of = [name for name in names if not boxes.camera or _plain(name) == _plain(boxes.camera)]
+        if len({_plain(name) for name in of}) == 1:
+            return replace(boxes, camera=of[0])
+        if not self._told_camera and len(self._cameras) >= KEPT:  # in the first observations some cameras may be missing
+            self._told_camera = True
+            wrong = f"{boxes.camera!r} is none of the cameras" if boxes.camera else "it must be set where there are several cameras"
+            text = f"boxes of detections.topic_2d are not used: detections.camera: {wrong}; set it to one of: {', '.join(names)}"
+            self._node.get_logger().warning(text)
+        return None
 
     def _odom_from(self, told: Boxes3D) -> FloatArray | None:
         """Where the frame of a message was in odom at its stamp, by the nearest observation's pose; None where TF does not know it."""
@@ -178,3 +203,8 @@ class Detections:
 
     def _warn(self, text: str) -> None:
         self._node.get_logger().warning(text, throttle_duration_sec=10.0)
+
+
+def _plain(topic: str) -> str:
+    """Of the raw image, whichever form of it is named."""
+    return topic.lstrip("/").removesuffix("/compressed")

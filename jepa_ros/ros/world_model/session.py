@@ -10,6 +10,7 @@ from rclpy.logging import LoggingSeverity
 
 from jepa_ros.forecast.conformal import Correction
 from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.protocols import ModelSpec
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.detections.inputs import Detections
 from jepa_ros.ros.latency import LatencyBook
@@ -22,6 +23,11 @@ from jepa_ros.sensing import SensorHub
 from jepa_ros.types import Observation, SceneState
 
 SAVE_PERIOD_S = 30.0  # between two copies of what was learned, as a node may be killed
+
+
+def wants_images(config: WorldModelConfig, spec: ModelSpec) -> bool:
+    """Whether anything looks at images: the model, or a vote of the cameras, whose boxes need the image's lens and place."""
+    return "camera" in spec.inputs or bool(config.pipeline.camera.detector or config.detections.topic_2d)
 
 
 class Session:
@@ -44,8 +50,7 @@ class Session:
         self.worker = PipelineWorker(
             pipeline, self._detections, self._publish, self._keep_score, self._report, self.latency, self._transport_ms
         )
-        cameras = "camera" in pipeline.spec.inputs
-        self.inputs = Inputs(node, config.inputs, self.hub, cameras, self.worker.wake, self.latency)
+        self.inputs = Inputs(node, config.inputs, self.hub, wants_images(config, pipeline.spec), self.worker.wake, self.latency)
         self.worker.start()
 
     def forecast_scores(self) -> dict[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace as Message
 
 import numpy as np
@@ -18,9 +20,12 @@ from rclpy.serialization import serialize_message
 
 from jepa_ros.movers import Kind
 from jepa_ros.objects.camera.classes import kind_of
+from jepa_ros.objects.camera.vote import CameraConfig
+from jepa_ros.pipeline import PipelineConfig
 from jepa_ros.ros.detections.inputs import Detections, DetectionsConfig, check_types
 from jepa_ros.ros.detections.reading import boxes_3d, detected_objects, image_boxes
 from jepa_ros.ros.stamps import header_message
+from jepa_ros.ros.world_model.session import WorldModelConfig, wants_images
 from jepa_ros.sensing.frames.transforms import TransformError
 from jepa_ros.types import CameraImage, CameraModel, EgoState, Observation
 
@@ -121,14 +126,15 @@ class StillHub:
 
     epoch, last_timings_ms, odom_frame = 0, {}, "odom"
 
-    def __init__(self) -> None:
-        self.now_ns, self.x_m = 10_000_000_000, 3.0
+    def __init__(self, *cameras: str) -> None:
+        self.now_ns, self.x_m, self.cameras = 10_000_000_000, 3.0, cameras or ("front",)
 
     def take(self) -> Observation:
         there = np.eye(4)
         there[0, 3] = self.x_m
-        image = CameraImage(self.now_ns, "front", np.zeros((4, 4, 3), np.uint8), CameraModel(4, 4, np.eye(3), np.zeros(0)), np.eye(4))
-        return Observation(self.now_ns, EgoState(self.now_ns, there, np.zeros(2)), None, (image,))
+        model = CameraModel(4, 4, np.eye(3), np.zeros(0))
+        images = tuple(CameraImage(self.now_ns, name, np.zeros((4, 4, 3), np.uint8), model, np.eye(4)) for name in self.cameras)
+        return Observation(self.now_ns, EgoState(self.now_ns, there, np.zeros(2)), None, images)
 
     def base_from(self, frame: str, stamp_ns: int) -> np.ndarray:
         if frame != "lidar":
@@ -162,6 +168,65 @@ class QuietNode:
         self.said.append(text)
 
 
+@pytest.fixture
+def plain_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Subscriptions that take stand-ins as they are, without the packages of their types."""
+    monkeypatch.setattr("jepa_ros.ros.detections.inputs.message_class", lambda name: object)
+    monkeypatch.setattr("jepa_ros.ros.detections.inputs.deserialize_message", lambda data, kind: data)
+
+
+def person_in_image(stamp_ns: int) -> Message:
+    return Message(header=header_message(stamp_ns, "front"), detections=[box_2d(10.0, 60.0, 5.0, 30.0, result("person", 0.8))])
+
+
+@pytest.mark.usefixtures("plain_messages")
+@pytest.mark.parametrize(
+    ("named", "cameras", "used", "warning"),
+    [
+        ("", ("/cam/image_raw",), "/cam/image_raw", None),
+        ("/cam/image_raw", ("/cam/image_raw/compressed", "/back/image_raw"), "/cam/image_raw/compressed", None),
+        ("/cam/image_raw/compressed", ("/cam/image_raw",), "/cam/image_raw", None),
+        ("", ("/a/image_raw", "/b/image_raw"), None, "detections.camera: it must be set.*one of: /a/image_raw, /b/image_raw"),
+        ("/front", ("/a/image_raw",), None, "detections.camera: '/front' is none of the cameras.*one of: /a/image_raw"),
+    ],
+)
+def test_boxes_belong_to_the_camera_that_is_named(named: str, cameras: tuple[str, ...], used: str | None, warning: str | None) -> None:
+    hub, node = StillHub(*cameras), QuietNode()
+    detections = Detections(node, DetectionsConfig(topic_2d="/yolo", camera=named), hub)
+    told = []
+    for _ in range(20):
+        hub.now_ns += 100_000_000
+        node.callbacks["/yolo"](person_in_image(hub.now_ns))
+        told += [boxes.camera for boxes in detections.take().detected]
+    assert told == ([used] * 20 if used else [])
+    assert len(node.said) == bool(warning)
+    if warning:
+        assert re.search(warning, node.said[0])
+
+
+@pytest.mark.usefixtures("plain_messages")
+def test_after_a_jump_in_time_nothing_from_before_is_used() -> None:
+    hub, node = StillHub(), QuietNode()
+    detections = Detections(node, DetectionsConfig(topic_2d="/yolo", topic_3d="/boxes"), hub)
+    detections.take()
+    node.callbacks["/yolo"](person_in_image(hub.now_ns + 500_000_000))  # waits for its sweep
+    hub.now_ns, hub.epoch, hub.x_m = hub.now_ns + 480_000_000, 1, 50.0
+    assert detections.take().detected == ()
+    person = Message(results=[result("person", 0.6)], bbox=Message(center=pose(4.0, 1.0, 0.0), size=Vector3(x=0.5, y=0.6, z=1.8)))
+    node.callbacks["/boxes"](Message(header=header_message(hub.now_ns - 450_000_000, "lidar"), detections=[person]))
+    (seen,) = detections.take().detected
+    assert seen.boxes[0, 0] == pytest.approx(54.0)  # from where the robot is in this epoch
+
+
+def test_images_are_wanted_where_cameras_vote_on_what_a_lidar_model_sees() -> None:
+    lidar_only, config = Message(inputs=("lidar",)), WorldModelConfig()
+    assert not wants_images(config, lidar_only)
+    assert wants_images(config, Message(inputs=("lidar", "camera")))
+    assert wants_images(replace(config, detections=DetectionsConfig(topic_2d="/yolo")), lidar_only)
+    assert not wants_images(replace(config, detections=DetectionsConfig(topic_3d="/boxes")), lidar_only)
+    assert wants_images(replace(config, pipeline=PipelineConfig(camera=CameraConfig(detector="nanodet"))), lidar_only)
+
+
 def test_what_is_new_comes_with_the_next_observation_and_bad_messages_cost_only_themselves() -> None:
     vision = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
     hub, node = StillHub(), QuietNode()
@@ -181,7 +246,7 @@ def test_what_is_new_comes_with_the_next_observation_and_bad_messages_cost_only_
     node.callbacks["/yolo"](message(vision.Detection2DArray, 10.0, "front", "person"))
     node.callbacks["/yolo"](b"\x00\x01")  # no message at all
     image, boxes = detections.take().detected
-    assert (image.camera, image.kinds.tolist()) == ("/front", [Kind.PERSON])
+    assert (image.camera, image.kinds.tolist()) == ("front", [Kind.PERSON])
     np.testing.assert_allclose(boxes.boxes[0, :2], [7.0, 1.0])  # the base is 3 m ahead of odom's origin
     assert detections.take().detected == ()  # each is told once
     assert any("/yolo: a message cannot be read" in text for text in node.said)
