@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import defaultdict
@@ -27,6 +28,7 @@ from jepa_ros.ros.world_model.session import WorldModelConfig
 from jepa_ros.srv import PlanPath
 from jepa_ros.types import Observation, SceneState
 
+log = logging.getLogger(__name__)
 UNHURRIED_S = 3600.0  # the search ends by its number of iterations, never by the clock: what it finds does not depend on the machine's load
 
 
@@ -36,6 +38,13 @@ class ReplayConfig:
 
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
     planner: PlannerNodeConfig = field(default_factory=PlannerNodeConfig)
+
+
+def warn_of_unheard(config: WorldModelConfig) -> None:
+    """Say once what the parameters ask for and a replay leaves out: it reads no messages of other detectors."""
+    unheard = ", ".join(f"detections.{name} = {topic!r}" for name, topic in config.detections.topics.items())
+    if unheard:
+        log.warning("replayed without other detectors: %s; on the robot they vote on people and vehicles, so results may differ", unheard)
 
 
 class Stopwatch:
@@ -56,6 +65,7 @@ class Stack:
 
     def __init__(self, graph: Graph, config: ReplayConfig) -> None:
         world_model = config.world_model
+        warn_of_unheard(world_model)
         # As the node does it; sums in another order would be other numbers.
         self.threads = world_model.threads or max(1, (os.cpu_count() or 1) // 2)
         torch.set_num_threads(self.threads)
