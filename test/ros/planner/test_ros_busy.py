@@ -63,7 +63,13 @@ class Drive:
         services.statuses = type("Counts", (dict,), {"total": lambda self: 0, "__missing__": lambda self, key: 0})()
         lateness = SimpleNamespace(percentiles_ms=dict)
         session = SimpleNamespace(
-            inputs=inputs, max_age_s=1.0, services=services, lateness=lateness, misses=Misses(), controller=self.controller
+            inputs=inputs,
+            max_age_s=1.0,
+            services=services,
+            lateness=lateness,
+            misses=Misses(),
+            controller=self.controller,
+            rivals=lambda: "",
         )
         return next(one for one in planner_statuses("active", session) if one.name == "planner: controller")
 
