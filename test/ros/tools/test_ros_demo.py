@@ -115,7 +115,8 @@ def test_the_nodes_take_a_parameter_file(tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["model"] == "persistence"
     assert summary["frames_processed"] > 0, "the demo's clock and start-up stay its own"
-    assert "OK" not in summary["plan"]["by_status"], "a robot of 6 m finds no way between these walls"
+    assert summary["plan"]["by_status"].get("NO_SAFE_PATH", 0) > 0, "a robot of 6 m finds hardly a way between these walls"
+    assert not summary["plan"]["reaches_goal"]
 
 
 def test_it_does_not_mix_with_what_runs_already(tmp_path):
