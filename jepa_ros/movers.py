@@ -64,7 +64,7 @@ class BoxForecast:
 
 
 @dataclass(frozen=True)
-class Boxes:
+class Bodies:
     """Present shapes of objects of any class: oriented boxes with round corners."""
 
     boxes: Floats  # (M, 5)

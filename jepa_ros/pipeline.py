@@ -18,7 +18,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.memory import LatentMemory, steady_motion
-from jepa_ros.movers import Boxes, BoxForecast, TrackedVehicles, VehicleDetections
+from jepa_ros.movers import Bodies, BoxForecast, TrackedVehicles, VehicleDetections
 from jepa_ros.objects.camera.loading import load_vote
 from jepa_ros.objects.camera.vote import CameraConfig
 from jepa_ros.objects.detection import DetectionConfig
@@ -238,7 +238,7 @@ class WorldModelPipeline:
         seen_YX = self._sight.update(observation.stamp_ns, observation.odom_from_anchor, looks)
         return replace(occupancy, seen=seen_YX | occupied_YX)
 
-    def _with_low_obstacles(self, observation: Observation, occupancy: OccupancyForecast, moving: Boxes) -> OccupancyForecast:
+    def _with_low_obstacles(self, observation: Observation, occupancy: OccupancyForecast, moving: Bodies) -> OccupancyForecast:
         """Add what stood beside the robot when a lidar last could see so low."""
         if self._low_obstacles is None or occupancy.probability.size == 0:
             return occupancy
@@ -283,13 +283,13 @@ class StageClock:
         self.elapsed_ms[stage] = 1e3 * (time.perf_counter() - start_s)
 
 
-def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor: FloatArray) -> Boxes:
+def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor: FloatArray) -> Bodies:
     """People and driving vehicles in the anchor frame."""
     driving = vehicles.boxes[vehicles.velocities_mps.any(axis=1)]
     boxes = np.concatenate((np.column_stack((people.positions_m, np.zeros((len(people.ids), 3)))), driving))
     boxes[:, :2] = (boxes[:, :2] - odom_from_anchor[:2, 3]) @ odom_from_anchor[:2, :2]
     boxes[:, 2] -= np.arctan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0])
-    return Boxes(boxes, np.concatenate((people.radii_m, np.zeros(len(driving)))))
+    return Bodies(boxes, np.concatenate((people.radii_m, np.zeros(len(driving)))))
 
 
 def observation_sensors(observation: Observation) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class Observation:
     ground_seen: bool = True  # False: no sweep has shown the ground yet, and `ground_height_m` is an assumption
     # (N,) z of the local ground below each return of the sweep, in the anchor frame; None = level, at `ground_height_m`.
     local_ground_m: NDArray[np.float32] | None = None
-    detected: tuple[ImageBoxes | SeenObjects, ...] = ()  # what other detectors saw of late, each told once
+    detected: tuple[ImageBoxes | SeenObjects, ...] = ()  # detections of other nodes that came since the last observation
 
     def __post_init__(self) -> None:
         if self.lidar is None and not self.cameras:
@@ -143,7 +143,7 @@ class OccupancyForecast:
     times_s: FloatArray  # (H + 1,) relative to the anchor's stamp
     resolution_m: float
     origin_m: tuple[float, float]  # x, y of cell [0, 0]'s outer corner in the anchor frame
-    seen: NDArray[np.bool_] | None = None  # (Y, X) False where no sensor has looked of late; None = nothing is unseen
+    seen: NDArray[np.bool_] | None = None  # (Y, X) False where no sensor has looked recently; None = nothing is unseen
     from_latents: NDArray[np.float32] | None = None  # `probability` without the forecasts of tracked objects; None = it has none
 
     @property

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.movers import Boxes
+from jepa_ros.movers import Bodies
 from jepa_ros.sensing.odom_map import OdomMap
 from jepa_ros.sensing.sight import DIRECTIONS, ENOUGH_POINTS, GAP, directions
-from jepa_ros.sensing.voxelize import OCCUPIED_M
+from jepa_ros.sensing.voxelize import OCCUPIED_M, cell_indices
 from jepa_ros.types import FloatArray, GridSpec
 
 NEAR_M = 8.0  # beams that dip by 15 degrees from 2 m above the ground reach it at 7.5 m
@@ -78,7 +78,7 @@ class LowObstacles:
         self._top.clear()
 
     def update(
-        self, odom_from_anchor: FloatArray, sweeps: Sequence[tuple[FloatArray, FloatArray]], ground_z_m: float, movers: Boxes
+        self, odom_from_anchor: FloatArray, sweeps: Sequence[tuple[FloatArray, FloatArray]], ground_z_m: float, movers: Bodies
     ) -> NDArray[np.bool_]:
         """(Y, X) True where something low was seen and is now looked over.
 
@@ -98,7 +98,10 @@ class LowObstacles:
         unseen = (now_m == 0.0) & (lowest_m > self._top.values)
         hidden = (now_m > 0.0) & movers.around(x, y, self._grid.resolution_m)
         self._top.values = np.where(unseen | hidden, self._top.values, now_m)
-        return self._in_anchor(unseen & ~covered & (self._top.values > 0.0), odom_from_anchor)
+        kept = unseen & ~covered & (self._top.values > 0.0)
+        answer = np.zeros(self._grid.rows * self._grid.columns, bool)
+        answer[cell_indices(np.column_stack((x[kept], y[kept])), self._grid)[0]] = True
+        return answer.reshape(self._grid.rows, self._grid.columns)
 
     def _raise(self, top_m: FloatArray, points_m: FloatArray, ground_z_m: float, odom_from_anchor: FloatArray) -> None:
         height = points_m[:, 2] - np.float32(ground_z_m)
@@ -107,16 +110,6 @@ class LowObstacles:
         row, column = self._top.indices(points_m[counts, :2] @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])
         inside = (row >= 0) & (row < top_m.shape[0]) & (column >= 0) & (column < top_m.shape[1])
         np.maximum.at(top_m, (row[inside], column[inside]), height[counts[inside]].astype(top_m.dtype))
-
-    def _in_anchor(self, kept_YX: NDArray[np.bool_], odom_from_anchor: FloatArray) -> NDArray[np.bool_]:
-        """The same in the grid of the answers: a kept cell marks that in which its middle lies."""
-        answer = np.zeros((self._grid.rows, self._grid.columns), bool)
-        x, y = (axis[kept_YX] for axis in self._top.centres_in(odom_from_anchor))
-        column = np.floor((x - self._grid.origin_m[0]) / self._grid.resolution_m).astype(int)
-        row = np.floor((y - self._grid.origin_m[1]) / self._grid.resolution_m).astype(int)
-        inside = (row >= 0) & (row < answer.shape[0]) & (column >= 0) & (column < answer.shape[1])
-        answer[row[inside], column[inside]] = True
-        return answer
 
 
 def _widened(dip_AD: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -125,3 +125,10 @@ def test_people_are_where_they_are_expected_at_the_times_of_the_occupancy(dt_s: 
         assert y_m == pytest.approx(-6.0 + 1.5 * dt_s * step, abs=0.45)
         assert joined.origin_m[0] + 0.4 * (column + 0.5) == pytest.approx(0.0, abs=0.45)
     assert not joined.probability[steps + 1 :].any(), "later than the forecast nothing is known of anybody"
+
+
+def test_an_occupancy_later_than_every_forecast_stays_as_it_is() -> None:
+    scene = make_scene(people=((0.0, -6.0, 0.0, 1.5),))
+    later = replace(scene.occupancy, probability=scene.occupancy.probability[:2], times_s=np.array([0.0, 10.0]))
+    joined = with_movers(replace(scene, occupancy=later)).occupancy
+    assert np.array_equal(joined.probability, later.probability)

@@ -1,4 +1,4 @@
-"""What was proposed in the sweeps of late, and which of it is what is proposed now: an answer belongs to the moment that was looked at."""
+"""Candidates of the last second, followed from sweep to sweep: an answer about an image belongs to the candidates of its moment."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class CameraVote:
         self._vehicles.add(observation.stamp_ns, None, boxes[:, :2])
 
     def _asked(self, now_ns: int) -> tuple[FloatArray, FloatArray]:
-        """(M,) how long ago each candidate was asked about, and (M,) the last answer; REMEMBERED_S and 0 where it was not of late."""
+        """(M,) seconds since the camera was asked about each candidate, and (M,) its answer; REMEMBERED_S and 0 if it was not asked."""
         while self._looks and self._looks[0][0] < now_ns - REMEMBERED_S * NANOSECONDS:
             self._looks.popleft()
         places = self._candidates.places_m[:, :2]

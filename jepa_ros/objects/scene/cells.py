@@ -41,6 +41,8 @@ def with_movers(state: SceneState) -> SceneState:
     if not things or not len(times_s):
         return state
     known = times_s <= max(thing.times_s[-1] for thing in things) + AFTER_LAST_S
+    if not known.any():
+        return state
     joined = occupancy.probability.copy()
     shares_HYX = mover_cells([thing.at(times_s[known]) for thing in things], occupancy.grid, state.anchor_pose)
     joined[1 : 1 + known.sum()] = np.maximum(joined[1 : 1 + known.sum()], shares_HYX)

@@ -81,7 +81,7 @@ class Hub(Protocol):
 
 
 class Detections:
-    """Stands between a hub and the worker: takes observations, adds what other detectors told of late, each once."""
+    """Stands between a hub and the worker: takes observations and adds the newest detections of other nodes, each once."""
 
     def __init__(self, node: Node, config: DetectionsConfig, hub: Hub) -> None:
         self._node, self._config, self._hub = node, config, hub

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jepa_ros.movers import Boxes
+from jepa_ros.movers import Bodies
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner
 from jepa_ros.sensing.blind_zone import LowObstacles
@@ -12,7 +12,7 @@ from jepa_ros.types import NANOSECONDS, EgoState, GridSpec, LidarSweep, Observat
 
 GRID = GridSpec(64, 64, 0.4, (-12.8, -12.8))
 ROOF = np.array([0.0, 0.0, 1.8])  # its lowest beam, 25 degrees down, meets the ground at 3.9 m
-NOBODY = Boxes(np.zeros((0, 5)), np.zeros(0))
+NOBODY = Bodies(np.zeros((0, 5)), np.zeros(0))
 PALLET = np.array([8.0, 8.8, -0.6, 0.6, 0.6])  # in odom: x from, to, y from, to, top, m
 
 
@@ -37,13 +37,13 @@ class Drive:
     def __init__(self) -> None:
         self.memory = LowObstacles(GRID)
 
-    def look(self, robot_x_m: float, boxes: list[np.ndarray], moving: Boxes = NOBODY, **lidar: object) -> np.ndarray:
+    def look(self, robot_x_m: float, boxes: list[np.ndarray], moving: Bodies = NOBODY, **lidar: object) -> np.ndarray:
         odom_from_anchor = np.eye(4)
         odom_from_anchor[0, 3] = robot_x_m
         views = [(sweep(robot_x_m, boxes, **lidar), lidar.get("lidar", ROOF))]
         return self.memory.update(odom_from_anchor, views, 0.0, moving)
 
-    def approach(self, boxes: list[np.ndarray], to_x_m: float = 6.6, moving: Boxes = NOBODY) -> np.ndarray:
+    def approach(self, boxes: list[np.ndarray], to_x_m: float = 6.6, moving: Bodies = NOBODY) -> np.ndarray:
         for x_m in np.arange(0.0, to_x_m, 0.15):
             self.look(x_m, boxes, moving)
         return self.look(to_x_m, boxes, moving)
@@ -101,7 +101,7 @@ def test_a_worker_beside_a_pallet_does_not_take_it_along() -> None:
     drive = Drive()
     for x_m in np.arange(0.0, 6.6, 0.15):
         standing = np.array([8.2, 8.5, 0.8, 1.1, 1.7])
-        drive.look(x_m, [PALLET, standing], Boxes(np.array([[8.35 - x_m, 0.95, 0.0, 0.0, 0.0]]), np.array([0.3])) if x_m > 3.0 else NOBODY)
+        drive.look(x_m, [PALLET, standing], Bodies(np.array([[8.35 - x_m, 0.95, 0.0, 0.0, 0.0]]), np.array([0.3])) if x_m > 3.0 else NOBODY)
     kept = drive.look(6.6, [PALLET])
     assert at(kept, 1.6, 0.0)
     assert at(kept, 1.6, 0.4), "right beside where the worker stood"
@@ -109,12 +109,12 @@ def test_a_worker_beside_a_pallet_does_not_take_it_along() -> None:
 
 def test_who_walks_on_leaves_nothing_behind() -> None:
     dog = np.array([8.0, 8.6, -0.2, 0.2, 0.6])
-    tracked = Boxes(np.array([[1.7, 0.0, 0.0, 0.0, 0.0]]), np.array([0.3]))
+    tracked = Bodies(np.array([[1.7, 0.0, 0.0, 0.0, 0.0]]), np.array([0.3]))
     untracked = Drive().approach([dog])
     assert at(untracked, 1.6, 0.0)
     drive = Drive()
     for x_m in np.arange(0.0, 6.6, 0.15):
-        drive.look(x_m, [dog], Boxes(np.array([[8.3 - x_m, 0.0, 0.0, 0.0, 0.0]]), np.array([0.3])))
+        drive.look(x_m, [dog], Bodies(np.array([[8.3 - x_m, 0.0, 0.0, 0.0, 0.0]]), np.array([0.3])))
     assert not drive.look(6.6, [], tracked).any()
 
 
