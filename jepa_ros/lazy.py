@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -35,3 +37,10 @@ class Lazy(Generic[T]):
                 value = value()
                 instance.__dict__[self._name] = (value, None)
         return value
+
+
+def replaced(instance: T, **changes: Any) -> T:
+    """`dataclasses.replace` that reads no lazy field: the copy takes those from the original when somebody reads them."""
+    unread = {name: partial(getattr, instance, name) for name, value in vars(type(instance)).items() if isinstance(value, Lazy)}
+    copy: T = dataclasses.replace(instance, **{**unread, **changes})  # type: ignore[type-var]  # T is a dataclass
+    return copy

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.config import param, validate
 from jepa_ros.forecast.scoring import OnlineScore, Ranked
+from jepa_ros.lazy import replaced
 from jepa_ros.movers import BoxForecast, TrackedVehicles
 from jepa_ros.objects.time_steps import STEP_S
 from jepa_ros.types import FloatArray, PedestrianForecast, SceneState, TrackedPeople, Tracks
@@ -71,10 +72,10 @@ class Correction:
         riding = state.people.cyclists
         factors_2PH = np.where(riding[:, None], self.factors("cyclist", steps)[:, None], self.factors("person", steps)[:, None])
         modes, probabilities, covariances = widened(people.modes_m, people.probabilities, people.covariances_m2, factors_2PH)
-        state = replace(state, pedestrians=replace(people, modes_m=modes, probabilities=probabilities, covariances_m2=covariances))
+        state = replaced(state, pedestrians=replace(people, modes_m=modes, probabilities=probabilities, covariances_m2=covariances))
         vehicles_2VH = np.broadcast_to(self.factors("vehicle", len(boxes.times_s))[:, None], (2, len(boxes.poses), len(boxes.times_s)))
         poses, probabilities, covariances = widened(boxes.poses, boxes.probabilities, boxes.covariances_m2, vehicles_2VH)
-        return replace(state, vehicle_forecast=replace(boxes, poses=poses, probabilities=probabilities, covariances_m2=covariances))
+        return replaced(state, vehicle_forecast=replace(boxes, poses=poses, probabilities=probabilities, covariances_m2=covariances))
 
     def learn(self, published: SceneState) -> None:
         """Score earlier forecasts by the present positions, and remember the present forecasts."""

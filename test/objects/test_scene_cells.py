@@ -132,3 +132,15 @@ def test_an_occupancy_later_than_every_forecast_stays_as_it_is() -> None:
     later = replace(scene.occupancy, probability=scene.occupancy.probability[:2], times_s=np.array([0.0, 10.0]))
     joined = with_movers(replace(scene, occupancy=later)).occupancy
     assert np.array_equal(joined.probability, later.probability)
+
+
+def test_joining_computes_no_predicted_latents() -> None:
+    """They are computed when somebody reads them: half of a step of the world model, in the thread that publishes."""
+
+    def refuse() -> np.ndarray:
+        raise AssertionError("read")
+
+    joined = with_movers(replace(make_scene(people=((3.0, -2.0, 0.0, 1.0),)), predicted=refuse))
+    assert joined.occupancy.from_latents is not None
+    with pytest.raises(AssertionError, match="read"):
+        joined.predicted  # noqa: B018

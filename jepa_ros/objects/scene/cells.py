@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jepa_ros.lazy import replaced
 from jepa_ros.objects.scene.objects import SceneObject, objects_of
 from jepa_ros.types import FloatArray, GridSpec, OccupancyForecast, SceneState
 
@@ -46,7 +47,7 @@ def with_movers(state: SceneState) -> SceneState:
     joined = occupancy.probability.copy()
     shares_HYX = mover_cells([thing.at(times_s[known]) for thing in things], occupancy.grid, state.anchor_pose)
     joined[1 : 1 + known.sum()] = np.maximum(joined[1 : 1 + known.sum()], shares_HYX)
-    return replace(state, occupancy=replace(occupancy, probability=joined, from_latents=occupancy.probability))
+    return replaced(state, occupancy=replace(occupancy, probability=joined, from_latents=occupancy.probability))
 
 
 def without_movers(occupancy: OccupancyForecast) -> OccupancyForecast:

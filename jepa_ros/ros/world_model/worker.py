@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jepa_ros.ros.latency import LatencyBook
+from jepa_ros.threads import heed_torch_threads
 from jepa_ros.types import Observation, SceneState
 
 POLL_S = 0.02  # what waits for a match that never comes must be taken although nothing arrives to say so
@@ -152,6 +153,7 @@ class PipelineWorker:
         return True
 
     def _run_publishing(self) -> None:
+        heed_torch_threads()  # forecasts of objects are joined into the occupancy here
         while (result := self._results.get()) is not None:
             self._publish_once(result)
 
