@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -52,6 +54,15 @@ def test_the_front_page_is_short_and_moves_lightly():
     assert len(readme.splitlines()) <= README_LINES
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme):
         assert (ROOT / picture).stat().st_size < FILM_MB * 1e6
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_that_is_shown_is_complete(page):
+    """Pasted into a file as it stands, it has every import that it needs."""
+    for block in re.findall(r"(?ms)^```python\n(.*?)^```", page.read_text()):
+        ruff = [sys.executable, "-m", "ruff", "check", "--quiet", "--no-cache", "--isolated", "--select", "E9,F821", "-"]
+        checked = subprocess.run(ruff, input=block, capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_every_weights_file_has_a_card(site_pages):

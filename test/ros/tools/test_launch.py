@@ -69,14 +69,11 @@ OUTER = """
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch_ros.substitutions import FindPackageShare
-
-my_params = {my_params!r}
 
 
 def generate_launch_description():
     mine = [DeclareLaunchArgument(name, default_value="mine") for name in ("model", "params_file", "namespace", "device", "autostart")]
-    return LaunchDescription([*mine, {snippet}])
+    return LaunchDescription([*mine, IncludeLaunchDescription(PythonLaunchDescriptionSource({inner!r}))])
 """
 BY_FILE = """
 /**/world_model:
@@ -88,14 +85,15 @@ BY_FILE = """
 
 @launch_pytest.fixture
 def inside_another(tmp_path) -> LaunchDescription:
-    """The front page's snippet in a file that uses the same short names for something else."""
-    snippet = re.search(r"```python\n(IncludeLaunchDescription\(.*?\n\))\n```", README.read_text(), re.DOTALL)
+    """The front page's launch file, included by one that uses the same short names for something else."""
+    snippet = re.search(r"```python\n(.*?generate_launch_description.*?)\n```", README.read_text(), re.DOTALL)
     assert snippet, "the front page shows how to include the launch file"
-    parameters = tmp_path / "parameters.yaml"
+    shown = '{"jepa_use_sim_time": "false"}'
+    assert shown in snippet[1]
+    parameters, inner, outer = (tmp_path / name for name in ("parameters.yaml", "my_robot.launch.py", "outer.launch.py"))
     parameters.write_text(BY_FILE)
-    outer = tmp_path / "outer.launch.py"
-    call = snippet[1].replace('"jepa_use_sim_time": "true"', '"jepa_namespace": "inside"')
-    outer.write_text(OUTER.format(my_params=str(parameters), snippet=call))
+    inner.write_text(snippet[1].replace(shown, repr({"jepa_params_file": str(parameters), "jepa_namespace": "inside"})))
+    outer.write_text(OUTER.format(inner=str(inner)))
     return LaunchDescription([IncludeLaunchDescription(PythonLaunchDescriptionSource(str(outer)))])
 
 
