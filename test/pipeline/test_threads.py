@@ -61,3 +61,27 @@ print(faults())
 def test_memory_that_was_given_back_is_used_again() -> None:
     told = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
     assert int(told.stdout) < 1000  # 9,760 where each array is mapped anew
+
+
+CUT_UP = """
+import numpy as np
+from jepa_ros.threads import give_back_freed_memory, keep_freed_memory
+keep_freed_memory()
+def held_mb():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1024
+before = held_mb()
+kept = [(np.ones(125_000), np.ones(1_000)) for _ in range(60)]  # 1 MB each, with something small after it
+kept = [small for _, small in kept]
+freed = held_mb() - before
+assert give_back_freed_memory()
+print(freed, held_mb() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory alone")
+def test_memory_between_things_that_live_on_goes_back_to_the_system() -> None:
+    """Kept, it is what makes a node grow: 60 MB are free, and no array of 2 MB fits in."""
+    told = subprocess.run([sys.executable, "-c", CUT_UP], capture_output=True, text=True, check=True)
+    freed_mb, left_mb = map(float, told.stdout.split())
+    assert freed_mb > 50.0
+    assert left_mb < 5.0

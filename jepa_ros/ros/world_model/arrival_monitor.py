@@ -1,23 +1,26 @@
-"""Monitors the arrival of each topic: the age of the last message, and the share of sent messages that arrive."""
+"""Monitors the arrival of each topic: the age of the last message, the share of sent messages that arrive, and why the others do not."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from jepa_ros.ros.machine import EXPORT
+from jepa_ros.types import NANOSECONDS
 
 WINDOW_S = 3.0
 ENOUGH_SENT = 8  # fewer say little
 GOOD_SHARE = 0.4  # of what was sent: a machine that is busy for a moment is no fault of the transport
+LARGE = f"Fast DDS loses large messages: {EXPORT} where the driver starts, too"
 
 
 @dataclass
 class _Arrivals:
     publisher: bytes = b""
-    newest: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=500))  # (steady s, the publisher's own count)
+    newest: deque[tuple[float, int, float]] = field(default_factory=lambda: deque(maxlen=500))  # (steady s, publisher's count, waited s)
 
 
 class ArrivalMonitor:
@@ -25,6 +28,11 @@ class ArrivalMonitor:
 
     def __init__(self) -> None:
         self._topics: dict[str, _Arrivals] = {}
+        self._expected_s: dict[str, float] = {}
+
+    def expect(self, topic: str) -> None:
+        """From now on it is listened to."""
+        self._expected_s[topic] = time.monotonic()
 
     def note(self, topic: str, info: dict[str, Any]) -> None:
         """A message came. info: as rclpy gives it beside the message."""
@@ -33,27 +41,39 @@ class ArrivalMonitor:
         if publisher != arrivals.publisher:  # another, or several in turn: their counts say nothing together
             arrivals.publisher = publisher
             arrivals.newest.clear()
-        arrivals.newest.append((time.monotonic(), number or 0))
+        waited_s = (time.time_ns() - info["received_timestamp"]) / NANOSECONDS if info.get("received_timestamp") else 0.0
+        arrivals.newest.append((time.monotonic(), number or 0, waited_s))
 
     def forget(self, topic: str) -> None:
         """It is listened to no more."""
         self._topics.pop(topic, None)
+        self._expected_s.pop(topic, None)
 
     def silent_s(self, topic: str) -> float | None:
         """Since its last message; None where none has come."""
         arrivals = self._topics.get(topic)
         return time.monotonic() - arrivals.newest[-1][0] if arrivals and arrivals.newest else None
 
+    def unheard(self, topic: str) -> str | None:
+        """What to say of a topic that somebody publishes, where WINDOW_S of listening brought nothing."""
+        expected_s = self._expected_s.get(topic)
+        if topic in self._topics or expected_s is None or time.monotonic() - expected_s < WINDOW_S:
+            return None
+        return f"it is published, and no message arrives: its driver sends none, or {LARGE}"
+
     def loss(self, topic: str) -> str | None:
         """What to say where most messages of the last WINDOW_S did not arrive; None where enough did."""
         since_s = time.monotonic() - WINDOW_S
-        late = [(at_s, number) for at_s, number in self._topics.get(topic, _Arrivals()).newest if at_s > since_s]
+        heard = self._topics.get(topic, _Arrivals()).newest
+        late = [one for one in heard if one[0] > since_s]
+        if len(late) == 1:  # so few that the window holds one: from the one before
+            late = list(heard)[-2:]
         if len(late) < 2 or not late[-1][1]:
             return None
         sent = late[-1][1] - late[0][1] + 1
         if sent < ENOUGH_SENT or len(late) >= GOOD_SHARE * sent:
             return None
-        return (
-            f"{len(late)} of {sent} messages arrive: this machine is too busy, or Fast DDS loses large messages: "
-            f"{EXPORT} where the driver starts, too"
-        )
+        period_s = (late[-1][0] - late[0][0]) / (sent - 1)
+        if median(waited_s for _, _, waited_s in late) > period_s / 2:  # they came, and newer ones replaced them before they were read
+            return f"{len(late)} of {sent} messages are read: this machine is too busy (they wait longer than the next one takes to come)"
+        return f"{len(late)} of {sent} messages arrive: {LARGE}"

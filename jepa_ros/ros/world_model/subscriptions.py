@@ -34,7 +34,8 @@ from jepa_ros.sensing import SensorHub, decode_compressed_image
 from jepa_ros.sensing.topic_choice.verdicts import Choice, Named, Verdict
 from jepa_ros.types import NANOSECONDS
 
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # images: an older one would only be copied and left
+SWEEPS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)  # every cloud, although a busy machine comes late to read it
 EVERY = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)  # best effort matches every publisher
 LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SEARCH_PERIOD_S = 0.5
@@ -119,9 +120,20 @@ class Inputs:
         return (
             {topic: told for topic in taken.topics if (told := crowded(self._node, topic))}
             | lossy
+            | self._unheard()
             | self._problems_of(CLOUD, taken.lidars, "inputs.cloud_topics")
             | self._problems_of(ODOMETRY, odometry, "inputs.odometry_topic")
         )
+
+    def _unheard(self) -> dict[str, str]:
+        """Images and clouds that somebody publishes and that do not arrive: those that are taken, and all where none of their kind is."""
+        found = {"camera": self._taken.cameras, "lidar": self._taken.lidars}
+        kinds = {topic: KINDS[kind] for topic, kind in self._live.candidates.items() if topic in self._subscriptions and kind in KINDS}
+        return {
+            topic: told
+            for topic, kind in kinds.items()
+            if kind in found and (topic in found[kind] or not found[kind]) and (told := self.watch.unheard(topic))
+        }
 
     def _problems_of(self, kind: str, taken: tuple[str, ...], parameter: str) -> dict[str, str]:
         graph = self._live.candidates
@@ -206,7 +218,7 @@ class Inputs:
         if topic in self._subscriptions:
             return
         warm_up_reading(kind)
-        qos = {CLOUD: NEWEST, IMAGE: NEWEST, COMPRESSED: NEWEST}.get(kind, LATCHED if topic == "/tf_static" else EVERY)
+        qos = {CLOUD: SWEEPS, IMAGE: NEWEST, COMPRESSED: NEWEST}.get(kind, LATCHED if topic == "/tf_static" else EVERY)
         try:
             message_type = message_class(kind)
         except (ModuleNotFoundError, AttributeError) as error:
@@ -214,6 +226,7 @@ class Inputs:
             return
         receive = partial(self._receive, topic, kind)
         self._subscriptions[topic] = self._node.create_subscription(message_type, topic, receive, qos, raw=True)
+        self.watch.expect(topic)
         self._node.get_logger().info(f"subscribed to {topic} ({kind})")
 
     def _receive(self, topic: str, kind: str, data: bytes, info: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jepa_ros.ros.latency import LatencyBook
-from jepa_ros.threads import heed_torch_threads
+from jepa_ros.threads import give_back_freed_memory, heed_torch_threads
 from jepa_ros.types import Observation, SceneState
 
 POLL_S = 0.02  # what waits for a match that never comes must be taken although nothing arrives to say so
 JOIN_S = 30.0
+GIVE_BACK_S = 60.0  # freed memory, so that what the process holds does not grow
 MOST_KINDS, LONGEST_KIND = 16, 200
 OTHER = "other errors"
 NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -125,12 +126,15 @@ class PipelineWorker:
             raise RuntimeError(f"the model's step did not end within {JOIN_S:.0f} s; kill the node")
 
     def _run(self) -> None:
+        given_back_s = time.monotonic()
         while not self._stop.is_set():
             self._wake.wait(POLL_S)
             self._wake.clear()
             try:
                 while not self._stop.is_set() and self._step_once():
-                    pass
+                    if time.monotonic() - given_back_s > GIVE_BACK_S:  # after a step: the time until the next sweep is free
+                        give_back_freed_memory()
+                        given_back_s = time.monotonic()
             except Exception as error:  # a bad frame, a full GPU: the next frame may be good
                 self._count(error)
                 self._pipeline.reset()

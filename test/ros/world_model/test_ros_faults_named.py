@@ -28,7 +28,6 @@ from tf2_msgs.msg import TFMessage  # noqa: E402
 from jepa_ros.ros.machine import transport_problems  # noqa: E402
 from jepa_ros.ros.own_topics import own_topics, several  # noqa: E402
 from jepa_ros.ros.problem_log import ProblemLog  # noqa: E402
-from jepa_ros.ros.world_model.arrival_monitor import ArrivalMonitor  # noqa: E402
 from jepa_ros.srv import PlanPath  # noqa: E402
 
 WITHIN_S = 3.0
@@ -235,18 +234,6 @@ def test_a_transport_that_loses_is_told_with_its_fix(tmp_path) -> None:
     profile.write_text(f"<dds><segment_size>{room}</segment_size></dds>")
     assert "--shm-size" in transport_problems("rmw_fastrtps_cpp", environment, tmp_path)[0]
     assert "cannot be used" in transport_problems("rmw_fastrtps_cpp", environment, tmp_path / "none")[0]
-
-
-def test_messages_that_do_not_arrive_are_counted() -> None:
-    watch = ArrivalMonitor()
-    for number in range(1, 41):
-        if number % 5 == 0:
-            watch.note("/lossy", {"publication_sequence_number": number, "publisher_gid": {"data": b"a"}})
-        watch.note("/good", {"publication_sequence_number": number, "publisher_gid": {"data": b"a"}})
-    assert watch.loss("/good") is None
-    assert "8 of 36 messages arrive" in str(watch.loss("/lossy"))
-    assert watch.silent_s("/never") is None
-    assert 0.0 <= (watch.silent_s("/good") or 0.0) < 5.0
 
 
 def test_each_problem_is_said_once_and_again_when_it_changes() -> None:
