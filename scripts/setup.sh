@@ -31,7 +31,7 @@ choose_python() {
 check_machine() {
   case ${ROS_DISTRO:-none} in
     none | jazzy | kilted | lyrical | rolling) ;;
-    *) lacking "ROS 2 Jazzy, Kilted or Lyrical: ROS 2 $ROS_DISTRO is sourced, whose rclpy lacks what the nodes need (docs/install.md)" \
+    *) lacking "ROS 2 Jazzy, Kilted or Lyrical: ROS 2 $ROS_DISTRO is sourced, which is not supported (docs/install.md says why)" \
       "source another one, or start a shell without ROS 2: it then comes from wheels" ;;
   esac
   command -v c++ >/dev/null || lacking "a C++ compiler" "sudo apt install build-essential"

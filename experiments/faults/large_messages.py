@@ -1,7 +1,8 @@
 """How many large messages arrive between two processes: `make bench-large-messages`. Prints a table, then one JSON line.
 
-A driver sends clouds or images; a listener like world_model's counts them. Each side runs with and without `config/fastdds.xml`, and the
-listener asks for best effort or, where the driver offers it, for reliable delivery.
+A driver sends clouds or images; a listener counts what it reads. It queues as many as world_model does, or `--queue N`: what came and was
+replaced by newer messages before it was read is not counted. Each side runs with and without `config/fastdds.xml`, and the listener asks
+for best effort or, where the driver offers it, for reliable delivery.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tqdm import tqdm
 
 from experiments.common import processor
 from jepa_ros.ros.conversions import byte_array, header_message
+from jepa_ros.ros.world_model.subscriptions import NEWEST, SWEEPS
 
 PROFILE = Path(__file__).parents[2] / "config" / "fastdds.xml"
 VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
@@ -57,7 +59,7 @@ LOADS = (
 )
 
 
-def send(load: Load, reliability: str, seconds: float) -> None:
+def send(load: Load, reliability: str, seconds: float, _: int) -> None:
     """The driver, a process of its own; the sequence number travels in the stamp."""
     rclpy.init()
     node = Node("driver")
@@ -78,12 +80,13 @@ def send(load: Load, reliability: str, seconds: float) -> None:
     rclpy.try_shutdown()
 
 
-def listen(load: Load, reliability: str, _: float) -> None:
+def listen(load: Load, reliability: str, _: float, queue: int) -> None:
     """The listener, a process of its own, until a line comes: prints how many arrived and their median time on the way, ms."""
     context = Context()
     rclpy.init(context=context)
     node = Node("listener", context=context)
-    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability])
+    own = SWEEPS if load.kind is PointCloud2 else NEWEST
+    qos = QoSProfile(depth=queue or own.depth, reliability=ReliabilityPolicy[reliability])
     ways_ms: list[float] = []
 
     def take(data: bytes, info: dict[str, int]) -> None:
@@ -100,11 +103,13 @@ def listen(load: Load, reliability: str, _: float) -> None:
     rclpy.shutdown(context=context)
 
 
-def measure(number: int, sender_profile: bool, listener_profile: bool, offered: str, asked: str, seconds: float) -> tuple[float, float]:
-    """(share that arrived, median ms on the way) of one load."""
+def measure(
+    number: int, sender_profile: bool, listener_profile: bool, offered: str, asked: str, seconds: float, queue: int
+) -> tuple[float, float]:
+    """(share that was read, median ms on the way) of one load."""
     load = LOADS[number]
-    listener = _start("listen", number, asked, seconds, listener_profile)
-    sender = _start("send", number, offered, seconds, sender_profile)
+    listener = _start("listen", number, asked, seconds, listener_profile, queue)
+    sender = _start("send", number, offered, seconds, sender_profile, queue)
     try:
         sender.wait(START_S + seconds)
         output, _ = listener.communicate("\n", timeout=START_S)
@@ -116,12 +121,12 @@ def measure(number: int, sender_profile: bool, listener_profile: bool, offered: 
     return count / (round(seconds * load.rate_hz) * load.topics), way_ms
 
 
-def _start(role: str, number: int, reliability: str, seconds: float, profile: bool) -> subprocess.Popen[str]:
+def _start(role: str, number: int, reliability: str, seconds: float, profile: bool, queue: int) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     if profile:
         environment[VARIABLE] = str(PROFILE)
     command = [sys.executable, "-m", "experiments.faults.large_messages", "--role", role, "--load", str(number)]
-    command += ["--reliability", reliability, "--seconds", str(seconds)]
+    command += ["--reliability", reliability, "--seconds", str(seconds), "--queue", str(queue)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -130,12 +135,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-large-messages", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=6.0, help="of sending, for each row (default: %(default)s)")
     parser.add_argument("--sensor-data", action="store_true", help="best effort on both sides only, as drivers and world_model have it")
+    parser.add_argument("--queue", type=int, default=0, help="of the listener, messages (default: as world_model has it)")
     parser.add_argument("--role", choices=("send", "listen"), help=argparse.SUPPRESS)
     parser.add_argument("--load", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--reliability", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.role:
-        {"send": send, "listen": listen}[arguments.role](LOADS[arguments.load], arguments.reliability, arguments.seconds)
+        role = {"send": send, "listen": listen}[arguments.role]
+        role(LOADS[arguments.load], arguments.reliability, arguments.seconds, arguments.queue)
         return 0
     qualities = (("BEST_EFFORT", "BEST_EFFORT"), ("RELIABLE", "BEST_EFFORT"), ("RELIABLE", "RELIABLE"))
     if arguments.sensor_data:
@@ -144,7 +151,7 @@ def main() -> int:
     print("| load | driver's profile | ours | driver offers | we ask for | arrived | median on the way |\n|---|---|---|---|---|---|---|")
     cases = list(itertools.product(range(len(LOADS)), (False, True), (False, True), qualities))
     for number, sender_profile, listener_profile, (offered, asked) in tqdm(cases, unit="row", disable=None):
-        share, way_ms = measure(number, sender_profile, listener_profile, offered, asked, arguments.seconds)
+        share, way_ms = measure(number, sender_profile, listener_profile, offered, asked, arguments.seconds, arguments.queue)
         rows.append([LOADS[number].name, sender_profile, listener_profile, offered, asked, round(share, 3), round(way_ms, 1)])
         words = ["yes" if one else "no" for one in (sender_profile, listener_profile)]
         tqdm.write(f"| {LOADS[number].name} | {words[0]} | {words[1]} | {offered} | {asked} | {share:.0%} | {way_ms:.1f} ms |")

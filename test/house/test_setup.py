@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import subprocess
 
 import pytest
@@ -69,3 +71,25 @@ PIP
         "[setup]   unpacking 3 packages",
     ]
     assert done.stderr.splitlines() == ["WARNING: something else", "ERROR: no space left"]
+
+
+@pytest.mark.parametrize("distribution", ["humble", "iron"])
+def test_a_ros_that_is_too_old_is_refused_by_name(tmp_path, distribution: str):
+    """Before anything is installed or built: by `make build`, and by colcon through CMake. Nodes: `test_ros_process_end.py`."""
+    environment = os.environ | {"ROS_DISTRO": distribution}
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup.sh", tmp_path / "scripts")
+    refused = subprocess.run([tmp_path / "scripts" / "setup.sh"], env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    lacks, fix = refused.stderr.splitlines()
+    assert f"lacks ROS 2 Jazzy, Kilted or Lyrical: ROS 2 {distribution} is sourced" in lacks
+    assert "fix: source another one" in fix
+    assert not (tmp_path / ".venv").exists()
+
+    text = (ROOT / "CMakeLists.txt").read_text()
+    (tmp_path / "refuse.cmake").write_text(text[text.index('if("$ENV{ROS_DISTRO}"') : text.index("find_package")])
+    script = ["cmake", "-P", str(tmp_path / "refuse.cmake")]
+    refused = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert f"{distribution} is not supported" in " ".join(refused.stderr.split())
+    assert subprocess.run(script, env=environment | {"ROS_DISTRO": "jazzy"}, check=False).returncode == 0

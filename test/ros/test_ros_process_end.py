@@ -18,6 +18,7 @@ pytestmark = pytest.mark.ros
 
 from paths import ROOT  # noqa: E402
 
+from jepa_ros.ros import entry  # noqa: E402
 from jepa_ros.ros.entry import WRONG_CONFIGURATION  # noqa: E402
 from jepa_ros.ros.machine import avoid_full_memory, full_memory, transport_problems  # noqa: E402
 from jepa_ros.ros.stopping import has_ended  # noqa: E402
@@ -131,6 +132,17 @@ def test_what_the_middleware_refuses_is_one_line(change: dict[str, str], says: s
     assert "Traceback" not in ended.stderr
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("velocity_timeout: "))
     assert says in line.lower() or says in line
+
+
+def test_an_rclpy_that_is_too_old_is_refused_in_one_line(monkeypatch, capsys) -> None:
+    """As Humble's is: it has no callbacks after parameters were set."""
+    from rclpy.node import Node
+
+    monkeypatch.delattr(Node, "add_post_set_parameters_callback")
+    monkeypatch.setattr(entry.STOPPING, "install", lambda: None)
+    assert entry.run("planner", lambda: pytest.fail("no node may be made")) == WRONG_CONFIGURATION
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "use Jazzy, Kilted or Lyrical" in line
 
 
 def test_a_shared_memory_that_is_full_is_named_before_the_middleware_meets_it(tmp_path, monkeypatch) -> None:
