@@ -69,9 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             files = hostile_files(Path(folder)) + hostile_parameters(Path(folder))
             found["hostile_files"] = [vars(one) for one in files]
             failed += [one.name for one in files if not one.held]
-        with Robot(
-            Path(folder), arguments.rate, shuttle=arguments.parts == ["soak"], max_age_s=arguments.max_age, model=arguments.model
-        ) as robot:
+        with Robot(Path(folder), arguments.rate, shuttle=True, max_age_s=arguments.max_age, model=arguments.model) as robot:
             robot.wait_until_well()
             if "faults" in arguments.parts:
                 print("| fault | verdict | died | plan requests | OK on old data | later than 10 ms | well again after | said |")
