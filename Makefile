@@ -53,7 +53,7 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-gpu bench-grip bench-constants bench-planner-constants bench-vehicle-constants bench-cluster-constants bench-tested-constants bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-vehicles bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
+BENCHES := bench-gpu bench-grip bench-carry bench-constants bench-planner-constants bench-vehicle-constants bench-cluster-constants bench-tested-constants bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-vehicles bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa predicts, against persistence (ARGS="--bags BAG ...")
 bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
@@ -73,6 +73,7 @@ bench-faults: ## running nodes while everything around them fails; hostile files
 bench-ac-planning: ## V-JEPA 2-AC planning, against the reference (ARGS="--reference CHECKOUT")
 bench-gpu: ## what a GPU makes of it: latency by stage, training, planning; under 5 minutes (ARGS="--dry": small, on any machine)
 bench-grip: ## a gripper learned from images: goals reached, grips predicted; trains for half an hour, resumable (ARGS="--out DIR")
+bench-carry: ## which grips hold through which motion, and the quickest carry that does not drop; trains, resumable (ARGS="--out DIR")
 bench-two-room: two-room-packages ## latent planning from pixels on stable-worldmodel's TwoRoom, three seeds; 20 minutes of one core, resumable (ARGS="--out DIR")
 $(BENCHES): build
 	@$(RUN) python -m experiments.$(MODULE) $(ARGS)
@@ -95,6 +96,7 @@ bench-faults: MODULE = faults.report
 bench-ac-planning: MODULE = ac_planning.report
 bench-gpu: MODULE = accelerator.report
 bench-grip: MODULE = grip.report
+bench-carry: MODULE = carry.report
 bench-two-room: MODULE = two_room.report
 
 # stable-worldmodel asks for torchvision, which would replace torch: it goes in without what it asks for.

@@ -10,10 +10,11 @@ from experiments.carry.carry import carry_evenly, carry_planned, draw_carry, few
 from experiments.carry.data import learnable
 from experiments.carry.hold import IMAGINED, decided_by_motion, features_of, pixels_of, tell
 from experiments.carry.probes import DeepProbe, LinearProbe, auroc
+from jepa_ros.backends.actions import ImaginedActions
 from jepa_ros.backends.arm.file import ArmFacts, load, save
 from jepa_ros.backends.arm.model import ArmWorldModel
-from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig
-from jepa_ros.backends.arm.plan import ArmPlanning, proposals
+from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig, scaled
+from jepa_ros.backends.arm.plan import ArmPlanning, Quickest, proposals
 from jepa_ros.sim.carry.episodes import episode
 from jepa_ros.training.arm.hold import grips_of
 
@@ -80,6 +81,24 @@ def test_proposals_stay_within_the_limits_and_lead_all_the_way():
     torch.testing.assert_close(found.actions_SL7.sum(1), wanted.expand(len(found.steps_S), -1), rtol=1e-4, atol=1e-5)
     short = proposals(way, 1, 6, FACTS, dead_grip=0.25)
     torch.testing.assert_close(short.actions_SL7.sum(1)[0, 2], torch.tensor(0.06))
+
+
+@pytest.mark.parametrize(("least", "steps"), [(0.0, 3), (0.5, 4), (0.7, 6)])
+def test_the_quickest_way_that_holds_is_taken_without_a_search(least, steps):
+    """A world that is known exactly: latents are places, and a grip holds the longer the smaller its largest move is."""
+    goal = torch.tensor([0.05, -0.02, 0.13])
+
+    def imagine(actions: torch.Tensor) -> ImaginedActions:
+        hold = 1.0 - actions[:, :, :3].norm(dim=2).cummax(dim=1).values.double().numpy() / 0.08
+        return ImaginedActions(actions[:, :, :3].cumsum(1)[:, :, None], hold, 0 * hold)
+
+    way = scaled(torch.cat([goal, torch.zeros(4)]))
+    plan = Quickest(imagine, goal[None], FACTS, 6, ArmPlanning()).plan(way, 0, 5.0, least)
+    assert plan.message.endswith("imagined")
+    assert "CEM" not in plan.message
+    assert len(plan.actions_LA) == steps
+    assert plan.hold_L[-1] >= least
+    assert plan.energy < 1e-4
 
 
 def test_what_is_asked_to_hold_is_no_quicker(model):

@@ -66,7 +66,7 @@ def test_every_number_has_a_row_with_its_value():
             real.update(numbers_of(importlib.import_module(name)))
     rows = told()
     missing = [
-        f"| `{where}` | {name} = {value} | open | |"
+        f"| `{where}` | {name} = {value} | SOURCE | |"
         for where, values in real.items()
         for name, value in values.items()
         if rows.get(where, {}).get(name) != value

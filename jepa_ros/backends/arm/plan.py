@@ -31,14 +31,8 @@ SEARCH_BATCH = 64
 class ArmPlanning:
     """How a motion is found."""
 
-    verified: float = param(
-        1.3, "a proposal counts as leading to the goal when its distance from it, in latents, is at most this many times the nearest's",
-        at_least=1.0,
-    )  # fmt: skip
-    nearer: float = param(0.75, "and at most this share of the distance of staying here: else the proposals have failed", at_least=0.0)
     propose: bool = param(True, "begin with proposals; false = search at once")
     dead_grip: float = param(0.25, "smaller changes of the closing are not made", at_least=0.0, at_most=1.0)
-    hold_weight: float = param(3.0, "search: what a lack of holding costs, beside the distance to the goal", at_least=0.0)
     search: SearchConfig = field(default_factory=lambda: SearchConfig(samples=200, iterations=5, elites=10, steps=3))
 
     def __post_init__(self) -> None:
@@ -67,50 +61,54 @@ class Quickest:
         """motion_7: from here to the goal as the inverse dynamics tell it, scaled. Others: as `ArmWorldModel.plan_holding`."""
         started_s = time.perf_counter()
         best: ActionPlan | None = None
+        rest = self._imagine(torch.zeros(1, self._horizon, motion_7.shape[-1]))
+        staying = float(self._distance(rest.latents_SLND[:, 0]))
         if self._config.propose:
             candidates = proposals(unscaled(motion_7), steps, self._horizon, self._facts, self._config.dead_grip)
-            best, sure = self._verified(candidates, min_hold)
+            best, sure = self._verified(candidates, staying, min_hold)
             if sure:
                 return best
         left_s = deadline_s - (time.perf_counter() - started_s)
         try:
-            found = self._searched(steps or (best.actions_LA.shape[0] if best else self._config.search.steps), left_s, min_hold)
+            found = self._searched(steps or (best.actions_LA.shape[0] if best else self._config.search.steps), left_s, staying, min_hold)
         except TimeoutError:
             if best is None:
                 raise
             return best
         return found if best is None or _better(found, best, min_hold) else best
 
-    def _verified(self, candidates: Candidates, min_hold: float) -> tuple[ActionPlan, bool]:
-        """The candidate of the fewest steps that leads to the goal and holds, and whether it does; else the best of those there are."""
-        rest = torch.zeros(1, self._horizon, candidates.actions_SL7.shape[2])
-        imagined = self._imagine(torch.cat([candidates.actions_SL7, rest]))
+    def _verified(self, candidates: Candidates, staying: float, min_hold: float) -> tuple[ActionPlan, bool]:
+        """The candidate of the fewest steps that leads to the goal and holds, and whether there is one; else the best of those there are.
+
+        All make the same motion in the end, so that one leads to the goal which is imagined to end nearer to it than `staying` does.
+        """
+        imagined = self._imagine(candidates.actions_SL7)
         last = candidates.steps_S - 1
         distance_S = self._distance(imagined.latents_SLND[torch.arange(len(last)), last])
-        staying = float(self._distance(imagined.latents_SLND[-1:, 0]))
         hold_S = None if imagined.hold_SL is None else imagined.hold_SL[np.arange(len(last)), last.numpy()]
-        leads = (distance_S <= self._config.verified * distance_S.min()).numpy()
-        arrives = bool(distance_S.min() <= self._config.nearer * staying)
+        leads = (distance_S < staying).numpy()
         holds = np.ones(len(last), bool) if hold_S is None else hold_S >= min_hold
-        if (leads & holds).any():
+        sure = bool((leads & holds).any())
+        if sure:
             # Of equally quick ones the one that holds best, then the nearest.
             worth = -distance_S.double().numpy() if hold_S is None or min_hold <= 0 else hold_S
-            order = np.lexsort((-worth, last.numpy(), ~(leads & holds)))
-            chosen, sure = int(order[0]), arrives
+            chosen = int(np.lexsort((-worth, last.numpy(), ~(leads & holds)))[0])
         else:
-            chosen, sure = int(np.argmax(np.where(leads, holds if hold_S is None else hold_S, -1.0))), False
+            chosen = int(np.argmax(np.where(leads, holds if hold_S is None else hold_S, -1.0)))
         count = int(candidates.steps_S[chosen])
         message = f"{len(last)} proposals of the inverse dynamics, imagined"
         return self._told(imagined, chosen, candidates.actions_SL7[chosen, :count], float(distance_S[chosen]), message), sure
 
-    def _searched(self, steps: int, deadline_s: float, min_hold: float) -> ActionPlan:
+    def _searched(self, steps: int, deadline_s: float, staying: float, min_hold: float) -> ActionPlan:
+        """By the cross-entropy method. The cost: the share of the way that is left, and the share of the wanted holding that lacks."""
+
         def energy(actions_BL7: Tensor) -> Tensor:
             imagined = self._imagine(actions_BL7)
-            cost_B = self._distance(imagined.latents_SLND[:, -1])
+            cost_B = self._distance(imagined.latents_SLND[:, -1]) / staying if staying > 0 else torch.zeros(len(actions_BL7))
             if min_hold <= 0 or imagined.hold_SL is None:
                 return cost_B
             lack_B = torch.from_numpy(np.maximum(min_hold - imagined.hold_SL[:, -1], 0)).to(cost_B)
-            return cost_B + self._config.hold_weight * lack_B
+            return cost_B + lack_B / min_hold
 
         score = Scorer(energy, SEARCH_BATCH, deadline_s)
         config = self._config.search
