@@ -72,13 +72,20 @@ class Bodies:
 
     def around(self, x: Floats, y: Floats, margin_m: float) -> NDArray[np.bool_]:
         """Which of the places, arrays of one shape, lie in a body or within `margin_m` of it."""
-        found = np.zeros(x.shape, bool)
-        for (mid_x, mid_y, yaw, length, width), radius_m in zip(self.boxes, self.radii_m, strict=True):
-            along = np.cos(yaw) * (x - mid_x) + np.sin(yaw) * (y - mid_y)
-            across = np.cos(yaw) * (y - mid_y) - np.sin(yaw) * (x - mid_x)
-            beyond = np.hypot(np.maximum(np.abs(along) - 0.5 * length, 0.0), np.maximum(np.abs(across) - 0.5 * width, 0.0))
-            found |= beyond <= radius_m + margin_m
-        return found
+        return near_boxes(x, y, self.boxes[:, :3], 0.5 * self.boxes[:, 3:], self.radii_m + margin_m)
+
+
+def near_boxes(x: Floats, y: Floats, poses: Floats, halves_m: Floats, margins_m: Floats) -> NDArray[np.bool_]:
+    """Which of the places lie within a margin (M,) of a box: (M, 3) x, y, yaw and (M, 2) half length and width.
+
+    x, y: arrays of as many axes, broadcast against each other. A box without sides is a point, and what is around it a disc.
+    """
+    each = (-1, *(1,) * x.ndim)
+    dx, dy = x - poses[:, 0].reshape(each), y - poses[:, 1].reshape(each)
+    cos, sin = np.cos(poses[:, 2]).reshape(each), np.sin(poses[:, 2]).reshape(each)
+    along = np.maximum(np.abs(cos * dx + sin * dy) - halves_m[:, 0].reshape(each), 0.0)
+    across = np.maximum(np.abs(cos * dy - sin * dx) - halves_m[:, 1].reshape(each), 0.0)
+    return np.asarray((along**2 + across**2 <= margins_m.reshape(each) ** 2).any(axis=0))
 
 
 class Kind(enum.IntEnum):

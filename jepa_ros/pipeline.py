@@ -39,8 +39,8 @@ from jepa_ros.protocols import (
     WorldModel,
 )
 from jepa_ros.sensing.blind_zone import LowObstacles
+from jepa_ros.sensing.lidar_view import LidarView, lidar_views
 from jepa_ros.sensing.sight import SightMemory, looks_of
-from jepa_ros.sensing.voxelize import lidar_views
 from jepa_ros.threads import heed_torch_threads, one_blas_thread
 from jepa_ros.types import (
     OCCUPIED_FROM,
@@ -74,9 +74,9 @@ class PipelineConfig:
         read_only=False,
     )
     engine: str = param("auto", "what runs the model's static parts, see jepa_ros.backends.engine", choices=ENGINES, read_only=False)
-    detector: str = param("lidar_columns", "what finds people: 'lidar_columns', or one of your own; used at configure", read_only=False)
+    detector: str = param("lidar_columns", "detector of people: 'lidar_columns', or one of your own; used at configure", read_only=False)
     seen_for_s: float = param(
-        10.0, "how long a place counts as seen after a sensor last looked at it, s; odometry drifts by less than a cell meanwhile",
+        10.0, "how long a place counts as seen after a sensor last saw it, s; odometry drifts by less than a cell in this time",
         at_least=0.0, at_most=600.0,
     )  # fmt: skip
     detection: DetectionConfig = field(default_factory=DetectionConfig)
@@ -138,7 +138,7 @@ class WorldModelPipeline:
         self._last_stamp_ns = None
 
     def warm_up(self) -> None:
-        """Run every stage once on a made-up scene, so that the first real observation does not pay for lazy set-up."""
+        """Run every stage once on a synthetic scene, so that the first real observation does not pay for lazy set-up."""
         rng = np.random.default_rng(0)
         floor = np.column_stack([rng.uniform(-20, 20, (4000, 2)), np.zeros(4000)])
         column = np.column_stack([5 + rng.uniform(-0.2, 0.2, (200, 2)), rng.uniform(0, 1.7, 200)])
@@ -186,8 +186,9 @@ class WorldModelPipeline:
         with clock("people"):
             people, vehicles = self._track(observation, anchor_pose)
         with clock("sight"):
-            occupancy = self._with_low_obstacles(observation, occupancy, who_moves(people, vehicles, anchor_pose))
-            occupancy = self._with_sight(observation, occupancy)
+            views = lidar_views(observation)
+            occupancy = self._with_low_obstacles(occupancy, anchor_pose, views, who_moves(people, vehicles, anchor_pose))
+            occupancy = self._with_sight(occupancy, observation, views)
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
             vehicle_forecast, pedestrians = self._forecast_traffic(vehicles, people, pedestrians, observation.ego)
@@ -229,20 +230,22 @@ class WorldModelPipeline:
         parts = [self.model.occupancy(latent_ND[None]), prediction.occupancy()]
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
 
-    def _with_sight(self, observation: Observation, occupancy: OccupancyForecast) -> OccupancyForecast:
-        """Add which cells are known: those that a sensor has looked at within the last seconds, and those that are occupied now."""
+    def _with_sight(self, occupancy: OccupancyForecast, observation: Observation, views: list[LidarView]) -> OccupancyForecast:
+        """Add which cells are known: those that a sensor has seen within the last seconds, and those that are occupied now."""
         if self._sight is None or occupancy.probability.size == 0:
             return occupancy
         occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM
-        looks = looks_of(observation, occupied_YX, occupancy.grid)
+        looks = looks_of(observation, views, occupied_YX, occupancy.grid)
         seen_YX = self._sight.update(observation.stamp_ns, observation.odom_from_anchor, looks)
         return replace(occupancy, seen=seen_YX | occupied_YX)
 
-    def _with_low_obstacles(self, observation: Observation, occupancy: OccupancyForecast, moving: Bodies) -> OccupancyForecast:
+    def _with_low_obstacles(
+        self, occupancy: OccupancyForecast, pose: FloatArray, views: list[LidarView], moving: Bodies
+    ) -> OccupancyForecast:
         """Add what stood beside the robot when a lidar last could see so low."""
         if self._low_obstacles is None or occupancy.probability.size == 0:
             return occupancy
-        kept_YX = self._low_obstacles.update(observation.odom_from_anchor, lidar_views(observation), observation.ground_height_m, moving)
+        kept_YX = self._low_obstacles.update(pose, views, moving)
         return replace(occupancy, probability=np.maximum(occupancy.probability, kept_YX.astype(np.float32))) if kept_YX.any() else occupancy
 
     def _track(self, observation: Observation, anchor_pose: FloatArray) -> tuple[TrackedPeople, TrackedVehicles]:

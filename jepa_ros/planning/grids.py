@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from jepa_ros.movers import near_boxes
 from jepa_ros.types import FloatArray, GridSpec
 
 UNKNOWN = 1.0  # what lies beyond the forecast is taken as occupied: a robot drives within sight
@@ -50,17 +51,9 @@ def clear_discs(volume_TYX: NDArray[np.float32], grid: GridSpec, centres_m: Floa
 def clear_boxes(
     volume_TYX: NDArray[np.float32], grid: GridSpec, poses: FloatArray, halves_m: FloatArray, margins_m: FloatArray
 ) -> NDArray[np.float32]:
-    """A copy in which the cells whose centres lie within a margin (N,) of a box are free: (N, 3) x, y, yaw, (N, 2) half length and width.
-
-    A box without sides is a point, and what is around it a disc.
-    """
+    """A copy in which the cells whose centres lie within a margin (N,) of a box are free; see `movers.near_boxes`."""
     x, y = cell_centres(grid)
-    dx_N1X, dy_NY1 = x - poses[:, :1, None], y[:, None] - poses[:, 1:2, None]
-    cos_N11, sin_N11 = np.cos(poses[:, 2, None, None]), np.sin(poses[:, 2, None, None])
-    along_NYX = np.maximum(np.abs(cos_N11 * dx_N1X + sin_N11 * dy_NY1) - halves_m[:, 0, None, None], 0.0)
-    across_NYX = np.maximum(np.abs(cos_N11 * dy_NY1 - sin_N11 * dx_N1X) - halves_m[:, 1, None, None], 0.0)
-    under_YX = (along_NYX**2 + across_NYX**2 <= margins_m[:, None, None] ** 2).any(axis=0)
-    return np.where(under_YX, np.float32(0.0), volume_TYX)
+    return np.where(near_boxes(x[None], y[:, None], poses, halves_m, margins_m), np.float32(0.0), volume_TYX)
 
 
 def split(volume_TYX: NDArray[np.float32], grid: GridSpec) -> tuple[NDArray[np.float32], GridSpec]:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.movers import Bodies
+from jepa_ros.sensing.lidar_view import DIRECTIONS, LidarView, directions
 from jepa_ros.sensing.odom_map import OdomMap
-from jepa_ros.sensing.sight import DIRECTIONS, ENOUGH_POINTS, GAP, directions
+from jepa_ros.sensing.sight import GAP
 from jepa_ros.sensing.voxelize import OCCUPIED_M, cell_indices
 from jepa_ros.types import FloatArray, GridSpec
 
@@ -48,21 +49,15 @@ class Beams:
         return np.asarray(np.hypot(x, y) >= self.first_m[directions(x, y)])
 
 
-def beams_of(points_m: FloatArray, origin_m: FloatArray, ground_z_m: float) -> Beams:
-    """Of (N, 3) returns in the anchor frame from a lidar at (3,) `origin_m`; `ground_z_m`: height of the ground there."""
-    points_m = points_m[:: max(len(points_m) // ENOUGH_POINTS, 1)]
-    x, y = points_m[:, 0] - np.float32(origin_m[0]), points_m[:, 1] - np.float32(origin_m[1])
-    distance, direction = np.hypot(x, y), directions(x, y)
-    dip = (np.float32(origin_m[2]) - points_m[:, 2]) / np.maximum(distance, np.float32(BIN_M))
+def beams_of(view: LidarView) -> Beams:
+    """Those that returned, of one lidar."""
+    distance, direction = view.polar
+    dip = (np.float32(view.origin_m[2]) - view.sampled_m[:, 2]) / np.maximum(distance, np.float32(BIN_M))
     bins = math.ceil(NEAR_M / BIN_M)
     steepest = np.full(DIRECTIONS * bins, -np.inf, np.float32)
     np.maximum.at(steepest, direction * bins + np.minimum((distance / np.float32(BIN_M)).astype(int), bins - 1), dip.astype(np.float32))
     dip_AD = np.maximum.accumulate(steepest.reshape(DIRECTIONS, bins)[:, ::-1], axis=1)[:, ::-1]
-    height = points_m[:, 2] - np.float32(ground_z_m)
-    blocks = (height >= OCCUPIED_M[0]) & (height <= OCCUPIED_M[1])
-    first_m = np.full(DIRECTIONS, np.inf, np.float32)
-    np.minimum.at(first_m, direction[blocks], distance[blocks].astype(np.float32))
-    return Beams(np.asarray(origin_m[:2]), float(origin_m[2]) - ground_z_m, _widened(dip_AD), first_m)
+    return Beams(np.asarray(view.origin_m[:2]), view.height_m, _widened(dip_AD), view.first_m)
 
 
 class LowObstacles:
@@ -77,22 +72,19 @@ class LowObstacles:
         """Forget the stream."""
         self._top.clear()
 
-    def update(
-        self, odom_from_anchor: FloatArray, sweeps: Sequence[tuple[FloatArray, FloatArray]], ground_z_m: float, movers: Bodies
-    ) -> NDArray[np.bool_]:
+    def update(self, odom_from_anchor: FloatArray, views: Sequence[LidarView], movers: Bodies) -> NDArray[np.bool_]:
         """(Y, X) True where something low was seen and is now looked over.
 
-        sweeps: of each lidar its (N, 3) points over flattened ground and its (3,) place, anchor frame. movers: what moves on; its returns
-        are not kept, and do not show that what was there before is gone.
+        movers: what moves on; its returns are not kept, and do not show that what was there before is gone.
         """
         self._top.follow(odom_from_anchor[:2, 3])
         now_m = np.zeros_like(self._top.values)
         x, y = self._top.centres_in(odom_from_anchor)
         lowest_m = np.full(x.shape, np.inf, np.float32)
         covered = np.ones(x.shape, bool)
-        for points_m, origin_m in sweeps:
-            self._raise(now_m, points_m, ground_z_m, odom_from_anchor)
-            beams = beams_of(points_m, origin_m, ground_z_m)
+        for view in views:
+            self._raise(now_m, view, odom_from_anchor)
+            beams = beams_of(view)
             lowest_m = np.minimum(lowest_m, beams.lowest_m(x, y))
             covered &= beams.hides(x, y)
         unseen = (now_m == 0.0) & (lowest_m > self._top.values)
@@ -103,8 +95,9 @@ class LowObstacles:
         answer[cell_indices(np.column_stack((x[kept], y[kept])), self._grid)[0]] = True
         return answer.reshape(self._grid.rows, self._grid.columns)
 
-    def _raise(self, top_m: FloatArray, points_m: FloatArray, ground_z_m: float, odom_from_anchor: FloatArray) -> None:
-        height = points_m[:, 2] - np.float32(ground_z_m)
+    def _raise(self, top_m: FloatArray, view: LidarView, odom_from_anchor: FloatArray) -> None:
+        points_m = view.points_m
+        height = points_m[:, 2] - np.float32(view.ground_z_m)
         near = (np.abs(points_m[:, 0]) < NEAR_M) & (np.abs(points_m[:, 1]) < NEAR_M)
         counts = np.flatnonzero(near & (height >= OCCUPIED_M[0]) & (height <= OCCUPIED_M[1]))
         row, column = self._top.indices(points_m[counts, :2] @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])

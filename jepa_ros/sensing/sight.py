@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.sensing.ground import BELOW_LIDAR_M
+from jepa_ros.sensing.lidar_view import DIRECTIONS, LidarView, directions
 from jepa_ros.sensing.odom_map import OdomMap
-from jepa_ros.sensing.voxelize import OCCUPIED_M, lidar_views
+from jepa_ros.sensing.voxelize import OCCUPIED_M
 from jepa_ros.types import NANOSECONDS, CameraImage, FloatArray, GridSpec, Observation
 
-DIRECTIONS = 360
-ENOUGH_POINTS = 30_000  # returns that a look is made from; more tell nothing new of 360 directions
 CELL_SAMPLES = 8  # along each side of an occupied cell
 GAP = 2  # directions between two returns that a sensor with few columns leaves empty are seen as far as both neighbours are
 HEAD_M = OCCUPIED_M[1]
@@ -37,30 +36,23 @@ class Look:
     reach_m: FloatArray  # (A,) how far it saw; 0 = not at all
 
 
-def looks_of(observation: Observation, occupied_YX: NDArray[np.bool_], grid: GridSpec) -> list[Look]:
+def looks_of(observation: Observation, views: Sequence[LidarView], occupied_YX: NDArray[np.bool_], grid: GridSpec) -> list[Look]:
     """Each lidar's look; without a lidar, those of the cameras, which reach to the first cell that a world model takes for occupied."""
     if observation.lidar is not None:
-        return [lidar_look(points_m, origin_m, observation.ground_height_m) for points_m, origin_m in lidar_views(observation)]
+        return [lidar_look(view) for view in views]
     return [camera_look(camera, occupied_YX, grid) for camera in observation.cameras]
 
 
-def lidar_look(points_m: FloatArray, origin_m: FloatArray, ground_z_m: float) -> Look:
-    """Of (N, 3) returns in the anchor frame, seen from (3,) `origin_m`; `ground_z_m`: height of the ground there."""
-    points_m = points_m[:: max(len(points_m) // ENOUGH_POINTS, 1)]
-    x, y = points_m[:, 0] - np.float32(origin_m[0]), points_m[:, 1] - np.float32(origin_m[1])
-    distance = np.hypot(x, y)
-    direction = directions(x, y)
-    height = points_m[:, 2] - np.float32(ground_z_m)
-    blocks = (height >= OCCUPIED_M[0]) & (height <= HEAD_M)
-    first_m = np.full(DIRECTIONS, np.inf, np.float32)
-    np.minimum.at(first_m, direction[blocks], distance[blocks])
-    near_m, far_m = _below_head(distance, height, float(origin_m[2]) - ground_z_m)
+def lidar_look(view: LidarView) -> Look:
+    """How far a lidar saw: to the first return that hides what is behind it."""
+    distance, direction = view.polar
+    near_m, far_m = _below_head(distance, view.heights_m, view.height_m)
     nearest_m = np.full(DIRECTIONS, np.inf, np.float32)
     np.minimum.at(nearest_m, direction, near_m)
     farthest_m = np.zeros(DIRECTIONS, np.float32)
     np.maximum.at(farthest_m, direction, far_m)
-    reach_m = _bridge_gaps(np.minimum(first_m, farthest_m))
-    return Look(np.asarray(origin_m[:2]), np.where(np.isfinite(nearest_m), nearest_m, 0.0), reach_m)
+    reach_m = _bridge_gaps(np.minimum(view.first_m, farthest_m))
+    return Look(np.asarray(view.origin_m[:2]), np.where(np.isfinite(nearest_m), nearest_m, 0.0), reach_m)
 
 
 def camera_look(camera: CameraImage, occupied_YX: NDArray[np.bool_], grid: GridSpec) -> Look:
@@ -148,11 +140,6 @@ def _neighbour(reach_m: FloatArray, side: int) -> FloatArray:
         other = np.roll(reach_m, -side * step)
         found = np.where(other > 0, other, found)
     return found
-
-
-def directions(x: FloatArray, y: FloatArray) -> NDArray[np.intp]:
-    """Index of the direction in which each place lies, seen from the origin of its coordinates."""
-    return ((np.arctan2(y, x) + np.pi) * (DIRECTIONS / (2 * np.pi))).astype(np.intp) % DIRECTIONS
 
 
 def _centres(grid: GridSpec) -> FloatArray:

@@ -36,14 +36,6 @@ def lidar_parts(observation: Observation) -> list[tuple[slice, FloatArray]]:
     return [(slice(part.first, part.first + part.count), level @ part.base_from_lidar[:3, 3]) for part in observation.lidar.parts]
 
 
-def lidar_views(observation: Observation) -> list[tuple[NDArray[np.float32], FloatArray]]:
-    """Of each lidar of the sweep, its (N, 3) points over flattened ground and where it is, (3,) m; anchor frame."""
-    points_m, origin_m = observation.flattened_m, anchor_lidar(observation)
-    if origin_m is None:
-        return []
-    return [(points_m[part], place_m) for part, place_m in lidar_parts(observation)] or [(points_m, origin_m)]
-
-
 def cell_indices(points_m: FloatArray, grid: GridSpec) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Flat cell index (M,) of the points inside the grid, and which of the (N, 2 or more) points those are (N,)."""
     scale = np.float32(1.0 / grid.resolution_m)

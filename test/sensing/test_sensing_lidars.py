@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jepa_ros.sensing import SensorHub
+from jepa_ros.sensing.lidar_view import lidar_views
 from jepa_ros.sensing.sight import looks_of
-from jepa_ros.sensing.voxelize import lidar_views
 from jepa_ros.types import GridSpec
 
 T = messages.START_S
@@ -55,10 +55,9 @@ def test_sweeps_of_three_lidars_are_one_each_at_its_own_time():
     assert sorted(set(observation.lidar.intensity)) == [0.0, 7.0]
     assert hub.take(patient=False) is None
     assert {name: status.used for name, status in hub.status().items() if status.kind == "lidar"} == {"/f": 1, "/t": 1, "/r": 1}
-    origins = [origin[0] for _, origin in lidar_views(observation)]
-    assert origins == pytest.approx([0.0, 1.4, -1.5])
-    looks = looks_of(observation, np.zeros((4, 4), bool), GridSpec(4, 4, 1.0, (-2.0, -2.0)))
-    assert len(looks) == 3
+    views = lidar_views(observation)
+    assert [view.origin_m[0] for view in views] == pytest.approx([0.0, 1.4, -1.5])
+    assert len(looks_of(observation, views, np.zeros((4, 4), bool), GridSpec(4, 4, 1.0, (-2.0, -2.0)))) == 3
 
 
 def test_points_of_the_own_body_leave_the_parts_right():
@@ -216,7 +215,7 @@ def test_a_clock_that_is_a_little_off_is_named_and_a_slow_or_dead_sensor_is_not(
             hub.put_cloud("/r", seen(5.0, "rear", T + 0.1 * k + 0.02))
         hub.take(patient=False)
     notices = {name: status.notices.get("match", "") for name, status in hub.status().items()}
-    assert "not used; set its clock right" in notices["cam"]
+    assert "not used; synchronise its clock" in notices["cam"]
     assert ("not used" in notices["/f"]) == (off_s < 0)
     assert not notices["/t"]
     assert not notices["/r"]

@@ -8,6 +8,7 @@ from jepa_ros.movers import Bodies
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.planning import Planner
 from jepa_ros.sensing.blind_zone import LowObstacles
+from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.types import NANOSECONDS, EgoState, GridSpec, LidarSweep, Observation
 
 GRID = GridSpec(64, 64, 0.4, (-12.8, -12.8))
@@ -40,8 +41,8 @@ class Drive:
     def look(self, robot_x_m: float, boxes: list[np.ndarray], moving: Bodies = NOBODY, **lidar: object) -> np.ndarray:
         odom_from_anchor = np.eye(4)
         odom_from_anchor[0, 3] = robot_x_m
-        views = [(sweep(robot_x_m, boxes, **lidar), lidar.get("lidar", ROOF))]
-        return self.memory.update(odom_from_anchor, views, 0.0, moving)
+        view = LidarView(sweep(robot_x_m, boxes, **lidar), lidar.get("lidar", ROOF), 0.0)
+        return self.memory.update(odom_from_anchor, [view], moving)
 
     def approach(self, boxes: list[np.ndarray], to_x_m: float = 6.6, moving: Bodies = NOBODY) -> np.ndarray:
         for x_m in np.arange(0.0, to_x_m, 0.15):
@@ -124,7 +125,7 @@ def test_it_lies_still_in_odom_while_the_robot_turns() -> None:
     turned = np.eye(4)
     turned[:2, :2], turned[0, 3] = [[0.0, -1.0], [1.0, 0.0]], 6.6  # to the left, on the spot
     points = sweep(6.6, [PALLET]) @ turned[:3, :3]
-    kept = drive.memory.update(turned, [(points, ROOF)], 0.0, NOBODY)
+    kept = drive.memory.update(turned, [LidarView(points, ROOF, 0.0)], NOBODY)
     assert at(kept, 0.0, -1.6)
     assert not at(kept, 1.6, 0.0)
 

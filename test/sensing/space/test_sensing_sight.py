@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.sensing.sight import Look, SightMemory, camera_look, lidar_look
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, GridSpec
 
@@ -42,7 +43,7 @@ def at(seen_YX: np.ndarray, x_m: float, y_m: float) -> bool:
 
 def test_a_wall_is_seen_and_nothing_behind_it() -> None:
     for elevations in ([0.0], list(np.linspace(-25, 15, 32))):
-        seen = seen_by(lidar_look(returns(elevations, 720, 5.0), MOUNT, 0.0))
+        seen = seen_by(lidar_look(LidarView(returns(elevations, 720, 5.0), MOUNT, 0.0)))
         assert at(seen, 3.0, 0.0)
         assert at(seen, 4.8, 1.0)
         assert not at(seen, 6.0, 0.0)
@@ -51,28 +52,30 @@ def test_a_wall_is_seen_and_nothing_behind_it() -> None:
 
 
 def test_a_direction_without_a_return_is_not_seen() -> None:
-    level = seen_by(lidar_look(returns([0.0], 720, 5.0), MOUNT, 0.0))
+    level = seen_by(lidar_look(LidarView(returns([0.0], 720, 5.0), MOUNT, 0.0)))
     assert not at(level, -3.0, 0.0), "a level beam to nowhere says nothing"
     points = returns(list(np.linspace(-25, 15, 32)), 720, 50.0)
     behind = np.abs(np.arctan2(points[:, 1], points[:, 0] - 0.3)) > np.radians(90)
-    seen = seen_by(lidar_look(points[behind], MOUNT, 0.0))
+    seen = seen_by(lidar_look(LidarView(points[behind], MOUNT, 0.0)))
     assert at(seen, -5.0, 1.0)
     assert not at(seen, 2.0, 0.0)
     assert not at(seen, 1.5, 3.0)
 
 
 def test_a_lidar_of_few_columns_sees_between_them() -> None:
-    seen = seen_by(lidar_look(returns([0.0], 180, 5.0), MOUNT, 0.0))
+    seen = seen_by(lidar_look(LidarView(returns([0.0], 180, 5.0), MOUNT, 0.0)))
     assert all(at(seen, 4.4, y) for y in np.arange(-3.0, 3.0, 0.4))
 
 
 def test_what_beams_pass_over_above_head_height_is_not_seen() -> None:
     truck = np.array([0.0, 0.0, 3.0])
-    seen = seen_by(lidar_look(returns([-10.0], 720, 50.0, mount=truck), truck, 0.0))  # below 2 m from 5.7 m on, on the ground at 17 m
+    seen = seen_by(
+        lidar_look(LidarView(returns([-10.0], 720, 50.0, mount=truck), truck, 0.0))
+    )  # below 2 m from 5.7 m on, on the ground at 17 m
     assert not at(seen, 3.0, 0.0)
     assert at(seen, 8.0, 0.0)
     upward = returns([10.0], 720, 10.0, wall_top_m=9.0)  # above 2 m from 7.1 m on
-    seen = seen_by(lidar_look(upward, MOUNT, 0.0))
+    seen = seen_by(lidar_look(LidarView(upward, MOUNT, 0.0)))
     assert at(seen, 5.0, 0.0)
     assert not at(seen, 9.4, 0.0)
 
@@ -81,7 +84,7 @@ def test_a_cloud_in_base_link_shows_no_more_than_its_returns() -> None:
     """Where the lidar is, and so what is too near for its beams, is not known: its frame stands on the ground."""
     roof = np.array([0.0, 0.0, 1.8])
     points = returns(list(np.linspace(-20, 0, 32)), 720, 8.0, mount=roof)  # on the ground from 4.9 m on
-    known, unknown = (seen_by(lidar_look(points, origin, 0.0)) for origin in (roof, np.zeros(3)))
+    known, unknown = (seen_by(lidar_look(LidarView(points, origin, 0.0))) for origin in (roof, np.zeros(3)))
     assert not at(unknown, -2.5, 0.0)
     assert not at(unknown, 0.0, 3.0)
     for x, y in ((-6.0, 0.0), (7.0, 0.0), (0.0, 8.0)):
@@ -92,7 +95,7 @@ def test_a_cloud_in_base_link_shows_no_more_than_its_returns() -> None:
 
 def test_what_was_seen_stays_seen_where_it_is_for_a_while() -> None:
     memory = SightMemory(GRID, 5.0)
-    look = lidar_look(returns([0.0], 720, 5.0), MOUNT, 0.0)
+    look = lidar_look(LidarView(returns([0.0], 720, 5.0), MOUNT, 0.0))
     start, blind = pose(100.0, -40.0, 0.7), Look(np.zeros(2), np.zeros(360), np.zeros(360))
     memory.update(NANOSECONDS, start, [look])
     turned = start @ pose(1.2, 0.4, np.pi / 2)  # the place 3 m ahead of the start is now at its right
