@@ -123,7 +123,7 @@ class Criticised(Protocol):
     """What a world model offers besides `WorldModel` where something knows which of its errors are usual."""
 
     def critic(self) -> Critic | None:
-        """A new critic; None where there is none for these weights."""
+        """A new critic; None if these weights have none."""
 
 
 class Prediction(Protocol):

@@ -2,7 +2,7 @@
 
 Matrix products of NumPy and SciPy are small here. OpenBLAS, whoever imported it first, would split them over all cores, and its threads
 spin while they wait, against those of torch: with two torch threads a step took 290 ms where 140 are enough. torch's own threads are
-`torch.set_num_threads`, and not changed here, but heeded.
+`torch.set_num_threads`, and not changed here, but respected.
 """
 
 from __future__ import annotations

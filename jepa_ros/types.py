@@ -229,7 +229,7 @@ class PedestrianForecast:
         """(P, n, H, 2): n independent samples of the mixture, each a whole path.
 
         A mode is drawn by its probability; the deviation from its mean is one standard normal per sample, shared by all steps and scaled by
-        each step's covariance, so that a sample is a smooth path whose marginals are exactly the stated Gaussians.
+        each step's covariance, so that a sample is a smooth path whose marginals are exactly the Gaussians of the forecast.
         """
         if n < 1:
             raise ValueError(f"sample(n) needs n >= 1, got {n}")

@@ -66,7 +66,7 @@ def start_node(context: LaunchContext, name: str) -> list:
         if context.is_shutdown or event.returncode == 0:
             return []
         if event.returncode == WRONG_CONFIGURATION:
-            return [LogInfo(msg=f"{name} is not started again: its parameters cannot be, see its last line")]
+            return [LogInfo(msg=f"{name} is not restarted: its parameters are invalid, see its last line")]
         return [TimerAction(period=RESPAWN_DELAY_S, actions=[OpaqueFunction(function=start_node, args=[name])])]
 
     node = Node(

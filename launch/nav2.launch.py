@@ -28,7 +28,7 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"], description="take the time from /clock"),
         DeclareLaunchArgument("nav2_params_file", default_value="", description="parameters of Nav2 (empty: those of nav2_bringup)"),
         DeclareLaunchArgument("params_file", default_value=str(SHARE / "config" / "nav2.yaml"), description="what jepa_ros changes"),
-        DeclareLaunchArgument("cmd_vel", default_value="cmd_vel_nav", description="ours: what Nav2's velocity_smoother listens to"),
+        DeclareLaunchArgument("cmd_vel", default_value="cmd_vel_nav", description="our commands: the input of Nav2's velocity_smoother"),
         DeclareLaunchArgument("model", default_value="", description="back-end of jepa_ros (empty: scene_jepa)"),
     ]
     return LaunchDescription([*arguments, our_nodes(), OpaqueFunction(function=nav2)])

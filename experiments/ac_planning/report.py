@@ -3,7 +3,7 @@
     git clone https://github.com/facebookresearch/vjepa2 CHECKOUT; pip install scipy
 
 Both search in the same run, with the same weights, the same noise, threads, context and goal. Without --reference only ours is timed. Both
-processor and wall time are told; on a busy machine only the first means anything.
+processor and wall time are given; on a busy machine only the first is meaningful.
 """
 
 from __future__ import annotations

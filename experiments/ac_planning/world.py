@@ -1,4 +1,4 @@
-"""A made-up world for timing action-conditioned planning, and predictors that have learned it.
+"""A synthetic world for timing action-conditioned planning, and predictors that have learned it.
 
 Published weights cannot be had everywhere, and a predictor of random weights will not do: its energies differ only in the last digits of
 float32, so that two implementations choose different elites by rounding alone. Here a hand moves a pattern over a grid of patches.

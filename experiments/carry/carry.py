@@ -1,6 +1,6 @@
 """The quickest carry to a goal image that does not drop what is held, beside carries whose speed is fixed beforehand.
 
-The fixed ones are told where the goal is; the planner has its image only. Axes: K trial, L step, A action.
+The fixed ones know where the goal is; the planner has only its image. Axes: K trial, L step, A action.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def fewest_steps(carry: Carry) -> int:
 
 
 def carry_planned(carry: Carry, world: ArmWorldModel, min_hold: float) -> Carried:
-    """Looks before the fingers close and after, asks once, and does what it is told."""
+    """Takes an image before the fingers close and one after, plans once, and executes the plan."""
     arm = Arm(carry.grip.box, carry.grip.start_m)
     latents, states, commanded = [], [], 0.0
     for action in carry.grip.approach_GA:

@@ -78,7 +78,7 @@ def tell(model: ArmModel, train: Grips, validation: Grips, test: Grips, images: 
 
 
 def without_motion(grips: Grips) -> Grips:
-    """The same grips for a head that is not told the motion: what it knows of it is in the imagined latents."""
+    """The same grips for a head without the motion as input: it can only know it from the imagined latents."""
     return replace(grips, actions_KLA=torch.zeros_like(grips.actions_KLA))
 
 

@@ -84,7 +84,7 @@ class FollowPath:
 
 
 class TrueFuture:
-    """MPPI over what will really be there if the robot goes on as it last meant to."""
+    """MPPI over the true future, if the robot continues as it last planned."""
 
     def __init__(self) -> None:
         self._planner = make_planner()
@@ -146,7 +146,7 @@ def make_planner() -> Planner:
 
 
 def follow(plan: Plan) -> tuple[FloatArray, Plan]:
-    """The first command of a plan; standing where there is none."""
+    """The first command of a plan; zero without a plan."""
     return (plan.commands[0] if len(plan.commands) else np.zeros(2)), plan
 
 

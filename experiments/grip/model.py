@@ -89,7 +89,7 @@ def states_from(actions_BTA: Tensor) -> Tensor:
 
 
 def scaled_action(actions_A: Tensor) -> Tensor:
-    """(..., A) -> (..., 4): what can be told from two images, in numbers around 1."""
+    """(..., A) -> (..., 4): what can be inferred from two images, in numbers around 1."""
     return torch.cat([ACTION_SCALE * actions_A[..., :3], actions_A[..., 6:]], dim=-1)
 
 

@@ -37,7 +37,7 @@ class GripTrainConfig:
     learning_rate: float = param(1e-3, "peak learning rate", at_least=0.0)
     weight_decay: float = param(0.02, "AdamW weight decay", at_least=0.0)
     warmup: int = param(100, "steps to the peak learning rate", at_least=1)
-    inverse_weight: float = param(1.0, "weight of the inverse dynamics: without it nothing keeps the arm in the latents", at_least=0.0)
+    inverse_weight: float = param(1.0, "weight of the inverse dynamics, which keep the arm in the latents", at_least=0.0)
     seed: int = param(0, "of everything random", at_least=0)
     checkpoint_every: int = param(200, "steps between checkpoints and validations", at_least=1)
     model: GripModelConfig = field(default_factory=GripModelConfig)

@@ -26,7 +26,7 @@ class GripWorldModel(VJepa2Ac):
         self.search = SEARCH
 
     def encode(self, observation: Observation) -> Tensor:
-        """(1, P, D) of the first camera's image. ValueError where there is none."""
+        """(1, P, D) of the first camera's image. ValueError without a camera."""
         if not observation.cameras:
             raise ValueError(f"grip sees through a camera only, and the observation at {observation.stamp_s:.3f} s has none")
         return self.encode_image(observation.cameras[0].rgb)

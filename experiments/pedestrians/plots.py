@@ -1,4 +1,4 @@
-"""Pictures of the pedestrian bench: are the stated probabilities true, and what do forecasts look like?"""
+"""Pictures of the pedestrian bench: are the predicted probabilities right, and what do forecasts look like?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_reliability(ranks: dict[float, dict[str, np.ndarray]], path: Path) -> N
         axis.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="perfect")
         for scene, values in scenes.items():
             axis.plot(levels, [(values <= level).mean() for level in levels], label=scene)
-        axis.set(title=f"{100 * noise:g} cm jitter", xlabel="mass of the stated region", xlim=(0, 1), ylim=(0, 1))
+        axis.set(title=f"{100 * noise:g} cm jitter", xlabel="mass of the predicted region", xlim=(0, 1), ylim=(0, 1))
         axis.set_aspect("equal")
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("share of truths inside")

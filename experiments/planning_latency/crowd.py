@@ -1,4 +1,4 @@
-"""A made-up crowd over DDS: what a world_model node and the robot's odometry would say of it, at 10 Hz."""
+"""A synthetic crowd over DDS: what a world_model node and the robot's odometry would publish of it, at 10 Hz."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def prefer_this_thread() -> None:
 
 
 def crowd_state(people: int, spec: ModelSpec, seed: int) -> SceneState:
-    """What a pipeline would know of a made-up crowd; latents are random. Same seed, same state."""
+    """What a pipeline would know of a synthetic crowd; latents are random. Same seed, same state."""
     scene = crowd_scene(people, seed=seed)
     generator = np.random.default_rng(seed)
     velocities = scene.moving.forecast.most_likely()[:, 0] - scene.moving.positions_m

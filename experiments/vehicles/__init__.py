@@ -1,1 +1,1 @@
-"""Vehicles seen, told apart and tracked, on labelled recordings and in simulated streets."""
+"""Vehicles detected, classified and tracked, on labelled recordings and in simulated streets."""

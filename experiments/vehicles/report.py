@@ -3,7 +3,7 @@
 --bag BAG --ground-truth CSV   a labelled bag, as for `make bench-people` with odom_yaw, length and width; judged in the camera's field
 --frames FILE.npz              single labelled sweeps: detections above 0.5 are judged
 --worlds 4 --speed 12          simulated streets and crossings with the ego at that speed
---indoors 6                    simulated halls, corridors and warehouses, in turn: whatever is reported there is none
+--indoors 6                    simulated halls, corridors and warehouses, in turn: every vehicle reported there is false
 """
 
 from __future__ import annotations

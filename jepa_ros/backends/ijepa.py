@@ -38,7 +38,7 @@ class IJepa:
         )
 
     def encode(self, observation: Observation) -> Tensor:
-        """(1, N, D) latents of the first camera's image. ValueError where there is none."""
+        """(1, N, D) latents of the first camera's image. ValueError without a camera."""
         image = square_image(observation, self._model.config.image_size, self.spec.name).to(self._device)
         return self._model(pixel_values=image[None]).last_hidden_state
 

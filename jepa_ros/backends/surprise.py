@@ -66,7 +66,7 @@ class _Moment:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of one observation. The error is what the history learns from it: None where the scene was not judged anew."""
+    """Of one observation. The error is what the history learns from it: None where the scene was not scored again."""
 
     surprise: float  # 0-1; NaN where nothing was predicted, or too little was seen yet to say what is usual
     scene: float  # the part of it that says how far the scene is from what was predicted
@@ -120,7 +120,7 @@ class SurpriseWatch:
         self._moments.append(_Moment(stamp_ns, odom_from_anchor, encoded.latent_ND, prediction, "lidar" in encoded.sensors))
 
     def _is_due(self, stamp_ns: int) -> bool:
-        """Whether the scene is to be judged anew; an observation may come a little early."""
+        """Whether the scene is to be scored again; an observation may come a little early."""
         return self._judged_ns is None or stamp_ns - self._judged_ns >= (SCENE_EVERY - EARLY) * self._step_ns
 
     def _judge_scene(self, stamp_ns: int, odom_from_anchor: FloatArray, encoded: Encoded) -> tuple[float, float | None, bool]:

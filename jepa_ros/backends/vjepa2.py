@@ -52,7 +52,7 @@ class VJepa2:
         )
 
     def encode(self, observation: Observation) -> Tensor:
-        """(1, N, D) latents of the first camera's image. ValueError where there is none."""
+        """(1, N, D) latents of the first camera's image. ValueError without a camera."""
         image = square_image(observation, self._model.config.crop_size, self.spec.name).to(self._device)
         clip_BTCHW = image.expand(1, self._model.config.tubelet_size, -1, -1, -1)
         return self._model(pixel_values_videos=clip_BTCHW, skip_predictor=True).last_hidden_state

@@ -34,12 +34,12 @@ MOST_STEPS = 200
 class CorrectionConfig:
     """How fast what was seen is learned, and where it is kept."""
 
-    enabled: bool = param(True, "correct the spread of forecasts by how they come true", read_only=False)
+    enabled: bool = param(True, "correct the spread of forecasts by how often they come true", read_only=False)
     rate: float = param(
         0.02, "how far the logarithm of the factor moves, at most, with each instant that is scored", at_least=0.0, at_most=1.0
     )
     largest: float = param(4.0, "factors stay within this and its inverse", at_least=1.0, at_most=100.0)
-    file: str = param("", "where factors are kept from run to run, a JSON file; empty = they are forgotten with the node", read_only=False)
+    file: str = param("", "JSON file that keeps the factors from run to run; empty = they are lost when the node ends", read_only=False)
 
     def __post_init__(self) -> None:
         validate(self)

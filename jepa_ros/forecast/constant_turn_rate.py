@@ -31,7 +31,7 @@ class ConstantTurnRateConfig:
     braking_share: float = param(0.1, "probability of that mode", at_least=0.0, at_most=1.0)
     along_mps2: float = param(0.7, "spread of the acceleration, m/s2", at_least=0.0, at_most=10.0)
     across_mps2: float = param(0.35, "spread of the sideways acceleration, m/s2", at_least=0.0, at_most=10.0)
-    spread: float = param(0.5, "factor on the standard deviations, as filters are surer than they say", at_least=0.05, at_most=10.0)
+    spread: float = param(0.5, "factor on the standard deviations, because filters are overconfident", at_least=0.05, at_most=10.0)
     position_std_m: float = param(0.15, "spread of the position now, at least", at_least=0.01, at_most=5.0)
 
     def __post_init__(self) -> None:

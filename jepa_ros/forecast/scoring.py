@@ -25,7 +25,7 @@ class OnlineScoreConfig:
     """How much is remembered, and when a track's position at an instant counts as known."""
 
     window: int = param(500, "newest scored forecasts (one person at one stamp each) in the rolling figures", at_least=1)
-    longest_gap_s: float = param(0.6, "two sightings further apart say nothing about the time between", at_least=0.05, at_most=5.0)
+    longest_gap_s: float = param(0.6, "between two sightings further apart nothing is known", at_least=0.05, at_most=5.0)
     rank_samples: int = param(39, "draws per step that find the highest-density regions; one less than a multiple of 20", at_least=19)
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class OnlineScore:
     """Feed it each stage of people and forecast, in the order of their stamps; ask for the summary at any time. Not thread-safe."""
 
     def __init__(self, config: OnlineScoreConfig | None = None, ranked: Ranked | None = None) -> None:
-        """ranked: told, of each scored instant, the (N, H) mass of the region that just held the outcome, and where it is known."""
+        """ranked: called with, for each scored instant, the (N, H) mass of the region that just held the outcome, and where it is known."""
         self.config = config or OnlineScoreConfig()
         self._ranked = ranked
         self._pending: deque[_Pending] = deque()

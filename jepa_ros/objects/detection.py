@@ -49,12 +49,12 @@ class DetectionConfig:
     dense_range_m: float = param(12.0, "beyond this range gaps between cells are closed and fewer returns suffice", at_least=1.0)
     verifier: str = param(
         "",
-        "weights that tell people from clutter: empty = the shipped ones, 'rules' = thirteen hand-set weights, or a .safetensors file",
+        "weights that separate people from clutter: empty = the shipped ones, 'rules' = thirteen hand-set weights, or a .safetensors file",
         read_only=False,
     )
     vehicles: bool = param(True, "look for vehicles, too", read_only=False)
     vehicle_verifier: str = param(
-        "", "weights that tell vehicles from what else is as large: empty = the shipped ones, or a .safetensors file", read_only=False
+        "", "weights that distinguish vehicles from other large objects: empty = the shipped ones, or a .safetensors file", read_only=False
     )
     min_score: float = param(0.1, "columns that look less like a person are dropped", at_least=0.0, at_most=1.0)
 

@@ -41,7 +41,7 @@ class TrackingConfig:
     coast_s: float = param(1.2, "a track that is not detected any more is kept for at most this long", at_least=0.1, at_most=10.0)
     confirm_s: float = param(0.15, "a track is reported once it has been followed for this long", at_least=0.0, at_most=5.0)
     confirm_logit: float = param(5.5, "a track is reported once the log-odds of its detections add up to this", at_least=0.0, at_most=100.0)
-    max_walking_mps: float = param(4.0, "somebody faster is reported only if they look like a rider", at_least=0.5, at_most=20.0)
+    max_walking_mps: float = param(4.0, "a faster person is reported only if they look like a rider", at_least=0.5, at_most=20.0)
     min_existence: float = param(0.5, "a track is reported only if it exists with at least this probability", at_least=0.0, at_most=1.0)
     max_speed_mps: float = param(12.0, "nothing tracked is faster (a cyclist going downhill)", at_least=0.5, at_most=50.0)
     acceleration_mps2: float = param(1.5, "random acceleration acting over one second, standard deviation", at_least=0.05, at_most=20.0)
@@ -174,7 +174,7 @@ class PeopleTracker:
         )
 
     def _gather(self, track: NDArray[np.intp], scores: FloatArray, told: FloatArray) -> None:
-        """Add up what each detection says: a camera that confirms counts when it looks, one that denies until it looks again."""
+        """Add up what each detection says: a camera that confirms counts once, one that contradicts counts until it looks again."""
         denied = np.minimum(self._tracks.camera[track], 0.0)
         gathered = self._tracks.gathered.copy()
         gathered[track] += np.maximum(logit_of(scores) + np.where(np.isfinite(told), told, denied), 0.0)

@@ -1,4 +1,4 @@
-"""A made-up scene with walls and people, for warming a planner up and for measuring it."""
+"""A synthetic scene with walls and people, for warming a planner up and for measuring it."""
 
 from __future__ import annotations
 

@@ -39,10 +39,10 @@ class CostWeights:
     person: float = param(60.0, "Cost of a second of contact with a person", at_least=0.0)
     personal_space: float = param(1.5, "Cost of a second within personal space", at_least=0.0)
     foresight_s: float = param(
-        1.0, "A contact so far ahead, s, costs 1/e: before, the plan is made anew and people step aside", at_least=0.1
+        1.0, "A contact this far ahead, s, costs 1/e, because there will be a new plan before, and people step aside", at_least=0.1
     )
     surprise: float = param(
-        0.0, "Cost of speed while the world is not as predicted, mean of (m/s)^2 at surprise 1; 0 = not looked at", at_least=0.0
+        0.0, "Cost of speed while the world is not as predicted, mean of (m/s)^2 at surprise 1; 0 = not used", at_least=0.0
     )
     acceleration: float = param(0.05, "Cost of acceleration, mean of (m/s^2)^2", at_least=0.0)
     jerk: float = param(0.005, "Cost of jerk, mean of (m/s^3)^2", at_least=0.0)

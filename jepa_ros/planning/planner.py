@@ -57,7 +57,7 @@ class PlannerConfig:
         at_most=1.0,
     )  # fmt: skip
     rehearsed: int = param(
-        0, "Of the best motions found, how many the world model is asked about again, each by itself, where it can; 0 = none", at_least=0,
+        0, "For how many of the best motions found the world model predicts the scene again, if it can; 0 = none", at_least=0,
         at_most=256,
     )  # fmt: skip
     limits: Limits = field(default_factory=Limits)
@@ -70,7 +70,7 @@ class PlannerConfig:
 
     @cached_property
     def body(self) -> Footprint:
-        """The robot's shape. Raises ValueError where `footprint` is none."""
+        """The robot's shape. Raises ValueError for an invalid `footprint`."""
         return Footprint.parse(self.footprint) if self.footprint else Footprint.of(self.robot_radius_m)
 
 
@@ -127,7 +127,7 @@ class Planner:
         is waited for, it ends short of it: see `reaches_goal` and `distance_to_goal_m`.
         UNSEEN: nothing that is known stands in the way, but no sensor has looked at what comes next, and to turn does not help.
         NO_SAFE_PATH: what has stood for a while within reach leaves no way, or nothing safe was found.
-        With both, the path is a braking one (`fallback`), its probability stated; what is unseen counts as occupied there.
+        With both, the path is a braking one (`fallback`) with its collision probability; what is unseen counts as occupied there.
         INVALID_GOAL: not finite, or within reach of the plan and on something that stays occupied with no free place within the tolerance.
         INVALID_REQUEST: another argument is out of range. UNSUPPORTED: no occupancy forecast, or one smaller than
         the robot. TIMEOUT: nothing verified in time, no path.
@@ -166,7 +166,7 @@ class Planner:
         verifier = around.verifier(task.offset_s)
         way = around.way_to(goal.pose[:2], goal.tolerance_m)
         if not way.reachable_from(start[:2]):
-            return self._brake(task, dynamics, verifier, "no way leads to the goal around what stands still")
+            return self._brake(task, dynamics, verifier, "static obstacles block every way to the goal")
         times_L = task.offset_s + config.dt_s * np.arange(1, config.steps + 1)
         objective = around.objective(way, times_L, config.dt_s, config.personal_space_m, config.weights)
         objective = objective + PoseGoal(goal.pose, weights, dynamics.turning_radius_m) + Comfort(float(task.init_X[3]), weights)
@@ -225,14 +225,14 @@ class Planner:
         assert path is not None
         message = part.why or described(path, part.rollout.states_SLX[0, :, 3].numpy(), task.goal)
         if around.unseen_ahead(way, path[-1, :2]) is not None:
-            message += ", before a place that no sensor has looked at"
+            message += ", before a place that no sensor has seen"
         return self._follow(task, message, part, solution)
 
     def _look(self, task: _Task, dynamics: Vehicle, verifier: Verifier, ahead_m: float, bearing_rad: float, must: bool) -> Plan | None:
         """Turn to what is unseen, until the robot faces it: most sensors then see it. Where it does already, or cannot turn so, it brakes
         and says so if it `must` (there is nothing else to do); else None."""
         bearing = f"{math.degrees(bearing_rad):+.0f} deg"
-        place = f"no sensor has looked at the way to the goal {ahead_m:.1f} m from the robot, at {bearing} (left is positive)"
+        place = f"no sensor has seen the way to the goal {ahead_m:.1f} m from the robot, at {bearing} (left is positive)"
         turn_LU = dynamics.turn_on_the_spot(bearing_rad, self.config.steps) if abs(bearing_rad) > LOOKS_THERE_RAD else None
         part = self._safe(task, dynamics, verifier, turn_LU) if turn_LU is not None else ""
         self._looks = not isinstance(part, str)

@@ -54,7 +54,7 @@ def safe_part(
         if not why:
             why = f"the best motion found has collision probability {float(probability_S[0]):.2f} ({float(touching_S[0]):.2f} with people)"
             if imminent[1.0] > most_imminent:
-                why = f"the best motion found would not stand in time for people nearby (probability of contact {imminent[1.0]:.2f})"
+                why = f"the best motion found could not stop in time for people nearby (probability of contact {imminent[1.0]:.2f})"
         for index, (share, speed) in enumerate(shares):
             if not (probability_S[index] <= most and imminent[speed] <= most_imminent):  # what is no number is not safe
                 continue

@@ -29,7 +29,7 @@ WRONG_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: starting again would end th
 
 
 def start(name: str) -> NoReturn:
-    """Import the node of this executable, run it, leave. A signal is heeded from here on, also in the seconds that importing takes."""
+    """Import the node of this executable, run it, leave. Signals are handled from here on, also in the seconds that importing takes."""
     STOPPING.install()
     if fault := full_memory():
         say(f"{name}: {fault}")
@@ -73,7 +73,7 @@ def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | N
     except Exception:
         status = FAILED
         run_all((halt,))
-        node.get_logger().fatal(f"ended by a fault of ours:\n{traceback.format_exc()}")
+        node.get_logger().fatal(f"ended by an internal error, please report it:\n{traceback.format_exc()}")
     run_all((halt, close, node.destroy_node, rclpy.try_shutdown))
     return status
 

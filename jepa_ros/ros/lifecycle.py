@@ -131,7 +131,7 @@ class ManagedNode(LifecycleNode, Generic[C]):
         return self.state == "unconfigured"
 
     def _start_once(self) -> None:
-        """In the executor, so that a signal is heeded and the node is seen while its model loads."""
+        """In the executor, so that signals are handled and the node is visible while its model loads."""
         assert self._starter is not None
         self.destroy_timer(self._starter)
         self._starter = None

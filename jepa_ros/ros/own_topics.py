@@ -50,7 +50,7 @@ def crowded(node: Any, topic: str) -> str:
     names = sorted(_prefix(one.node_namespace) + one.node_name for one in node.get_publishers_info_by_topic(topic))
     if len(names) < 2:
         return ""
-    return f"{len(names)} nodes publish {topic} ({', '.join(names)}), and what they say alternates: stop one, or remap its topic"
+    return f"{len(names)} nodes publish {topic} ({', '.join(names)}), and their messages alternate: stop one, or remap its topic"
 
 
 def _prefix(namespace: str) -> str:

@@ -56,7 +56,7 @@ class Stopping:
             end_with_parent(int(parent))
 
     def begin(self) -> None:
-        """From now on a signal no longer ends the process by itself: whoever called sees to it that `asked` is looked at."""
+        """From now on a signal no longer ends the process by itself: the caller must check `asked`."""
         self._begun = True
 
     def at_once(self, *steps: Callable[[], None]) -> None:

@@ -107,7 +107,9 @@ class Tf2Transforms:
         """What tf2 keeps to itself: frames that change their parent, and mounts that are on /tf and never move."""
         joined = self._joined.get(child)
         if joined is not None and joined[0] != parent:
-            self.notices[f"{child} parents"] = f"frame {child} has several parents: {joined[0]} and {parent}; tf2 uses the one told last"
+            self.notices[f"{child} parents"] = (
+                f"frame {child} has several parents: {joined[0]} and {parent}; tf2 uses the one published last"
+            )
         elif joined is not None and np.abs(joined[1] - pose).max() > SAME_MOUNT:
             self._moved.add(child)
         self._joined[child] = (parent, pose)

@@ -106,7 +106,7 @@ class _BagFeed:
         self._wanted = choice.topics | self._transforms - self._static
         late = f"odometry is logged up to {self._lead_ns / NANOSECONDS:.1f} s after the sweeps it belongs to: it is read ahead"
         others = sorted(topic.name for topic in info.topics if topic.type_name == TF and topic.count and topic.name not in self._transforms)
-        beside = f"transforms on {', '.join(others)} are left: {', '.join(sorted(self._transforms))} tell of the vehicle"
+        beside = f"transforms on {', '.join(others)} are not used: {', '.join(sorted(self._transforms))} belong to the vehicle"
         self._notes = (*info.notes, *([late] if self._lead_ns else []), *([beside] if others else []))
 
     @property
@@ -202,7 +202,7 @@ def _lead_ns(scene: Scene, choice: Choice) -> int:
 
 
 def _named(info: BagInfo, topics: Iterable[str] | Mapping[str, str | Iterable[str]]) -> Named:
-    """The topics that the user named. Raises BagError where a topic is not there, or is none of its role."""
+    """The topics that the user named. Raises BagError if a topic is missing or has a type that does not fit its role."""
     types = {topic.name: topic.type_name for topic in info.topics}
     roles = (
         {role: [value] if isinstance(value, str) else list(value) for role, value in topics.items()} if isinstance(topics, Mapping) else {}

@@ -21,16 +21,16 @@ COMMANDS = {  # name -> (module, one line of help); a new command is a line here
     ),
     "surprise": (
         "jepa_ros.training.world_model.surprise",
-        "fit the critic that tells unusual from usual changes to frozen scene_jepa weights",
+        "fit the critic that separates unusual from usual changes, for frozen scene_jepa weights",
     ),
     "frozen": ("jepa_ros.training.frozen.train", "train a predictor and probes on a frozen back-end's latents, from bags"),
     "arm": (
         "jepa_ros.training.arm.command",
-        "train the world model of an arm and its gripper, which tells whether a grip holds, from bags",
+        "train the world model of an arm and its gripper, which predicts whether a grip holds, from bags",
     ),
     "evaluate": ("jepa_ros.training.world_model.evaluate", "compare a world model with its baselines on prepared data"),
-    "objects": ("jepa_ros.training.objects.train", "train the verifier that tells people and riders from clutter in a lidar sweep"),
-    "vehicles": ("jepa_ros.training.objects.train_vehicles", "train the verifier that tells vehicles from clutter in a lidar sweep"),
+    "objects": ("jepa_ros.training.objects.train", "train the verifier that separates people and riders from clutter in a lidar sweep"),
+    "vehicles": ("jepa_ros.training.objects.train_vehicles", "train the verifier that separates vehicles from clutter in a lidar sweep"),
     "traffic": ("jepa_ros.training.traffic.train", "train the forecaster of vehicles and cyclists, in simulated traffic"),
     "forecaster": ("jepa_ros.training.forecaster.train", "train the pedestrian forecaster"),
 }

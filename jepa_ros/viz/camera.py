@@ -53,7 +53,7 @@ Projection = Callable[[FloatArray], tuple[FloatArray, FloatArray]]  # (N, 3) anc
 
 
 def camera_view(observation: Observation, state: SceneState, ground: Terrain) -> tuple[CameraImage | None, CameraModel, Projection]:
-    """The camera that looks ahead, its model, and where points of the anchor frame are in its image; without one, a made-up view."""
+    """The camera that looks ahead, its model, and where points of the anchor frame are in its image; without one, a synthetic view."""
     camera = _forward_camera(observation)
     anchor_from_base = np.linalg.inv(state.anchor_pose) @ observation.ego.odom_from_base
     if camera is None:

@@ -2,7 +2,7 @@
 
     python -m jepa_ros.viz.film BAG film.gif
 
-The plan is made anew in every frame, to where the robot really was some seconds later: the film shows what would have been driven.
+A new plan is made in every frame, to where the robot really was some seconds later: the film shows what would have been driven.
 """
 
 from __future__ import annotations

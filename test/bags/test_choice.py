@@ -102,7 +102,7 @@ def test_slow_broken_and_standing_odometries_come_last():
     standing = [("/wheels", ODOMETRY, messages.odometry(T + i / 10)) for i in range(60)]
     choice, why = judged([*good, *standing])
     assert choice.odometry == "/quite/a/long/odometry"
-    assert "stands still" in why["/wheels"]
+    assert "does not move" in why["/wheels"]
     assert judged([*drive("/odometry"), *drive("/gt", frame="world")])[0].odometry == "/odometry"  # a simulator's truth
 
 
@@ -120,7 +120,7 @@ def test_all_lidars_that_tf_knows_are_taken_and_a_map_is_not():
     assert choice.lidars == ("/top", "/lidar/behind", "/x")  # the highest leads
     assert "a map" in why["/m"]
     assert "a map" in why["/c"]
-    assert "TF does not join its frame nowhere" in why["/u"]
+    assert "TF does not connect its frame nowhere" in why["/u"]
 
 
 def test_a_robot_beside_ours_is_not_ours():
@@ -196,7 +196,7 @@ def test_cameras_are_colour_or_grey_with_intrinsics():
     assert choice.cameras == {"/long/name/color/image": "/long/name/color/camera_info"}
     for topic, word in {
         "/a/image": "16UC1", "/b/image": "32FC1", "/c/image": "cannot be used", "/d/image": "mask", "/e/image": "16UC1",
-        "/f/image": "h264", "/g/image": "no CameraInfo", "/h/image": "16 bits", "/long/name/color/image/compressed": "same camera",
+        "/f/image": "h264", "/g/image": "no CameraInfo", "/h/image": "16-bit", "/long/name/color/image/compressed": "same camera",
     }.items():  # fmt: skip
         assert word in why[topic], (topic, why[topic])
     thermal = [("/t/image", IMAGE, picture("mono16")), info("/t/camera_info")]

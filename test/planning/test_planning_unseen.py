@@ -1,4 +1,4 @@
-"""Where no sensor has looked: no plan leads there, and no answer says that the way is free."""
+"""Where no sensor has seen: no plan leads there, and no answer says that the way is free."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_robot_that_sees_only_behind_is_told_that_nothing_is_known_ahead(kinem
         plan = planner.plan(scene, goal_at(scene, 5.0, 0.0), LONG_S)
     assert (plan.status, plan.fallback, plan.reaches_goal) == (PlanStatus.UNSEEN, True, False), plan.message
     assert in_anchor(scene, plan.path)[:, 0].max() < 0.1, "it stands, or stops"
-    assert all(word in plan.message for word in ("no sensor has looked", "turn", "goal"))
+    assert all(word in plan.message for word in ("no sensor has seen", "turn", "goal"))
 
 
 def test_the_way_that_was_seen_is_driven_and_no_further() -> None:
@@ -66,7 +66,7 @@ def test_the_way_that_was_seen_is_driven_and_no_further() -> None:
     assert (plan.status, plan.reaches_goal) == (PlanStatus.OK, False), plan.message
     assert 1.5 < in_anchor(scene, plan.path)[-1, 0] < 3.0 - RADIUS_M + 0.1
     assert 3.2 < plan.distance_to_goal_m < 4.5
-    assert "no sensor has looked" in plan.message
+    assert "no sensor has seen" in plan.message
     known = Planner().plan(make_scene(), goal_at(scene, 6.0, 0.0), LONG_S)
     assert (known.status, known.reaches_goal) == (PlanStatus.OK, True), "the scene must be a test at all"
 

@@ -22,7 +22,7 @@ class ArmFacts:
     max_move_m: float = param(0.05, "largest move along an axis in one action, m", at_least=1e-4, at_most=2.0)
     max_turn_rad: float = param(0.0, "largest turn about an axis in one action, rad", at_least=0.0, at_most=3.2)
     horizon: int = param(6, "actions that can be imagined", at_least=1, at_most=10)
-    holds: bool = param(False, "there were grips with a known outcome: it can tell whether a grip holds")
+    holds: bool = param(False, "trained on grips with a known outcome: it can predict whether a grip holds")
 
     def __post_init__(self) -> None:
         validate(self)

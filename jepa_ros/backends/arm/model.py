@@ -57,7 +57,7 @@ class ArmWorldModel:
         )
 
     def encode(self, observation: Observation) -> Tensor:
-        """(1, P, D) of the first camera's image. ValueError where there is none."""
+        """(1, P, D) of the first camera's image. ValueError without a camera."""
         if not observation.cameras:
             raise ValueError(f"arm sees through a camera only, and the observation at {observation.stamp_s:.3f} s has none")
         return self.encode_image(observation.cameras[0].rgb)

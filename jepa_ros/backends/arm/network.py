@@ -36,8 +36,8 @@ class ArmModelConfig:
     predictor_width: int = param(144, "width of a predictor", at_least=24)
     predictor_depth: int = param(3, "blocks of a predictor", at_least=1)
     predictor_heads: int = param(3, "attention heads of a predictor", at_least=1)
-    members: int = param(3, "predictors: their spread tells how sure the imagination is", at_least=1)
-    hold_width: int = param(64, "width of the head that tells whether a grip holds", at_least=1)
+    members: int = param(3, "predictors: their spread shows how certain a prediction is", at_least=1)
+    hold_width: int = param(64, "width of the head that predicts whether a grip holds", at_least=1)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -73,7 +73,7 @@ class Encoder(nn.Module):
 
 
 class HoldHead(nn.Module):
-    """Whether a grip holds up to a step of a motion: read off the latent of that step and the one of the closed grip, and it is told how
+    """Whether a grip holds up to a step of a motion: read from the latent of that step and the one of the closed grip; another input is how
     the fingers squeeze and how hard the motion is. It never shapes the latents."""
 
     def __init__(self, config: ArmModelConfig) -> None:

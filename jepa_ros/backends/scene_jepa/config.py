@@ -33,7 +33,7 @@ class SceneJepaConfig:
     recall: bool = param(True, "whether the trunk reads what was learned of older steps too, not only what they observed")
     probe: int = param(32, "hidden channels of the occupancy probe", at_least=1)
     columns: bool = param(False, "whether images without a lidar are read column by column, see camera.CameraColumns")
-    trust: bool = param(False, "whether the network says, place by place, how far a cluster that is carried there is to be trusted")
+    trust: bool = param(False, "whether the network predicts, for each place, how reliable a cluster is that is carried there")
 
     def __post_init__(self) -> None:
         validate(self)

@@ -63,7 +63,7 @@ class VJepa2Ac:
         self.search = SearchConfig()
 
     def encode(self, observation: Observation) -> Tensor:
-        """(1, P, D) normalised latents of the first camera's image. ValueError where there is none."""
+        """(1, P, D) normalised latents of the first camera's image. ValueError without a camera."""
         config = self._encoder.config
         image = square_image(observation, config.crop_size, self.spec.name).to(self._device)
         clip_BTCHW = image.expand(1, config.tubelet_size, -1, -1, -1)

@@ -31,7 +31,7 @@ class TrafficConfig:
     latent: int = param(16, "width of the latent of each part of the future", at_least=8)
     modes: int = param(6, "paths of the mixture", at_least=2)
     trust: float = param(
-        0.5, "weight of what was learned in the likeliest way; the rest is what the filter believes", at_least=0.0, at_most=1.0
+        0.5, "weight of the learned part in the likeliest path; the rest is the filter's prediction", at_least=0.0, at_most=1.0
     )
 
     def __post_init__(self) -> None:

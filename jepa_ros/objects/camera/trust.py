@@ -1,4 +1,4 @@
-"""Does the camera see at all? At night, in fog, with a dirty lens or a wrong mount a detector finds nobody, and that must deny nobody.
+"""Does the camera see at all? At night, in fog, with a dirty lens or a wrong mount a detector finds nobody, which must not count.
 
 So what it says is mixed with the chance that it sees: of the people whom the lidar is sure of, how many has it found? And do the boxes that
 only a clear image gives lie where the lidar has somebody or a vehicle? A box that lies elsewhere is no sign that the camera sees: with a
@@ -47,7 +47,7 @@ class CameraTrust:
             self._count(float(_same(cars, vehicles_px)))
 
     def tempered(self, evidence: FloatArray) -> FloatArray:
-        """(M,) log-odds, given that the camera may see nothing: then its answer is the same whoever stands there."""
+        """(M,) log-odds, given that the camera may see nothing: then its answer does not depend on who stands there."""
         mixed: FloatArray = np.log(self.sees * np.exp(evidence) + 1.0 - self.sees)
         return mixed
 

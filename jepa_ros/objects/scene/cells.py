@@ -51,7 +51,7 @@ def with_movers(state: SceneState) -> SceneState:
 
 
 def without_movers(occupancy: OccupancyForecast) -> OccupancyForecast:
-    """What the world model says alone, for whoever reads tracked objects from their own forecasts."""
+    """What the world model predicts alone, for subscribers that take tracked objects from their own forecasts."""
     alone = occupancy.from_latents
     return occupancy if alone is None else replace(occupancy, probability=alone, from_latents=None)
 

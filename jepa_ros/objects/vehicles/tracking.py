@@ -222,7 +222,7 @@ class VehicleTracker:
         )
 
     def _prune(self, tracks: VehicleState, now_s: float) -> VehicleState:
-        """Drop what was hidden too long, was never confirmed and is missed, is faster than anything, or is told twice."""
+        """Drop what was hidden too long, was never confirmed and is missed, is faster than anything, or is tracked twice."""
         tentative = tracks.gathered < self.config.confirm_logit
         limit_s = np.where(tentative, 0.35 * self.config.coast_s, self.config.coast_s)
         keep = (now_s - tracks.seen_s <= limit_s) & (np.abs(tracks.mean[:, SPEED]) < 1.5 * self.config.max_speed_mps)

@@ -63,12 +63,12 @@ def planned(
     if least == 0:
         return model.plan_actions(history_TND, states_TX, goal_ND, request.horizon, left_s)
     if not isinstance(model, ActionImaginer):
-        raise ValueError(f"min_hold_probability = {least}: the running model knows nothing of grips")
+        raise ValueError(f"min_hold_probability = {least}: the running model does not predict grips")
     plan = model.plan_holding(history_TND, states_TX, goal_ND, request.horizon, left_s, least)
     if plan.hold_L is None or plan.hold_L[-1] < least:
         best = "nothing" if plan.hold_L is None else f"{plan.hold_L[-1]:.2f}, in {len(plan.actions_LA)} steps"
         raise NothingHolds(
-            f"no motion to the goal keeps the grip with a probability of {least:.2f} or more; the best: {best}. Grip anew, or ask for less"
+            f"no motion to the goal keeps the grip with a probability of {least:.2f} or more; the best: {best}. Grip again, or ask for less"
         )
     return plan
 

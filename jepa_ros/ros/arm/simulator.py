@@ -37,8 +37,8 @@ BASE, OPTICAL, JOINT = "base_link", "camera_optical_frame", "gripper"
 class ArmSimulatorConfig:
     """The pace and the scenes."""
 
-    seed: int = param(40_000, "number of the first episode; another one is another thing to grip", at_least=0, at_most=2**31 - 1)
-    explore: bool = param(True, "grip and carry things by itself; false: stand over a thing until ~/action comes")
+    seed: int = param(40_000, "number of the first episode; each has another object to grip", at_least=0, at_most=2**31 - 1)
+    explore: bool = param(True, "grip and carry objects by itself; false: wait above an object for ~/action")
     rate_factor: float = param(1.0, "simulated seconds per second, where the machine keeps up", at_least=0.01, at_most=100.0)
 
     def __post_init__(self) -> None:

@@ -68,7 +68,7 @@ def predicted_objects_message(objects: ObjectForecastArray) -> Any:
 def forecasts_of(message: Any, fixed_from_frame: FloatArray, fixed_frame: str) -> ObjectForecastArray:
     """PredictedObjects as our own array. fixed_from_frame: (4, 4), of the message's frame in the fixed one.
 
-    Who has no path goes on as fast as now. What can be driven over or under is left out. Raises ValueError for a pose that is none.
+    An object without a path keeps its velocity. What can be driven over or under is left out. Raises ValueError for an invalid pose.
     """
     array = ObjectForecastArray(header=message.header, people_forecaster="autoware", vehicle_forecaster="autoware")
     array.header.frame_id = fixed_frame

@@ -142,7 +142,7 @@ class Detections:
         self._subscriptions = []
 
     def _ripe(self, now_ns: int) -> list[ImageBoxes | Boxes3D]:
-        """What was told up to now and is not too old; what is newer waits."""
+        """What was received up to now and is not too old; what is newer waits."""
         with self._lock:
             waiting = list(self._waiting)
             self._waiting.clear()

@@ -1,4 +1,4 @@
-"""Messages of other detectors as plain values. What is not finite is left out; the classes of each are told by name."""
+"""Messages of other detectors as plain values. What is not finite is left out; classes are given by name."""
 
 from __future__ import annotations
 

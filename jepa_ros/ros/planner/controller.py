@@ -45,11 +45,11 @@ class ControllerConfig:
     stamped: bool = param(False, "cmd_vel is a TwistStamped, as Nav2 from Kilted on has it; used at configure", read_only=False)
     follow_path: str = param("~/follow_path", "name of the FollowPath action; used at configure", read_only=False)
     patience_s: float = param(
-        3.0, "a path that nothing safe is found along for so long is given up, s (Nav2's failure_tolerance)", at_least=0.0, at_most=600.0,
+        3.0, "a path is given up if no safe plan along it is found for this long, s (Nav2: failure_tolerance)", at_least=0.0, at_most=600.0,
         read_only=False,
     )  # fmt: skip
     progress_radius_m: float = param(
-        0.5, "a robot on a path that does not get so far away, m, in progress_allowance_s is stuck", at_least=0.01, at_most=10.0,
+        0.5, "a robot that follows a path is stuck if it does not move this far, m, in progress_allowance_s", at_least=0.01, at_most=10.0,
         read_only=False,
     )  # fmt: skip
     progress_allowance_s: float = param(10.0, "see progress_radius_m", at_least=0.1, at_most=600.0, read_only=False)
@@ -149,7 +149,7 @@ class Controller:
         self.stand()
 
     def problem(self) -> str:
-        """Why the base may not do what it is told, while there is somewhere to drive to; empty where all is well."""
+        """Why the base may not follow the commands, while there is somewhere to drive to; empty if nothing is wrong."""
         return self._commands.problem() if self._goal is not None else ""
 
     def stand(self) -> None:

@@ -20,7 +20,7 @@ from jepa_ros.ros.stamps import stamp_ns_of
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 AT_REST = ("no goal", "arrived", "cancelled", "not active")
 LATE = ("stopped: planning is late", "stopped: TIMEOUT")  # what too busy a machine ends in
-FIX = "the machine is too busy: free a core, or let the planner go first (nice needs CAP_SYS_NICE or RLIMIT_NICE)"
+FIX = "the machine is too busy: free a core, or give the planner a higher priority (nice needs CAP_SYS_NICE or RLIMIT_NICE)"
 RECORDED_S = 3600.0
 SILENT_S = 1.0  # what is planned on may be no older than max_age_s; what is worth a warning is longer silent
 
@@ -82,13 +82,13 @@ def _requests_status(services: PlannerServices, lateness: Lateness, misses: Miss
     values |= {f"late.{name}_ms": late_ms for name, late_ms in lateness.percentiles_ms().items()}
     failed = services.statuses["INTERNAL_ERROR"]
     missed = misses.told()
-    message = f"{failed} requests failed by a fault of ours" if failed else f"{services.statuses.total()} requests answered"
+    message = f"{failed} requests failed by an internal error" if failed else f"{services.statuses.total()} requests answered"
     if missed and not failed:
         usual_ms = float(np.median(times_ms)) if len(times_ms) else math.nan
         message = (
             f"{missed[0]} of the last {missed[1]} plan_path requests had no plan by their deadline (TIMEOUT; one takes {usual_ms:.0f} ms "
         )
-        message += f"of the wall's time here): {FIX}; or give a longer deadline (default_deadline_s for requests that name none)"
+        message += f"of wall time here): {FIX}; or give a longer deadline (default_deadline_s for requests that name none)"
     return _status("requests", WARN if failed or missed else OK, message, values)
 
 

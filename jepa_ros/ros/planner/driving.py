@@ -27,7 +27,7 @@ NEARER = (0.75, 0.5, 0.25)  # of the distance: goals that are tried where one wa
 
 
 class Driver:
-    """Makes the controller's plans. The path is published, an empty one where there is none."""
+    """Makes the controller's plans. The path is published; an empty one if there is no plan."""
 
     def __init__(
         self,

@@ -76,7 +76,7 @@ class FollowPathServer:
         try:
             route = Route(poses_of(goal.path))
         except ValueError as error:
-            self._controller.give_up("a path that is none came")
+            self._controller.give_up("the path is invalid")
             return failed(handle, FollowPath.Result(), "INVALID_PATH", str(error))
         config, header = self._config().controller, goal.path.header
         task = PathTask(

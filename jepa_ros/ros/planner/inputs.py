@@ -45,13 +45,13 @@ HEARD_S = 1.0  # whoever has sent a forecast so lately is active
 class PlannerInputConfig:
     """Where the planner's inputs are, and how old they may be."""
 
-    world_model: str = param("world_model", "name of the node whose forecasts are planned on")
-    predicted_objects_topic: str = param("", "PredictedObjects of Autoware, planned on in place of world_model's objects; empty = those")
+    world_model: str = param("world_model", "name of the node whose forecasts are used")
+    predicted_objects_topic: str = param("", "PredictedObjects of Autoware, used instead of world_model's objects; empty = world_model's")
     odometry_topic: str = param(
         "", "nav_msgs/Odometry; empty = found by type (where there is none, the forecasts' own poses give the motion)"
     )
     max_age_s: float = param(
-        0.6, "forecasts and odometry older than this are not planned on, s", at_least=0.05, at_most=60.0, read_only=False
+        0.6, "forecasts and odometry older than this are not used for plans, s", at_least=0.05, at_most=60.0, read_only=False
     )
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ class ModelOnDemand:
     """Loads in a thread of its own when it is first asked for, so that paths are planned meanwhile."""
 
     def __init__(self, name: str, device: str, weights: str, on_loaded: Callable[[ModelSpec], None]) -> None:
-        """name: empty = there is none. on_loaded: told what the model is, before it is first handed out. Raises ValueError for an unknown
+        """name: empty = none. on_loaded: called with the model's description before its first use. Raises ValueError for an unknown
         name or device."""
         if name and name not in BACKENDS:
             raise ValueError(f"unknown world model {name!r}; choose one of {', '.join(sorted(BACKENDS))}")
@@ -38,7 +38,7 @@ class ModelOnDemand:
 
     @classmethod
     def of(cls, model: WorldModel | None) -> ModelOnDemand:
-        """One that is there already; None = there is none."""
+        """One that is loaded already, or None."""
         there = cls("", "cpu", "", lambda spec: None)
         there._model = model
         return there
@@ -54,7 +54,7 @@ class ModelOnDemand:
         self._model = model
 
     def get(self, for_what: str) -> WorldModel:
-        """The model. Raises NotLoaded where there is none, TimeoutError while it is being loaded, which the first call begins."""
+        """The model. Raises NotLoaded without one, TimeoutError while it is being loaded, which the first call begins."""
         if self._model is not None:
             return self._model
         if not self._name:

@@ -50,7 +50,7 @@ class SceneReader:
 
     def __init__(self, inputs: PlannerInputs, device: str, surprise: bool, on_base: Callable[[str], None] | None = None) -> None:
         """device: of the model that imagines. surprise: whether scenes are to say how surprising they are; it takes reading a latent.
-        on_base: told the robot's frame with each scene."""
+        on_base: called with the robot's frame for each scene."""
         self._on_base = on_base
         self._reads_surprise = surprise
         self._inputs = inputs
@@ -127,7 +127,7 @@ class SceneReader:
         try:
             local = readers.matrix_of(Pose(position=pose.position, orientation=Quaternion(w=1.0)) if free else pose)
         except ValueError as error:
-            raise InvalidGoal(f"the goal's pose is no pose: {error}") from None
+            raise InvalidGoal(f"the goal's pose is invalid: {error}") from None
         fixed_from_goal = self.fixed_from(goal.header.frame_id.lstrip("/"), readers.stamp_ns_of(goal.header.stamp), scene, frames)
         matrix = fixed_from_goal @ local
         yaw = math.nan if free else math.atan2(matrix[1, 0], matrix[0, 0])
@@ -164,7 +164,7 @@ class SceneReader:
                 then = self._inputs.anchors.at(stamp_ns)
         if then is None:
             raise UnknownGoal(
-                f"the goal is in a frame of the robot at {stamp_ns / NANOSECONDS:.3f} s, and where that was is not known any more"
+                f"the goal is in a frame of the robot at {stamp_ns / NANOSECONDS:.3f} s, and its pose at that time is no longer known"
             )
         return gravity_aligned(then.odom_from_base)
 

@@ -95,7 +95,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="make demo", description="Play a bag into the nodes; write a recording, a page, pictures and a summary."
     )
     parser.add_argument("--bag", type=Path, help="MCAP or SQLite3 bag (default: a small simulated one, generated on the first run)")
-    parser.add_argument("--params", type=Path, help="parameter file of world_model and planner, as ros2 run --params-file takes it")
+    parser.add_argument("--params", type=Path, help="parameter file of world_model and planner, as for ros2 run --params-file")
     parser.add_argument("--model", default="", help="back-end of both nodes (default: as the parameters say, scene_jepa)")
     parser.add_argument("--weights", default="", help="its weights (default: the shipped ones, or random ones where none ship)")
     parser.add_argument("--device", default="", help="auto, cpu, cuda (default: as the parameters say, auto)")
@@ -122,7 +122,7 @@ def stand_in_weights(model: str) -> Path | str:
     from jepa_ros.backends.random_checkpoint import random_checkpoint  # it needs transformers, which the other back-ends do not
 
     folder = Path(f".ros/random_{model}")
-    print(f"{model} ships no weights: random ones, which have learned nothing, stand in ({folder}); name yours with WEIGHTS=", flush=True)
+    print(f"{model} ships no weights: random ones, which have learned nothing, are used ({folder}); name yours with WEIGHTS=", flush=True)
     return folder if (folder / "config.json").exists() else random_checkpoint(model, folder)
 
 

@@ -42,7 +42,7 @@ class Recorder:
         return self._bag.counts
 
     def add(self, topic: str, type_name: str, latched: bool = False) -> None:
-        """Record one more topic; one that is recorded already is left alone. `latched`: published for whoever comes late, too."""
+        """Record one more topic; one that is recorded already is left alone. `latched`: also published to late subscribers."""
         if topic in self._bag.counts:
             return
         kind = message_class(type_name)

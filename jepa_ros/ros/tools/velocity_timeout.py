@@ -1,6 +1,6 @@
 """Relays velocity commands to a base that has no watchdog of its own, and sends zero when the sender falls silent.
 
-A node that is told to stop says zero before it leaves. One that is killed (SIGKILL, a fault in a library, no memory, no power) says
+A node that is asked to stop sends zero before it leaves. One that is killed (SIGKILL, a fault in a library, no memory, no power) says
 nothing, and many bases go on with the last velocity that they heard. Run this beside the base's driver:
 
 ros2 run jepa_ros velocity_timeout --ros-args -r cmd_vel_in:=cmd_vel -r cmd_vel:=base/cmd_vel -p timeout_s:=0.3

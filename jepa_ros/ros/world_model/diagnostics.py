@@ -95,7 +95,7 @@ def _input_status(name: str, now: InputStatus, before: InputStatus | None, probl
     }
     reasons = [*now.notices.values(), *([problem] if problem else [])]
     if now.lost:
-        return status(f"input {name}", ERROR, "; ".join(["lost: silent, or nothing usable, while other sensors go on", *reasons]), values)
+        return status(f"input {name}", ERROR, "; ".join(["lost: no usable message, while other sensors continue", *reasons]), values)
     if fresh:
         return status(f"input {name}", WARN, "; ".join([f"malformed: {', '.join(sorted(fresh))}", *reasons]), values)
     if reasons:
@@ -125,7 +125,7 @@ def sensors_status(state: SceneState | None, inputs: Mapping[str, InputStatus], 
     if lost:
         return status("sensors", WARN, f"{' and '.join(sorted(present - set(lost)))} only: {', '.join(lost)} lost", values)
     if gone:
-        return status("sensors", WARN, f"{', '.join(gone)} lost, others of the kind go on", values)
+        return status("sensors", WARN, f"{', '.join(gone)} lost, others of this kind continue", values)
     return status("sensors", OK, " + ".join(used) or "waiting", values)
 
 

@@ -48,10 +48,10 @@ class OutputConfig:
     )
 
     predicted_obstacles_s: float = param(
-        2.4, "~/predicted_obstacles shows what will be occupied so soon, s", at_least=0.0, at_most=60.0, read_only=False
+        2.4, "~/predicted_obstacles shows what will be occupied within this time, s", at_least=0.0, at_most=60.0, read_only=False
     )
     predicted_obstacles_beside_m: float = param(
-        4.0, "and so near to the way that the robot drives by then, m", at_least=0.1, at_most=100.0, read_only=False
+        4.0, "and this near to the path that the robot drives by then, m", at_least=0.1, at_most=100.0, read_only=False
     )
 
     plan_topic: str = param("planner/path", "whose plan ~/annotated_image shows; used at configure", read_only=False)

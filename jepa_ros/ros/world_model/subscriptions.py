@@ -52,10 +52,10 @@ class InputConfig:
     """Topics of the sensors. What is left empty is found by its content."""
 
     cloud_topics: tuple[str, ...] = param((), "sensor_msgs/PointCloud2 of each lidar, merged; empty = every lidar that TF knows")
-    cloud_topic: str = param("", "one of them by itself, as in earlier releases")
+    cloud_topic: str = param("", "a single lidar, as in earlier releases")
     image_topics: tuple[str, ...] = param((), "sensor_msgs/Image or CompressedImage of the cameras; empty = every calibrated camera")
     camera_info_topics: tuple[str, ...] = param((), "one for each of image_topics; empty = camera_info beside the image")
-    odometry_topic: str = param("", "nav_msgs/Odometry; empty = found by what it carries (where there is none, TF gives the motion)")
+    odometry_topic: str = param("", "nav_msgs/Odometry; empty = found by its content (without one, TF gives the motion)")
 
     def __post_init__(self) -> None:
         validate(self)

@@ -64,8 +64,8 @@ class Result:
 class PipelineWorker:
     """Steps `pipeline` with the newest observation of `source` after each `wake()`.
 
-    An exception in a step is counted in `errors`, told to `report`, and costs the history (the pipeline is reset) but never the thread.
-    One in publishing is counted and told, and costs that result.
+    An exception in a step is counted in `errors`, passed to `report`, and costs the history (the pipeline is reset) but never the thread.
+    One in publishing is counted and reported, and costs that result.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class PipelineWorker:
         self._results.put(None)
 
     def _step_once(self) -> bool:
-        """Take one observation through the pipeline; False where there is none."""
+        """Take one observation through the pipeline; False if there is none."""
         observation = self._source.take()
         if self._source.epoch != self._epoch:
             self._epoch = self._source.epoch

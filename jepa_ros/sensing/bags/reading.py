@@ -61,7 +61,7 @@ def look_into(info: BagInfo, base_frame: str = "") -> EvidenceBook:
 
 
 def _look_for_motion(info: BagInfo, book: EvidenceBook, seen_ns: int, until_ns: int) -> None:
-    """A vehicle that stands or drives straight tells nothing of headings: its odometries alone are read on until they are told apart."""
+    """A vehicle that stands or drives straight shows no heading: more odometry alone is read until the topics can be distinguished."""
     rivals = {topic: found for topic, found in book.scene.evidence.items() if isinstance(found, OdometryEvidence)}
     for raw in read_raw(info.path, set(rivals)):
         told = all(found.turned or found.has_no_heading() for found in rivals.values())

@@ -198,7 +198,7 @@ def _each(files: list[Path], note: str) -> list[Store]:
 
 def _file(path: Path) -> Store:
     if not path.is_file():  # a pipe would be waited for, for good
-        raise BagError(f"{path}: no file, but a pipe, a device, or a link that leads nowhere")
+        raise BagError(f"{path}: not a file, but a pipe, a device, or a broken link")
     with path.open("rb") as stream:
         magic = stream.read(16)
     if magic.startswith(ROS1_MAGIC):
@@ -271,7 +271,7 @@ def _no_bag(path: Path) -> str:
 
 def _advice(path: Path) -> str:
     if path.suffix == ".mcap" or any(path.glob("*.mcap")):
-        return "what can be saved of it: mcap recover IN.mcap -o OUT.mcap"
+        return "to save what is readable: mcap recover IN.mcap -o OUT.mcap"
     if path.suffix == ".db3" or any(path.glob("*.db3")):
-        return "what can be saved of it: sqlite3 IN.db3 .recover | sqlite3 OUT.db3, then ros2 bag reindex"
+        return "to save what is readable: sqlite3 IN.db3 .recover | sqlite3 OUT.db3, then ros2 bag reindex"
     return "bags are folders with metadata.yaml, .mcap files or .db3 files"

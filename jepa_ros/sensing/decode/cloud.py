@@ -48,9 +48,7 @@ def decode_cloud(message: Any) -> Cloud:
         raise MalformedMessage("bad_fields", f"a cloud needs x, y and z, got {[field.name for field in message.fields]}")
     whole = [axis for axis in "xyz" if points.dtype[known[axis]].base.kind in "iu"]
     if whole:
-        raise MalformedMessage(
-            "bad_fields", f"{', '.join(whole)} are whole numbers, so no metres (REP-103): convert them to float32 metres"
-        )
+        raise MalformedMessage("bad_fields", f"{', '.join(whole)} are integers, so not in metres (REP-103): convert them to float32 metres")
 
     axes = _coordinates([points[known[axis]] for axis in "xyz"])
     x, y, z = np.abs(axes)

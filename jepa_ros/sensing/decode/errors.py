@@ -31,4 +31,4 @@ def byte_view(data: Any) -> NDArray[np.uint8]:
     try:
         return np.frombuffer(data, np.uint8) if len(data) else np.empty(0, np.uint8)
     except (TypeError, ValueError) as error:
-        raise MalformedMessage("truncated_data", f"data is no byte buffer: {error}") from None
+        raise MalformedMessage("truncated_data", f"data is not a byte buffer: {error}") from None

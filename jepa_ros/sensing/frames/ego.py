@@ -42,7 +42,7 @@ def read_odometry(message: Any) -> OdometrySample:
     except ValueError as error:
         raise MalformedMessage("non_finite_pose", str(error)) from None
     if not np.all(np.abs(told) < FASTEST):
-        raise MalformedMessage("non_finite_pose", f"twist {told}: m/s and rad/s are meant")
+        raise MalformedMessage("non_finite_pose", f"twist {told}: the units are m/s and rad/s")
     state = EgoState(stamp, pose, told[:2], float(told[2]))
     return OdometrySample(str(message.header.frame_id).lstrip("/"), str(message.child_frame_id).lstrip("/"), state, has_twist)
 

@@ -21,7 +21,7 @@ def pose_matrix(position: Any, quaternion: Any) -> FloatArray:
     """
     values = np.array([*position, *quaternion], np.float64)
     if not np.all(np.abs(values) < FARTHEST_M):  # False for NaN too
-        raise ValueError(f"pose is not finite, or nowhere on Earth: position {tuple(position)}, quaternion {tuple(quaternion)}")
+        raise ValueError(f"pose is not finite, or out of range: position {tuple(position)}, quaternion {tuple(quaternion)}")
     norm = float(np.linalg.norm(values[3:]))
     if abs(norm - 1.0) > QUATERNION_TOLERANCE:
         raise ValueError(f"quaternion {tuple(quaternion)} has norm {norm:.3g}; it must be 1")

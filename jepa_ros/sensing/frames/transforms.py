@@ -190,9 +190,11 @@ class TransformTree:
         others = {old: edge for old, edge in edges.items() if old not in replaced}
         if others:
             names = ", ".join(others)
-            self._say(f"{child} parents", f"frame {child} has several parents: {names} leads, {parent} is used where that does not reach")
+            self._say(
+                f"{child} parents", f"frame {child} has several parents: {names} leads, {parent} is used where that leads to no result"
+            )
         elif replaced:
-            told = f"frame {child} was mounted on {', '.join(replaced)} and is now on {parent}; the former serves where that does not lead"
+            told = f"frame {child} was mounted on {', '.join(replaced)} and is now on {parent}; the former is used where the latter fails"
             self._say(f"{child} parents", told)
         self._edges[child] = {**others, parent: _Edge(parent, child), **replaced}
         return self._edges[child][parent]
@@ -206,7 +208,9 @@ class TransformTree:
                 old: other for old, other in edges.items() if other.static is not None or other.stamps_ns[-1] > stamp_ns - self._buffer_ns
             }
             self._edges[edge.child] = {edge.parent: edge, **{old: other for old, other in kept.items() if other is not edge}}
-            self._say(f"{edge.child} parents", f"frame {edge.child} was told in {leading.parent} and is now told in {edge.parent}")
+            self._say(
+                f"{edge.child} parents", f"frame {edge.child} was published in {leading.parent} and is now published in {edge.parent}"
+            )
 
     def _leading(self, child: str) -> _Edge:
         return next(iter(self._edges[child].values()))

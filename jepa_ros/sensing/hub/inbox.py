@@ -162,7 +162,7 @@ class Inbox:
         self._store(name, stamp, store)
 
     def _restart(self, stamp: int | None) -> None:
-        """Time has jumped: forget everything that has a stamp, then use the messages that told of it."""
+        """Time has jumped: forget everything that has a stamp, then use the messages that showed it."""
         self.epoch += 1
         self.images.clear()
         self.sweeps.clear()
@@ -251,7 +251,7 @@ class Inbox:
     def _use_base(self, base_frame: str, child_frame: str) -> None:
         """The vehicle's frame, as the odometry and TF tell it. Raises MalformedMessage where they tell of none."""
         if not base_frame:
-            raise MalformedMessage("tilted_frame", f"child frame {child_frame!r} does not stand upright, and TF joins it to no base_link")
+            raise MalformedMessage("tilted_frame", f"child frame {child_frame!r} is tilted, and TF does not connect it to base_link")
         if base_frame != self.base_frame:
             self.base_frame = base_frame
             self.ego.clear()  # its states are those of another frame
@@ -269,7 +269,7 @@ class Inbox:
         try:
             self.tree.lookup(self.odom_frame, self.told_frame, None)
         except TransformError:
-            return f"its poses are in {self.told_frame!r}, sensing.odom_frame is {self.odom_frame!r}, and no transform joins the two"
+            return f"its poses are in {self.told_frame!r}, sensing.odom_frame is {self.odom_frame!r}, and no transform connects the two"
         return None
 
     def _store_transform(self, transform: Any, static: bool) -> str | None:

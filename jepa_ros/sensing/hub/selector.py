@@ -165,7 +165,7 @@ class Selector:
             if count >= NEVER_MATCHED:
                 told = (
                     f"none of its messages is within {self._match_ns / NANOSECONDS:.2f} s of one of {selection.leader}, the nearest is "
-                    f"{off_ns / NANOSECONDS:.2f} s off: it is not used; set its clock right (PTP, NTP), or raise sensing.match_tolerance_s"
+                    f"{off_ns / NANOSECONDS:.2f} s off: it is not used; synchronise its clock (PTP), or raise sensing.match_tolerance_s"
                 )
                 self._inbox.counters[name].tell("match", told)
         return nearest

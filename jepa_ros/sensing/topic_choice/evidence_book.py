@@ -25,7 +25,7 @@ class EvidenceBook:
         self.scene = Scene(base_frame=base_frame)
 
     def candidate(self, topic: str, type_name: str) -> Evidence | None:
-        """A topic that might be an input; None where its type is none of theirs."""
+        """A topic that might be an input; None for a type that is never one."""
         kind = KIND_OF.get(type_name)
         if kind is None:
             return None

@@ -48,15 +48,15 @@ def odometry_doubts(found: OdometryEvidence, silent: bool = False, base_from_chi
     """(weight, what speaks against it, what to do) of an odometry; an empty list is a good one. base_from_child: where TF knows it."""
     doubts = []
     if found.child and not found.upright and base_from_child is None:
-        text = f"its child frame {found.child} lies on its side or is upside down, and TF joins it to no vehicle"
+        text = f"its child frame {found.child} lies on its side or is upside down, and TF does not connect it to the vehicle"
         doubts.append((32, text, f"publish base_link -> {found.child} on /tf_static, or set sensing.base_frame"))
     if found.count and found.unusable:
         doubts.append((64, f"none of its messages could be used: {found.unusable}", "publish a finite pose and a quaternion of length 1"))
     if silent:
         doubts.append((32, "it has stopped sending", "see whether its driver runs"))
     if found.has_no_heading(base_from_child):
-        text = "its heading never changes while it moves elsewhere than ahead: a position, no pose"
-        doubts.append((16, text, "fill its orientation; where its child frame is a sensor's, set sensing.base_frame"))
+        text = "its heading never changes although it does not move straight ahead: a position, not a pose"
+        doubts.append((16, text, "fill in its orientation; if its child frame is a sensor's, set sensing.base_frame"))
     if not found.measured:
         doubts.append((2, "its covariance begins with -1: not measured", ""))
     if not found.child:
@@ -86,7 +86,7 @@ def _odometry(scene: Scene, named: Named) -> tuple[str | None, list[Verdict]]:
     def doubts(evidence: OdometryEvidence) -> list[tuple[int, str, str]]:
         against = odometry_doubts(evidence, evidence.topic in scene.silent, mount(evidence))
         if farthest_m > 1.0 and evidence.spread_m < 0.1 * farthest_m:
-            against.append((16, f"it stands still where another one moves {farthest_m:.1f} m", ""))
+            against.append((16, f"it does not move while another one moves {farthest_m:.1f} m", ""))
         if farthest_m > 1.0 and not evidence.has_twist:
             against.append((1, "its twist is never filled", ""))
         return against
@@ -147,7 +147,7 @@ def _lidars(scene: Scene, named: Named, base: str, odom: str) -> tuple[list[str]
         taken.append(best)
         left |= {other.topic: f"the same sweep as {best.topic}, which has more points or fields" for other in others}
     taken = _only_lidars(taken, left)
-    doubtful = {cloud.topic: f"TF does not join its frame {cloud.frame} to {base}" for cloud in loose}
+    doubtful = {cloud.topic: f"TF does not connect its frame {cloud.frame} to {base}" for cloud in loose}
     fixes = {cloud.topic: f"publish where {cloud.frame} is mounted (URDF, static_transform_publisher), or {MOUNTS}" for cloud in loose}
     doubtful |= {cloud.topic: f"none of its messages could be used: {cloud.unusable}" for cloud in broken}
     fixes |= {cloud.topic: f"repair what its driver sends ({cloud.unusable}), or name another in inputs.cloud_topics" for cloud in broken}
@@ -174,11 +174,11 @@ def _only_lidars(candidates: list[CloudEvidence], left: dict[str, str]) -> list[
     why = {}
     for cloud in candidates:
         if RADAR_FIELDS & cloud.fields:
-            why[cloud.topic] = f"a radar, by its field {min(RADAR_FIELDS & cloud.fields)}: no lidar"
+            why[cloud.topic] = f"a radar, judging by its field {min(RADAR_FIELDS & cloud.fields)}: not a lidar"
         elif cloud.points < FEWEST_POINTS:
-            why[cloud.topic] = f"{cloud.points} points are no lidar's sweep"
+            why[cloud.topic] = f"{cloud.points} points are too few for a lidar's sweep"
         elif COLOUR_FIELDS & cloud.fields:
-            why[cloud.topic] = "coloured points: a depth camera's, no lidar's"
+            why[cloud.topic] = "coloured points: from a depth camera, not a lidar"
     lidars = [cloud for cloud in candidates if cloud.topic not in why]
     if not lidars:
         return candidates
@@ -211,7 +211,7 @@ def _cameras(scene: Scene, named: Named, base: str, odom: str) -> tuple[dict[str
     colours = [image for image in taken.values() if not (image.is_drawn or image.encoding.lower() == "mono16")]
     for info, image in list(taken.items()):
         if colours and image not in colours:
-            drawn = "a mask or labels, by its few different values" if image.is_drawn else "16 bits of grey, where there are colours"
+            drawn = "a mask or labels: it has few different values" if image.is_drawn else "16-bit grey values although there are colours"
             left[image.topic] = drawn
             del taken[info]
     cameras: dict[str, str | None] = {image.topic: info for info, image in sorted(taken.items(), key=lambda entry: entry[1].topic)}
@@ -229,7 +229,7 @@ def _no_camera(evidence: ImageEvidence, infos: set[str], scene: Scene) -> tuple[
     if evidence.topic in scene.silent:
         return "it has stopped sending", "see whether its driver runs", info
     if evidence.is_depth:
-        return f"encoding {evidence.encoding}: distances or class numbers, no picture", "", info
+        return f"encoding {evidence.encoding}: distances or class numbers, not a picture", "", info
     if evidence.video:
         return f"{evidence.video} video: publish jpeg or png", "set its image_transport to compressed with jpeg or png", info
     if word:

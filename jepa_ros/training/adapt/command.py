@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="YAML file of AdaptConfig fields (jepa_ros/training/adapt/config.py)")
     parser.add_argument("--held-out", type=float, help="share of each bag, its end, that is only judged on (default: 0.3)")
     parser.add_argument("--part", type=float, nargs=2, help="share of each bag that is used at all, such as 0 0.5 for the first half")
-    parser.add_argument("--others", type=int, help="simulated worlds that tell what is forgotten (default: 2; 0 = none)")
+    parser.add_argument("--others", type=int, help="simulated worlds that show what is forgotten (default: 2; 0 = none)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ class AdaptConfig:
         (0.25, 0.375, 0.5, 0.625, 0.75, 1.0), "of the way from the weights begun with to those learned, that are tried"
     )
     forgotten: float = param(0.01, "what average precision and IoU in other worlds, means of all steps, may fall by for it", at_least=0.0)
-    others: int = param(2, "simulated worlds that tell what is forgotten; 0 = none", at_least=0)
+    others: int = param(2, "simulated worlds that show what is forgotten; 0 = none", at_least=0)
     critic_steps: int = param(150, "optimiser steps of the critic of surprise", at_least=0)
     seed: int = param(0, "of everything random", at_least=0)
 

@@ -44,8 +44,8 @@ class ArmTopics:
     pose: str = param("", "geometry_msgs/PoseStamped of the end effector in the robot's base frame")
     gripper: str = param("", "sensor_msgs/JointState with the gripper's joint")
     joint: str = param("", "name of that joint; its position is the width between the fingers, or grows with it")
-    command: str = param("", "std_msgs/Float64 or Float32: the width that the gripper is told to take; without it, what is measured counts")
-    outcome: str = param("", "std_msgs/Bool: something is held; without it, the gripper's width tells")
+    command: str = param("", "std_msgs/Float64 or Float32: the commanded width; without it, the measured one is used")
+    outcome: str = param("", "std_msgs/Bool: something is held; without it, inferred from the gripper's width")
 
     def __post_init__(self) -> None:
         validate(self)

@@ -31,7 +31,7 @@ class ArmCommand:
     """What the YAML file of --config may hold."""
 
     dt_s: float = param(0.25, "between two images, and length of an action, s", at_least=0.01, at_most=10.0)
-    held_out: float = param(0.2, "share of the grips, and of the stretches, that only judge", at_least=0.05, at_most=0.5)
+    held_out: float = param(0.2, "share of the grips, and of the stretches, for evaluation only", at_least=0.05, at_most=0.5)
     gripper_open: float = param(float("nan"), "the joint's position with open fingers; left out: the largest that was seen")
     gripper_closed: float = param(float("nan"), "its position with fingers that touch; left out: the smallest that was seen")
     topics: ArmTopics = dataclasses.field(default_factory=ArmTopics)

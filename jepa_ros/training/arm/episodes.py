@@ -64,7 +64,7 @@ def save_episodes(episodes: ArmEpisodes, path: Path) -> None:
 
 
 def load_episodes(path: Path) -> ArmEpisodes:
-    """What `save_episodes` wrote. Raises ValueError for a file that is none."""
+    """What `save_episodes` wrote. Raises ValueError for another kind of file."""
     try:
         with np.load(path) as file:
             return ArmEpisodes(**{field.name: file[field.name] for field in fields(ArmEpisodes)})

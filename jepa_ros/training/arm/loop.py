@@ -36,7 +36,7 @@ class ArmTraining:
     frames: int = param(8, "frames per window", at_least=3, at_most=12)
     learning_rate: float = param(1e-3, "peak learning rate", at_least=0.0)
     weight_decay: float = param(0.02, "AdamW weight decay", at_least=0.0)
-    inverse_weight: float = param(1.0, "weight of the inverse dynamics: without it nothing keeps the arm in the latents", at_least=0.0)
+    inverse_weight: float = param(1.0, "weight of the inverse dynamics, which keep the arm in the latents", at_least=0.0)
     seed: int = param(0, "of everything random", at_least=0)
     model: ArmModelConfig = field(default_factory=ArmModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

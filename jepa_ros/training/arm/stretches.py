@@ -21,12 +21,14 @@ GRIP_AT = 2  # frame of a stretch at which the fingers have closed
 
 @dataclass(frozen=True)
 class GripRules:
-    """How a grip and its end are told from the closing of the fingers (0 open, 1 touching)."""
+    """How a grip and its end are recognised from the closing of the fingers (0 open, 1 touching)."""
 
-    closes_by: float = param(0.10, "the fingers have closed by at least so much within two samples", at_least=0.0, at_most=1.0)
-    rests_within: float = param(0.03, "and then rest: they move by less in one sample", at_least=0.0, at_most=1.0)
-    slips_by: float = param(0.05, "fingers that close on by so much, untold, have lost what was between them", at_least=0.0, at_most=1.0)
-    opens_by: float = param(0.10, "told to open by so much, they let go: what comes then is no outcome", at_least=0.0, at_most=1.0)
+    closes_by: float = param(0.10, "the fingers have closed by at least this much within two samples", at_least=0.0, at_most=1.0)
+    rests_within: float = param(0.03, "and then stop: they move by less in one sample", at_least=0.0, at_most=1.0)
+    slips_by: float = param(0.05, "fingers that close by this much without a command have lost the object", at_least=0.0, at_most=1.0)
+    opens_by: float = param(
+        0.10, "a command to open by this much releases the object: no outcome is read after it", at_least=0.0, at_most=1.0
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -93,7 +95,7 @@ def grips_in(closing_T: FloatArray, rules: GripRules) -> list[int]:
 
 
 def outcome_of(closing_T: FloatArray, told_T: FloatArray, held_T: Sequence[bool | None], grip: int, rules: GripRules) -> NDArray[np.int8]:
-    """HELD or LOST at each sample from the grip on, UNKNOWN once the gripper is told to open; the outcome's topic decides where it is."""
+    """HELD or LOST at each sample from the grip on, UNKNOWN once it is commanded to open; the outcome's topic decides where it is."""
     outcome = []
     state = HELD
     for t in range(grip, len(closing_T)):

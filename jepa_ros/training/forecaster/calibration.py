@@ -1,4 +1,4 @@
-"""Corrects the stated uncertainty: `python -m jepa_ros.training.forecaster.calibration --data DIR FILE...`.
+"""Corrects the predicted uncertainty: `python -m jepa_ros.training.forecaster.calibration --data DIR FILE...`.
 
 Standard deviations fitted on the training scenes are too small, or too large, elsewhere. So three numbers (a factor and an addition to the
 standard deviations, and a temperature) are fitted to what networks forecast in scenes that they were not trained on. Given several

@@ -1,4 +1,4 @@
-"""Proposed boxes with their evidence and their class, from real sweeps with made-up vehicles and other large things cast into them.
+"""Proposed boxes with their evidence and their class, from real sweeps into which synthetic vehicles and other large objects are cast.
 
 Axes: N points, G boxes.
 """

@@ -1,6 +1,6 @@
-"""Casts made-up things into a real sweep with that sweep's own beams: its rings, its azimuth steps, its shadows.
+"""Casts synthetic objects into a real sweep with that sweep's own beams: its rings, its azimuth steps, its shadows.
 
-So a made-up body has the ring spacing, the number of returns and the occlusion that a real one would have there.
+So a synthetic body has the ring spacing, the number of returns and the occlusion that a real one would have there.
 Axes: N points, R rings, A azimuth steps.
 """
 

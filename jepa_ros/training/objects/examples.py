@@ -1,4 +1,4 @@
-"""Columns with their evidence and their class, from real sweeps as they are and with made-up things cast into them.
+"""Columns with their evidence and their class, from real sweeps as they are and with synthetic objects cast into them.
 
 Axes: M columns, F evidence.
 """

@@ -31,7 +31,7 @@ class ObjectiveConfig:
     targets: str = param("online", "encoder of the targets: the one that learns, or its moving average", choices=("online", "ema"))
     ema_decay: float = param(0.99, "ema: share of the moving average that a step keeps", at_least=0.0, at_most=1.0)
     moving_weight: float = param(3.0, "weight, beside 1, of the prediction error where something has entered or left", at_least=0.0)
-    recall_weight: float = param(1.0, "weight, without lidar, of the error against what all sensors say of now", at_least=0.0)
+    recall_weight: float = param(1.0, "without lidar: weight of the error against the present latent from all sensors", at_least=0.0)
     covariance_weight: float = param(0.5, "vicreg: weight of the covariance term beside the variance term", at_least=0.0)
     tokens: int = param(4096, "tokens that the anti-collapse statistics are taken over", at_least=2)
 

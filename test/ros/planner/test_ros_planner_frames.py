@@ -82,7 +82,7 @@ def test_a_goal_in_a_frame_of_the_robot_is_meant_from_where_the_robot_was(place:
         assert np.hypot(*(end_of(answer) - expected)) < 0.4
     answer = place.plan(goal_message(0.0, -2.5, "camera", scene.stamp_ns - MINUTE_NS))
     assert answer.status.code == PlanStatus.UNKNOWN_FRAME
-    assert "not known any more" in answer.status.message
+    assert "no longer known" in answer.status.message
 
 
 def test_odometry_of_another_frame_in_another_frame(place: Place) -> None:

@@ -204,7 +204,7 @@ def test_launch_ends_and_leaves_no_node_behind(launched, number):
 
 def test_a_wrong_configuration_is_said_once_and_not_started_again(launched):
     launch, log = launched("namespace:=wrong", "model:=bogus")
-    assert waited(lambda: log.read_text().count("is not started again") == 2, 60.0), log.read_text()
+    assert waited(lambda: log.read_text().count("is not restarted") == 2, 60.0), log.read_text()
     time.sleep(4.0)
     said = log.read_text()
     launch.send_signal(signal.SIGTERM)

@@ -48,7 +48,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FAULTS = {
     "healthy": [],
     "unmounted": [
-        ("/lidar", "TF does not join its frame lidar", "static_transform_publisher"),
+        ("/lidar", "TF does not connect its frame lidar", "static_transform_publisher"),
         ("/cam/image_raw", "no CameraInfo beside it", "camera_info beside it"),
         ("/odom", "one message in 1.0 s", "publish it at"),
     ],

@@ -65,7 +65,7 @@ class Commands:
         self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
     def problem(self) -> str:
-        """Why the base may not do what it is told, by who publishes and who listens; empty where all is well."""
+        """Why the base may not follow the commands, by the publishers and subscribers of the topic; empty if nothing is wrong."""
         node, topic = self._node, self._publisher.topic_name
         ours = "TwistStamped" if self._stamped else "Twist"
         listeners = node.get_subscriptions_info_by_topic(topic)

@@ -103,7 +103,7 @@ def place_near(
         fits &= moving.ids == before.person
     robot_m = scene.ego.odom_from_base[:2, 3]
     if not fits.any():
-        raise Refusal(PlanStatus.INVALID_GOAL, "whom the goal is near is not seen", _seen(moving))
+        raise Refusal(PlanStatus.INVALID_GOAL, "the person at the goal is not seen", _seen(moving))
     away_m = np.where(fits, np.linalg.norm(moving.positions_m - robot_m, axis=1), np.inf)
     i = int(away_m.argmin())
     kept_m = wish.keep_m if wish.watched(moving)[i] else 0.0
@@ -111,7 +111,7 @@ def place_near(
     distance_m = wish.distance_m or touching_m + personal_space_m
     if distance_m < touching_m:
         raise Refusal(
-            PlanStatus.INVALID_GOAL, f"{distance_m:.2f} m is nearer than may be", f"a distance of {touching_m + 0.1:.1f} m or more"
+            PlanStatus.INVALID_GOAL, f"{distance_m:.2f} m is nearer than allowed", f"a distance of {touching_m + 0.1:.1f} m or more"
         )
     speed_mps = wish.max_speed_mps or 1.0
     then_m = _expected(moving, i, max(0.0, away_m[i] - distance_m) / speed_mps)
@@ -184,9 +184,7 @@ def _who(name: str, field: str) -> int | None:
         return None
     if len(words) == 2 and words[0] == "person" and words[1].isdecimal() and len(words[1]) < 18:
         return int(words[1])
-    raise Refusal(
-        PlanStatus.INVALID_REQUEST, f"{field} = {name!r}: people are all that is told apart", '"person", or "person 12" by its id'
-    )
+    raise Refusal(PlanStatus.INVALID_REQUEST, f"{field} = {name!r}: only people can be named", '"person", or "person 12" by its id')
 
 
 def _seen(moving: Moving) -> str:

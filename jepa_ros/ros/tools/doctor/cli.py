@@ -117,9 +117,9 @@ def overrides_of(path: Path, name: str) -> Iterator[Parameter]:
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise ValueError(f"no YAML that a node would take: {str(error)[:MOST_SAID]}") from None
+        raise ValueError(f"not YAML that a node would accept: {str(error)[:MOST_SAID]}") from None
     if not isinstance(content, dict):
-        raise ValueError("no parameter file: it begins with a node's name")
+        raise ValueError("not a parameter file, which begins with a node's name")
     for section, told in content.items():
         if str(section).rsplit("/", 1)[-1] in (name, "**", "*") and isinstance(told, dict):
             for key, value in _leaves(told.get("ros__parameters") or {}):

@@ -69,13 +69,13 @@ def machine_findings(facts: MachineFacts, largest_bytes: int, from_elsewhere: bo
         yield warning("memory", text, "end what is not needed: the kernel would end the nodes")
     if facts.has_gpu and not facts.torch_sees_gpu:
         yield warning(
-            "GPU", "there is one, and torch cannot use it", "install torch for its CUDA version (docs/install.md), --gpus all in Docker"
+            "GPU", "there is one, but torch cannot use it", "install torch for its CUDA version (docs/install.md), --gpus all in Docker"
         )
 
 
 def configuration_refused(text: str) -> Finding:
     """The nodes would end with exit status 78."""
-    return error("parameters", text, "put this value right; `ros2 param describe /world_model NAME` says what it may be")
+    return error("parameters", text, "correct this value; `ros2 param describe /world_model NAME` says what it may be")
 
 
 def _number(path: str) -> int | None:

@@ -97,7 +97,7 @@ def transform_findings(hub: ListeningHub, now_s: float) -> Iterator[Finding]:
         if len(hub.claims[child]) > 1:
             parents = " and ".join(sorted(hub.claims[child]))
             fix = "one node may place a frame: switch off publishing of TF in the other (publish_tf: false)"
-            yield error(f"/tf {child}", f"it has two parents in turn, {parents}: the tree falls apart again and again", fix)
+            yield error(f"/tf {child}", f"it has two parents in turn, {parents}: the tree keeps breaking", fix)
     for child, edge in hub.edges.items():
         if child not in carrying:
             continue

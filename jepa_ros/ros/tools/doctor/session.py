@@ -104,7 +104,7 @@ class Examination:
             pipeline = WorldModelPipeline.load(config.model, config.device, config.pipeline)
             pipeline.warm_up()
         except Exception as problem:  # whatever a back-end raises
-            fix = "put model, device or pipeline.weights right: docs/models.md"
+            fix = "correct model, device or pipeline.weights: docs/models.md"
             return [error(f"model {config.model}", f"cannot be loaded: {type(problem).__name__}: {problem}", fix)], None
         found = [good(f"model {config.model}", f"{pipeline.spec.version}, loads")]
         if not timed or not self._seen:

@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("bag", type=Path, nargs="?", help="MCAP or SQLite3 bag (default: the demo's, generated on the first run)")
     parser.add_argument("--out", type=Path, default=Path("replay_out"), help="folder for the results (default: %(default)s)")
-    parser.add_argument("--params", type=Path, help="parameter file of the nodes, as ros2 run --params-file takes it")
+    parser.add_argument("--params", type=Path, help="parameter file of the nodes, as for ros2 run --params-file")
     parser.add_argument("--no-film", action="store_true", help="leave out demo.gif, which takes half a second of work a picture")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="one more parameter; may be repeated")
     parser.add_argument("--model", default="", help="back-end of both nodes (default: as the parameters say, scene_jepa)")

@@ -51,9 +51,9 @@ def _sections(params: Path) -> dict[str, dict[str, Any]]:
     try:
         content = yaml.safe_load(params.read_text())
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise ValueError(f"{params}: no YAML that a node would take: {error}") from None
+        raise ValueError(f"{params}: not YAML that a node would accept: {error}") from None
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
-        raise ValueError(f"{params}: no parameter file: it begins with a node's name and ros__parameters")
+        raise ValueError(f"{params}: not a parameter file, which begins with a node's name and ros__parameters")
     return {str(name): entry for name, entry in content.items()}
 
 
