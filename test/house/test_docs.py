@@ -49,6 +49,13 @@ def test_files_that_are_named_exist(page):
     assert [name for name in named if not (ROOT / name).exists() and "/_build/" not in name] == []
 
 
+def test_commands_name_files_that_exist():
+    """In what developers and CI run: a moved test would otherwise fail only at the next commit of somebody else."""
+    for file in ("Makefile", ".pre-commit-config.yaml"):
+        named = re.findall(r"(?<![\w/])((?:test|scripts|requirements|config)/[\w/]+\.(?:py|sh|txt|yaml))", (ROOT / file).read_text())
+        assert [name for name in named if not (ROOT / name).exists()] == [], file
+
+
 def test_the_front_page_is_short_and_moves_lightly():
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= README_LINES
