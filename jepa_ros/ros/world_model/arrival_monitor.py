@@ -28,11 +28,7 @@ class ArrivalMonitor:
 
     def __init__(self) -> None:
         self._topics: dict[str, _Arrivals] = {}
-        self._expected_s: dict[str, float] = {}
-
-    def expect(self, topic: str) -> None:
-        """From now on it is listened to."""
-        self._expected_s[topic] = time.monotonic()
+        self._published_s: dict[str, float] = {}  # when a topic that nothing has come of was first seen to be published
 
     def note(self, topic: str, info: dict[str, Any]) -> None:
         """A message came. info: as rclpy gives it beside the message."""
@@ -47,7 +43,7 @@ class ArrivalMonitor:
     def forget(self, topic: str) -> None:
         """It is listened to no more."""
         self._topics.pop(topic, None)
-        self._expected_s.pop(topic, None)
+        self._published_s.pop(topic, None)
 
     def silent_s(self, topic: str) -> float | None:
         """Since its last message; None where none has come."""
@@ -55,9 +51,8 @@ class ArrivalMonitor:
         return time.monotonic() - arrivals.newest[-1][0] if arrivals and arrivals.newest else None
 
     def unheard(self, topic: str) -> str | None:
-        """What to say of a topic that somebody publishes, where WINDOW_S of listening brought nothing."""
-        expected_s = self._expected_s.get(topic)
-        if topic in self._topics or expected_s is None or time.monotonic() - expected_s < WINDOW_S:
+        """What to say of a topic that somebody publishes, where nothing has come since this was asked first, WINDOW_S ago."""
+        if topic in self._topics or time.monotonic() - self._published_s.setdefault(topic, time.monotonic()) < WINDOW_S:
             return None
         return f"it is published, and no message arrives: its driver sends none, or {LARGE}"
 

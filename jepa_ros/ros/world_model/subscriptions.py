@@ -226,7 +226,6 @@ class Inputs:
             return
         receive = partial(self._receive, topic, kind)
         self._subscriptions[topic] = self._node.create_subscription(message_type, topic, receive, qos, raw=True)
-        self.watch.expect(topic)
         self._node.get_logger().info(f"subscribed to {topic} ({kind})")
 
     def _receive(self, topic: str, kind: str, data: bytes, info: dict[str, Any]) -> None:

@@ -118,7 +118,7 @@ def test_what_is_published_and_never_arrives_is_told_with_what_to_export(monkeyp
         driver.create_publisher(kind, topic, 1)
     odometry = driver.create_publisher(Odometry, "/odom", 1)
     inputs = Inputs(node, InputConfig(cloud_topics=("/roof/points",)), SensorHub(), True, lambda: None, LatencyBook())
-    assert not any("no message arrives" in told for told in inputs.problems().values()), "it has only begun to listen"
+    assert not any("no message arrives" in told for told in inputs.problems().values()), "it has only begun to look"
     deadline_s = time.monotonic() + 20.0
     wanted = {"/roof/points", "/roof/image_raw"}
     while not wanted <= {topic for topic, told in inputs.problems().items() if "no message arrives" in told}:
