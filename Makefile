@@ -53,7 +53,7 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-gpu bench-grip bench-carry bench-constants bench-planner-constants bench-vehicle-constants bench-cluster-constants bench-tested-constants bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-vehicles bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
+BENCHES := bench-gpu bench-grip bench-carry bench-constants bench-planner-constants bench-vehicle-constants bench-tested-constants bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-vehicles bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa predicts, against persistence (ARGS="--bags BAG ...")
 bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
@@ -63,7 +63,6 @@ bench-vehicles: ## vehicles detected and tracked, in a labelled bag and in simul
 bench-constants: ## what the hand-set numbers that find people are worth: each changed by a third or so (ARGS="BAG ..."); resumable
 bench-planner-constants: ## what the planner's hand-set numbers are worth: each changed by a third or so; resumable
 bench-vehicle-constants: ## the same of the numbers that find and follow vehicles; resumable (ARGS="--bag BAG --ground-truth CSV")
-bench-cluster-constants: ## the same of the numbers that move occupied clusters ahead; resumable (ARGS="--data DATA")
 bench-tested-constants: ## which hand-set numbers the tests hold; resumable (ARGS="--only sensing.time")
 bench-planning: ## driving through crowds, closed loop, against four other ways to drive; resumable (ARGS="--tracks DIR --episodes N")
 bench-planning-latency: ## how long a plan takes
@@ -86,7 +85,6 @@ bench-vehicles: MODULE = vehicles.report
 bench-constants: MODULE = constants.report
 bench-planner-constants: MODULE = driving.numbers
 bench-vehicle-constants: MODULE = vehicles.numbers
-bench-cluster-constants: MODULE = world_model.numbers
 bench-tested-constants: MODULE = constants.tests
 bench-planning: MODULE = driving.report
 bench-planning-latency: MODULE = planning_latency.report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from jepa_ros.backends.surprise import SurpriseWatch, critic_of, encode
 from jepa_ros.config import param, validate
 from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.loading import load_traffic_forecaster
+from jepa_ros.lazy import replaced
 from jepa_ros.memory import LatentMemory, steady_motion
-from jepa_ros.movers import Bodies, BoxForecast, TrackedVehicles, VehicleDetections
+from jepa_ros.movers import BoxForecast, TrackedVehicles, VehicleDetections
 from jepa_ros.objects.camera.loading import load_vote
 from jepa_ros.objects.camera.vote import CameraConfig
 from jepa_ros.objects.detection import DetectionConfig
@@ -26,6 +27,8 @@ from jepa_ros.objects.loading import load_detector
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.objects.vehicles.people_filter import outside
 from jepa_ros.objects.vehicles.tracking import VehicleTracker, VehicleTrackingConfig
+from jepa_ros.occupancy.network import load_fusion
+from jepa_ros.occupancy.scene import SceneOccupancy
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.protocols import (
     ActionMeaning,
@@ -38,12 +41,8 @@ from jepa_ros.protocols import (
     SceneLatents,
     WorldModel,
 )
-from jepa_ros.sensing.blind_zone import LowObstacles
-from jepa_ros.sensing.lidar_view import LidarView, lidar_views
-from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.threads import heed_torch_threads, one_blas_thread
 from jepa_ros.types import (
-    OCCUPIED_FROM,
     CameraImage,
     CameraModel,
     EgoState,
@@ -75,6 +74,12 @@ class PipelineConfig:
     )
     engine: str = param("auto", "what runs the model's static parts, see jepa_ros.backends.engine", choices=ENGINES, read_only=False)
     detector: str = param("lidar_columns", "detector of people: 'lidar_columns', or one of your own; used at configure", read_only=False)
+    fusion: str = param(
+        "",
+        "what reads cells from world model, recent hits and objects: empty = the shipped network with scene_jepa, 'none' = the higher of "
+        "world model and objects, or a file of `-m jepa_ros.training occupancy`; used at configure",
+        read_only=False,
+    )
     seen_for_s: float = param(
         10.0, "how long a place counts as seen after a sensor last saw it, s; odometry drifts by less than a cell in this time",
         at_least=0.0, at_most=600.0,
@@ -105,8 +110,8 @@ class WorldModelPipeline:
         self.traffic_forecaster = load_traffic_forecaster(config.traffic_forecaster)
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
-        self._sight = SightMemory(model.spec.grid, config.seen_for_s) if model.spec.grid else None
-        self._low_obstacles = LowObstacles(model.spec.grid) if model.spec.grid else None
+        grid = model.spec.grid
+        self.scene_occupancy = SceneOccupancy(grid, config.seen_for_s, load_fusion(config.fusion, model.spec.name)) if grid else None
         self._last_stamp_ns: int | None = None
 
     @classmethod
@@ -132,9 +137,8 @@ class WorldModelPipeline:
         self._tracker.reset()
         self._vehicle_tracker.reset()
         self._vote.reset()
-        for memory in (self._sight, self._low_obstacles):
-            if memory is not None:
-                memory.clear()
+        if self.scene_occupancy is not None:
+            self.scene_occupancy.clear()
         self._last_stamp_ns = None
 
     def warm_up(self) -> None:
@@ -185,10 +189,6 @@ class WorldModelPipeline:
             occupancy = self._occupancy(observation, latent_ND, prediction)
         with clock("people"):
             people, vehicles = self._track(observation, anchor_pose)
-        with clock("sight"):
-            views = lidar_views(observation)
-            occupancy = self._with_low_obstacles(occupancy, anchor_pose, views, who_moves(people, vehicles, anchor_pose))
-            occupancy = self._with_sight(occupancy, observation, views)
         with clock("forecast"):
             pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
             vehicle_forecast, pedestrians = self._forecast_traffic(vehicles, people, pedestrians, observation.ego)
@@ -196,7 +196,7 @@ class WorldModelPipeline:
             judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
             self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, prediction)
 
-        return SceneState(
+        state = SceneState(
             stamp_ns=observation.stamp_ns,
             anchor_pose=anchor_pose,
             ego=observation.ego,
@@ -211,6 +211,10 @@ class WorldModelPipeline:
             vehicles=vehicles,
             vehicle_forecast=vehicle_forecast,
         )
+        with clock("occupancy"):
+            if self.scene_occupancy is not None and occupancy.probability.size:
+                state = replaced(state, occupancy=self.scene_occupancy.update(observation, state))
+        return state
 
     def _actions(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
         """(H, A) what is intended, or what is assumed where nothing is."""
@@ -229,24 +233,6 @@ class WorldModelPipeline:
         # Two calls, since joining the latents first would copy all of them.
         parts = [self.model.occupancy(latent_ND[None]), prediction.occupancy()]
         return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
-
-    def _with_sight(self, occupancy: OccupancyForecast, observation: Observation, views: list[LidarView]) -> OccupancyForecast:
-        """Add which cells are known: those that a sensor has seen within the last seconds, and those that are occupied now."""
-        if self._sight is None or occupancy.probability.size == 0:
-            return occupancy
-        occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM
-        looks = looks_of(observation, views, occupied_YX, occupancy.grid)
-        seen_YX = self._sight.update(observation.stamp_ns, observation.odom_from_anchor, looks)
-        return replace(occupancy, seen=seen_YX | occupied_YX)
-
-    def _with_low_obstacles(
-        self, occupancy: OccupancyForecast, pose: FloatArray, views: list[LidarView], moving: Bodies
-    ) -> OccupancyForecast:
-        """Add what stood beside the robot when a lidar last could see so low."""
-        if self._low_obstacles is None or occupancy.probability.size == 0:
-            return occupancy
-        kept_YX = self._low_obstacles.update(pose, views, moving)
-        return replace(occupancy, probability=np.maximum(occupancy.probability, kept_YX.astype(np.float32))) if kept_YX.any() else occupancy
 
     def _track(self, observation: Observation, anchor_pose: FloatArray) -> tuple[TrackedPeople, TrackedVehicles]:
         """Vehicles first: what is of one is nobody."""
@@ -284,15 +270,6 @@ class StageClock:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.elapsed_ms[stage] = 1e3 * (time.perf_counter() - start_s)
-
-
-def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor: FloatArray) -> Bodies:
-    """People and driving vehicles in the anchor frame."""
-    driving = vehicles.boxes[vehicles.velocities_mps.any(axis=1)]
-    boxes = np.concatenate((np.column_stack((people.positions_m, np.zeros((len(people.ids), 3)))), driving))
-    boxes[:, :2] = (boxes[:, :2] - odom_from_anchor[:2, 3]) @ odom_from_anchor[:2, :2]
-    boxes[:, 2] -= np.arctan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0])
-    return Bodies(boxes, np.concatenate((people.radii_m, np.zeros(len(driving)))))
 
 
 def observation_sensors(observation: Observation) -> tuple[str, ...]:

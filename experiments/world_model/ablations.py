@@ -35,7 +35,7 @@ from jepa_ros.training.world_model.shard import Shard, open_shards
 TRAIN_SEED = 8000  # of the first world to learn from; the shipped weights have not seen these
 TIMES_S = (0.4, 1.2, 2.4, 4.8)
 MOVING_S = 1.2
-ONE_STEP = SceneJepaConfig(horizon=1, trust=True)
+ONE_STEP = SceneJepaConfig(horizon=1)
 Make = Callable[[], SceneJepa]
 
 
@@ -46,13 +46,13 @@ class Variant:
     name: str
     training: dict[str, Any] = field(default_factory=dict)  # fields of TrainingConfig
     objective: dict[str, Any] = field(default_factory=dict)  # fields of ObjectiveConfig
-    make: Make = lambda: SceneJepa(SceneJepaConfig(trust=True))
+    make: Make = lambda: SceneJepa(SceneJepaConfig())
     rolled_out: bool = False  # judged by predicting step after step, each from the one before
     judged: tuple[str, ...] = ("both",)  # sensors
 
 
 def _without_actions() -> SceneJepa:
-    model = SceneJepa(SceneJepaConfig(trust=True))
+    model = SceneJepa(SceneJepaConfig())
     model.predictor = WithoutActions(model.config, model.half_m)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -82,11 +82,9 @@ class SightMemory:
         """grid: that of the answers, in the anchor frame. remembered_s: how long a place counts as seen after the last look at it."""
         self._grid = grid
         self._remembered_s = remembered_s
-        far_corner_m = np.add(grid.origin_m, np.multiply(grid.resolution_m, (grid.columns, grid.rows)))
-        farthest_m = np.maximum(np.abs(np.array(grid.origin_m)), np.abs(far_corner_m))
-        half = math.ceil(float(np.hypot(*farthest_m)) / grid.resolution_m) + 1
-        self._looked_s = OdomMap(half, grid.resolution_m, -np.inf)
-        self._cells = _centres(grid)
+        self._looked_s = OdomMap(half_cells(grid), grid.resolution_m, -np.inf)
+        self._cells = centres(grid)
+        self.looked_at = np.zeros(self._looked_s.values.shape, bool)  # by the newest looks, cells of the map in odom
 
     def clear(self) -> None:
         """Forget the stream."""
@@ -97,8 +95,10 @@ class SightMemory:
         stamp_s = stamp_ns / NANOSECONDS
         self._looked_s.follow(odom_from_anchor[:2, 3])
         x, y = self._looked_s.centres_in(odom_from_anchor)
+        self.looked_at = np.zeros(x.shape, bool)
         for look in looks:
-            self._looked_s.values[_reached(look, x, y, 0.5 * self._grid.resolution_m)] = stamp_s
+            self.looked_at |= _reached(look, x, y, 0.5 * self._grid.resolution_m)
+        self._looked_s.values[self.looked_at] = stamp_s
         row, column = self._looked_s.indices(self._cells @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])
         seen = stamp_s - self._looked_s.values[row, column] <= self._remembered_s
         return seen.reshape(self._grid.rows, self._grid.columns)
@@ -142,7 +142,14 @@ def _neighbour(reach_m: FloatArray, side: int) -> FloatArray:
     return found
 
 
-def _centres(grid: GridSpec) -> FloatArray:
+def half_cells(grid: GridSpec) -> int:
+    """Cells to each side of the robot that a map in odom needs to hold the grid however the robot is turned."""
+    far_corner_m = np.add(grid.origin_m, np.multiply(grid.resolution_m, (grid.columns, grid.rows)))
+    farthest_m = np.maximum(np.abs(np.array(grid.origin_m)), np.abs(far_corner_m))
+    return math.ceil(float(np.hypot(*farthest_m)) / grid.resolution_m) + 1
+
+
+def centres(grid: GridSpec) -> FloatArray:
     """(Y * X, 2) centres of the cells, row by row."""
     x = grid.origin_m[0] + (np.arange(grid.columns) + 0.5) * grid.resolution_m
     y = grid.origin_m[1] + (np.arange(grid.rows) + 0.5) * grid.resolution_m

@@ -23,6 +23,10 @@ COMMANDS = {  # name -> (module, one line of help); a new command is a line here
         "jepa_ros.training.world_model.surprise",
         "fit the critic that separates unusual from usual changes, for frozen scene_jepa weights",
     ),
+    "occupancy": (
+        "jepa_ros.training.occupancy.train",
+        "fit what reads occupancy from world model, recent hits and objects, from bags without labels",
+    ),
     "frozen": ("jepa_ros.training.frozen.train", "train a predictor and probes on a frozen back-end's latents, from bags"),
     "arm": (
         "jepa_ros.training.arm.command",

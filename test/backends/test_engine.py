@@ -15,7 +15,7 @@ from jepa_ros.memory import LatentMemory
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
-SMALL = SceneJepaConfig(stem=8, body=8, camera=8, trunk=8, step=8, probe=8, narrow=2, trust=True, history=2, horizon=3)
+SMALL = SceneJepaConfig(stem=8, body=8, camera=8, trunk=8, step=8, probe=8, narrow=2, history=2, horizon=3)
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 

@@ -11,10 +11,9 @@ import torch
 
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.camera import CameraColumns
-from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.config import BODY, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import fingerprint
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.projection import FARTHEST_M, OUTSIDE, cell_columns
 from jepa_ros.training import __main__ as training
 from jepa_ros.training.world_model.camera import Sample, _loss, with_columns

@@ -13,9 +13,8 @@ from experiments.world_model.rollout import RolledOut
 from experiments.world_model.surprise import auroc
 from experiments.world_model.worlds import Boxes
 from jepa_ros.backends.bev import BEV_GRID
-from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
+from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.backends.scene_jepa.motion import BODY, Motion, find_clusters
 from jepa_ros.training.world_model.flow import extrapolate
 
 SHAPE = (BEV_GRID.rows, BEV_GRID.columns)
@@ -82,45 +81,6 @@ def test_flow_keeps_walls_and_moves_people() -> None:
     assert later[cell(1.8 + 3.6, 3.0)]
     assert not later[cell(1.8, 3.0)]
     assert (now == later)[: cell(0, 0)[0]].all()  # the side of the wall
-
-
-def test_what_moved_through_the_latents_is_carried_ahead_and_what_stood_stays() -> None:
-    history = np.zeros((1, 4, 5, *SHAPE), np.float32)
-    for step in range(4):
-        row, column = cell(3.0 + 0.4 * step, 2.2)  # one cell a step: 1 m/s
-        history[0, step, BODY, row : row + 2, column : column + 1] = 1
-        history[0, step, BODY, 20:40, 30] = 1
-    walker = find_clusters(history[0][:, BODY].max(axis=1), 0.4)
-    assert walker.velocity == pytest.approx(np.array([[0.0, 1.0]]), abs=0.1)
-    observed = torch.nn.functional.pixel_unshuffle(torch.from_numpy(GROUNDED_SCALE * history), 2)
-    carried = Motion(12, 0.4).requires_grad_(False)(observed, torch.arange(12))
-    assert carried is not None
-    after = torch.nn.functional.pixel_shuffle(carried.onto_(observed[:, -1:].repeat(1, 12, 1, 1, 1)), 2)[0] / GROUNDED_SCALE
-    row, column = cell(4.2, 2.2)
-    assert after[2, BODY[0], row, column + 3] == pytest.approx(0.5)  # sure by half after 1.2 s
-    assert after[2, BODY[0], row, column] == pytest.approx(0.15)
-    assert (after[:, BODY[0], 20:40, 30] == 1).all()
-    assert Motion(12, 0.4)(observed[:, -1:].expand(-1, 4, -1, -1, -1), torch.arange(12)) is None
-
-
-def test_each_cluster_is_followed_as_if_it_were_alone() -> None:
-    rng = np.random.default_rng(0)
-    alone = []
-    for place in np.stack(np.meshgrid([15, 45, 75, 105], [15, 45, 75, 105]), axis=-1).reshape(-1, 2):
-        body = np.zeros((4, 128, 128), np.float32)
-        velocity, shape = rng.integers(-2, 3, 2), rng.random((3, 3)) < 0.7
-        for step in range(4):
-            row, column = place + velocity * step
-            body[step, row : row + 3, column : column + 3] = np.maximum(shape, rng.random((3, 3)) < 0.2)
-        alone.append(body)
-    found = [find_clusters(body, 0.4) for body in alone]
-    together = find_clusters(np.max(alone, axis=0), 0.4)
-    assert 5 < len(together) == sum(map(len, found)) < 16  # some stand
-    cells = {tuple(cell): velocity for cell, velocity in zip(together.cells, together.velocity[together.cluster], strict=True)}
-    for one in found:
-        for cell, cluster in zip(one.cells, one.cluster, strict=True):
-            assert cells.pop(tuple(cell)) == pytest.approx(one.velocity[cluster], abs=1e-9)
-    assert not cells
 
 
 def test_average_precision_of_people_by_hand() -> None:

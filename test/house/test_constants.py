@@ -12,7 +12,19 @@ from paths import ROOT
 
 pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
 
-PARTS = ("planning", "forecast", "objects", "backends", "ros/planner", "ros/world_model", "sensing", "pipeline.py", "types.py", "movers.py")
+PARTS = (
+    "planning",
+    "forecast",
+    "objects",
+    "occupancy",
+    "backends",
+    "ros/planner",
+    "ros/world_model",
+    "sensing",
+    "pipeline.py",
+    "types.py",
+    "movers.py",
+)
 PAGE = (ROOT / "docs" / "constants.md").read_text()
 ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (\w+) \| (.*) \|$", re.MULTILINE)
 

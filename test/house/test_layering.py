@@ -28,7 +28,7 @@ LAYERS = (
     {"backends"},
     {"memory", "prediction"},
     {"objects"},
-    {"forecast", "planning"},
+    {"forecast", "planning", "occupancy"},
     {"pipeline"},
     {"exchange"},
     {"viz", "training", "sim"},
@@ -37,7 +37,7 @@ LAYERS = (
     {"replay", "mcp"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-APART = {"forecast", "planning", "sensing", "backends"}  # neighbours in a layer that must not know each other
+APART = {"forecast", "planning", "occupancy", "sensing", "backends"}  # neighbours in a layer that must not know each other
 ROS_MESSAGES = {
     "action_msgs", "builtin_interfaces", "composition_interfaces", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "nav_msgs",
     "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs", "unique_identifier_msgs", "visualization_msgs",

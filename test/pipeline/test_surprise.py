@@ -14,10 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from jepa_ros.backends.liveness import ReplayDetector
-from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
+from jepa_ros.backends.scene_jepa.config import BODY, GROUNDED_SCALE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import CriticConfig, CriticNetwork, SceneCritic, load_critic, observed, save_critic, visible
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, encode
 from jepa_ros.prediction import WholePrediction
 from jepa_ros.protocols import Encoded, SensorSample

@@ -22,7 +22,7 @@ from jepa_ros.training.adapt.split import split
 from jepa_ros.training.world_model.shard import Shard, open_shards
 
 TINY_BAG = RESOURCES / "tiny_bag"
-PARENT: SceneJepaConfig = dataclasses.replace(TINY, trust=True)
+PARENT: SceneJepaConfig = TINY
 CONFIG = AdaptConfig(
     held_out=0.5, stored=2, batch=1, targets=1, steps=6, judge_every=2, judged=2, learning_rate=0.01, warmup=1, others=0, critic_steps=2
 )
@@ -34,7 +34,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> SceneJepa:
     torch.manual_seed(0)
     model = SceneJepa(PARENT, "0")
     for parameter in model.predictor.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+        torch.nn.init.normal_(parameter, std=0.3)
     with torch.no_grad():
         model.occupancy_probe.direct.bias += 4.0  # free cells are called occupied
     path = tmp_path_factory.mktemp("weights") / "parent.safetensors"
@@ -133,7 +133,7 @@ def test_only_what_is_named_learns_and_never_the_encoder(parent: SceneJepa, fami
     ids = {id(parameter) for parameter in learned_parameters(model, family)}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in ids}
     assert names
-    assert not any(name.startswith(("encoder.", "predictor.moving.")) for name in names)
+    assert not any(name.startswith("encoder.") for name in names)
     assert family != "probe" or all(name.startswith("occupancy_probe.") for name in names)
 
 

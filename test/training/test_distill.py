@@ -15,7 +15,7 @@ from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
 from jepa_ros.training.world_model import channel_pruning, distill, distillation_data
 from jepa_ros.training.world_model.distill import DistillConfig
 
-WIDE = dataclasses.replace(TINY, stem=8, body=8, camera=4, trunk=8, step=8, trust=True)
+WIDE = dataclasses.replace(TINY, stem=8, body=8, camera=4, trunk=8, step=8)
 CONFIG = DistillConfig(encoder_steps=1, stored=2, steps=4, fitted=1, batch=1, targets=1, step=4, probe=4, checkpoint_every=2, bf16=False)
 
 
@@ -71,7 +71,7 @@ def test_a_model_that_is_not_narrowed_stays_what_it_is(data: Path, wide: SceneJe
     narrow = distill.begin(wide, windows, tmp_path, same)
     (batch,) = distillation_data.batches(windows, 5, 6)
     found = distillation_data.tell(wide, narrow, batch)
-    torch.testing.assert_close(narrow.predictor.uncarried(found.history_BTDYX, found.actions_BHA, found.steps_S)[0], found.wide_BSDYX,
+    torch.testing.assert_close(narrow.predictor(found.history_BTDYX, found.actions_BHA, found.steps_S), found.wide_BSDYX,
                                rtol=0.02, atol=0.02)  # fmt: skip
 
 

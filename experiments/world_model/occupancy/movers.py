@@ -1,15 +1,18 @@
-"""What forecasts of tracked objects add to the occupancy: python -m experiments.world_model.occupancy.movers BAG... [--ground-truth CSV]
+"""The occupancy that is published, beside its parts: python -m experiments.world_model.occupancy.movers BAG... [--ground-truth CSV]
 
-Runs the whole pipeline over bags at their own rate. Judged are the world model alone, the same joined with the forecasts (which
-the node publishes) and constant-velocity flow of points, on cells that the later sweep could see. Entered cells: occupied then, within the
-true box of something that moved and did not cover them before; the threshold is such that no more free cells are called occupied than by
-flow. Boxes: of the simulator, or a labelled CSV as for `make bench-vehicles`.
+Runs the whole pipeline over bags at their own rate. Judged are the world model alone, the higher of it and the forecasts of objects, the
+fusion (which the node publishes), its share of what stands (which planners read), and two baselines: the newest sweep stays, and
+constant-velocity flow of points; on cells that the later sweep could see. Entered cells: occupied then, within the true box of something
+that moved and did not cover them before; the threshold is such that no more free cells are called occupied than by flow. Free near: of the
+cells within 5 m that are free now and are called occupied with 0.5 or more, the share that then are. Reliability: mean distance of what is
+said from what is found, over cells of 0.1 and more. Boxes: of the simulator, or a labelled CSV as for `make bench-vehicles`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,56 +27,66 @@ from experiments.world_model.table import table
 from experiments.world_model.worlds import Boxes, boxes_by_stamp
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.objects.scene.cells import with_movers, without_movers
-from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.occupancy.network import load_fusion
+from jepa_ros.occupancy.scene import SceneOccupancy
+from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
-from jepa_ros.sensing.voxelize import occupancy_grid, visible_cells
+from jepa_ros.sensing.sight import centres
+from jepa_ros.sensing.voxelize import occupancy_grid
+from jepa_ros.training.occupancy.outcomes import FlatSweep, outcome, step_of
 from jepa_ros.training.world_model.evaluate import near_cells
 from jepa_ros.training.world_model.flow import extrapolate
-from jepa_ros.types import NANOSECONDS, FloatArray, Observation
+from jepa_ros.types import NANOSECONDS, OCCUPIED_FROM, FloatArray, Observation, OccupancyForecast, SceneState
 
 STEP_NS = round(0.4 * NANOSECONDS)
 STEPS = (1, 3, 6, 12)
 PAST_STEPS = (3, 2, 1)
-LATE_NS = 60_000_000  # a later sweep may be so far from its step
 SETTLED = 10  # observations until trackers and memory are filled
-METHODS = ("world model", "joined", "flow")
+METHODS = ("fusion", "its standing share", "higher of both", "world model", "flow", "persistence")
+_RANGE_YX = np.hypot(*centres(BEV_GRID).T).reshape(BEV_GRID.rows, BEV_GRID.columns)
+NEAR_M, NEAR_STEPS = 5.0, (3, 6)
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """One sweep, over flattened ground, in its anchor frame."""
+class BoxedSweep(FlatSweep):
+    """With the true boxes, where they are known."""
 
-    stamp_ns: int
-    odom_from_anchor: FloatArray
-    points_m: FloatArray  # (N, 3), heights above the ground
     boxes: Boxes | None
-
-    def seen_from(self, odom_from_other: FloatArray) -> FloatArray:
-        """(N, 3) in another anchor frame; heights stay."""
-        other_from_anchor = np.linalg.inv(odom_from_other) @ self.odom_from_anchor
-        places = self.points_m[:, :2] @ other_from_anchor[:2, :2].T + other_from_anchor[:2, 3]
-        return np.column_stack((places, self.points_m[:, 2])).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Forecast:
     """What was said at one instant, waiting for the sweeps that tell."""
 
-    now: Sweep
+    now: BoxedSweep
     maps: dict[str, FloatArray]  # method -> (len(STEPS), Y, X)
+
+
+class WithParts(SceneOccupancy):
+    """Keeps what the fusion began with."""
+
+    parts: dict[str, OccupancyForecast]
+
+    def update(self, observation: Observation, state: SceneState) -> OccupancyForecast:
+        self.parts = {"world model": state.occupancy, "higher of both": with_movers(state).occupancy}
+        return super().update(observation, state)
 
 
 class Judge:
     """Counts cells of each method, bag by bag."""
 
-    def __init__(self) -> None:
+    def __init__(self, fusion: str) -> None:
+        """fusion: weights, empty = the shipped ones."""
         self.counts = {method: CellCounts(max(STEPS) + 1) for method in METHODS}
+        self.near = {method: np.zeros(2) for method in METHODS}  # of free cells nearby that are called occupied: how many, and how many are
+        self._config = PipelineConfig(fusion=fusion)
         self._near = near_cells().numpy() > 0
 
     def watch(self, bag: Path, boxes: dict[int, Boxes], every: int) -> None:
         """One bag through the pipeline."""
-        pipeline = WorldModelPipeline.load("scene_jepa", device="cpu")
-        past: deque[Sweep] = deque(maxlen=64)
+        pipeline = WorldModelPipeline.load("scene_jepa", device="cpu", config=self._config)
+        scene = pipeline.scene_occupancy = WithParts(BEV_GRID, self._config.seen_for_s, load_fusion(self._config.fusion, "scene_jepa"))
+        past: deque[BoxedSweep] = deque(maxlen=64)
         waiting: list[Forecast] = []
         for number, observation in enumerate(tqdm(open_bag(bag), desc=bag.name, unit="sweep")):
             state = pipeline.step(observation)
@@ -82,50 +95,68 @@ class Judge:
             past.append(now)
             if number < SETTLED or number % every:
                 continue
-            joined = with_movers(state).occupancy
-            steps = list(STEPS)
-            maps = {"world model": without_movers(joined).probability[steps], "joined": joined.probability[steps]}
-            waiting.append(Forecast(now, maps | {"flow": _flow(past, now).astype(np.float32)}))
+            told = {"fusion": state.occupancy, "its standing share": without_movers(state.occupancy)} | scene.parts
+            maps = {method: occupancy.probability[list(STEPS)] for method, occupancy in told.items()}
+            stays = np.repeat(occupancy_grid(now.points_m, 0.0, BEV_GRID)[None].astype(np.float32), len(STEPS), axis=0)
+            waiting.append(Forecast(now, maps | {"flow": _flow(past, now).astype(np.float32), "persistence": stays}))
 
-    def _tell(self, bag: str, forecast: Forecast, then: Sweep) -> bool:
+    def _tell(self, bag: str, forecast: Forecast, then: BoxedSweep) -> bool:
         """Count what this sweep says of a forecast; False where nothing later can."""
-        now, passed_ns = forecast.now, then.stamp_ns - forecast.now.stamp_ns
-        step = round(passed_ns / STEP_NS)
-        if step in STEPS and abs(passed_ns - step * STEP_NS) <= LATE_NS:
+        now, step = forecast.now, step_of(forecast.now, then, STEP_NS)
+        if step in STEPS:
             cells = self._cells(now, then)
+            free = ~occupancy_grid(now.points_m, 0.0, BEV_GRID) & (_RANGE_YX <= NEAR_M) & (cells["occupied"] | cells["free"])
             for method, maps in forecast.maps.items():
-                self.counts[method].add(bag, step, torch.from_numpy(np.ascontiguousarray(maps[STEPS.index(step)])), cells)
-        return passed_ns <= max(STEPS) * STEP_NS + LATE_NS
+                said_YX = maps[STEPS.index(step)]
+                self.counts[method].add(bag, step, torch.from_numpy(np.ascontiguousarray(said_YX)), cells)
+                if step in NEAR_STEPS:
+                    called = free & (said_YX >= OCCUPIED_FROM)
+                    self.near[method] += called.sum(), (called & cells["occupied"]).sum()
+        return then.stamp_ns - now.stamp_ns <= (max(STEPS) + 0.5) * STEP_NS
 
-    def _cells(self, now: Sweep, then: Sweep) -> dict[str, NDArray[np.bool_]]:
-        points = then.seen_from(now.odom_from_anchor)
-        sensor_m = (np.linalg.inv(now.odom_from_anchor) @ then.odom_from_anchor)[:2, 3]
-        occupied = occupancy_grid(points, 0.0, BEV_GRID)
-        seen = visible_cells(points, 0.0, BEV_GRID, tuple(sensor_m)) & self._near
+    def _cells(self, now: BoxedSweep, then: BoxedSweep) -> dict[str, NDArray[np.bool_]]:
+        occupied, seen = outcome(now, then, BEV_GRID)
+        seen &= self._near
         if now.boxes is None or then.boxes is None:
             return plain_cells(occupied, seen)
         anchor_from_odom = np.linalg.inv(now.odom_from_anchor)
         return cells_of((now.boxes, anchor_from_odom), then.boxes, occupancy_grid(now.points_m, 0.0, BEV_GRID), occupied, seen)
 
-    def table(self) -> str:
-        """AP, IoU at 0.5, and entered cells recalled at flow's rate of false positives."""
-        rows = []
+    def figures(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Time in s -> method -> figures; AP of what says yes or no is NaN."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
         for step in STEPS:
             rate = float(self.counts["flow"].pooled(step).false_positive_rate()[1])
+            row = found[f"{0.4 * step:.1f}"] = {}
             for method in METHODS:
                 curve = self.counts[method].pooled(step)
-                entered = self.counts[method].moving_recall(step, at_false_positive_rate(rate))["entered"]
-                precision = "-" if method == "flow" else curve.average_precision()
-                rows.append((f"{0.4 * step:.1f} s", method, precision, float(curve.iou()[(len(curve.iou()) - 1) // 2]), entered))
-        return table(("time", "method", "AP", "IoU at 0.5", "entered"), rows)
+                row[method] = {
+                    "AP": float("nan") if method in ("flow", "persistence") else curve.average_precision(),
+                    "IoU": float(curve.iou()[(len(curve.iou()) - 1) // 2]),
+                    "best IoU": float(curve.iou().max()),
+                    "reliability": curve.calibration_error(),
+                    "entered": self.counts[method].moving_recall(step, at_false_positive_rate(rate))["entered"],
+                }
+        return found
+
+    def table(self) -> str:
+        """All figures, and of free cells nearby that are called occupied, the share that are."""
+        names = ("AP", "IoU", "best IoU", "reliability", "entered")
+        rows = [
+            (f"{time_s} s", method, *(row[name] if np.isfinite(row[name]) else "-" for name in names))
+            for time_s, methods in self.figures().items()
+            for method, row in methods.items()
+        ]
+        near = [(method, int(called), f"{right / max(called, 1):.2f}") for method, (called, right) in self.near.items()]
+        return "\n\n".join((table(("time", "method", *names), rows), table(("free near, called occupied by", "cells", "right"), near)))
 
 
-def _sweep(observation: Observation, boxes: Boxes | None) -> Sweep:
-    points = observation.flattened_m - np.array([0.0, 0.0, observation.ground_height_m])
-    return Sweep(observation.stamp_ns, observation.odom_from_anchor, points.astype(np.float32), boxes)
+def _sweep(observation: Observation, boxes: Boxes | None) -> BoxedSweep:
+    flat = FlatSweep.of(observation)
+    return BoxedSweep(flat.stamp_ns, flat.odom_from_anchor, flat.points_m, boxes)
 
 
-def _flow(past: deque[Sweep], now: Sweep) -> NDArray[np.uint8]:
+def _flow(past: deque[BoxedSweep], now: BoxedSweep) -> NDArray[np.uint8]:
     wanted = [now.stamp_ns - steps * STEP_NS for steps in PAST_STEPS]
     older = [min(past, key=lambda sweep: abs(sweep.stamp_ns - stamp_ns)) for stamp_ns in wanted]
     sweeps = [sweep.seen_from(now.odom_from_anchor) for sweep in (*older, now)]
@@ -158,15 +189,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.world_model.occupancy.movers", description=__doc__)
     parser.add_argument("bags", type=Path, nargs="+")
     parser.add_argument("--ground-truth", type=Path, help="labels of the one bag that is given")
+    parser.add_argument("--fusion", default="", help="weights of the fusion (default: the shipped ones)")
     parser.add_argument("--every", type=int, default=2, help="judge each so many-th sweep (default: %(default)s)")
     arguments = parser.parse_args(argv)
     if arguments.ground_truth and len(arguments.bags) > 1:
         parser.error("--ground-truth holds the labels of one bag; give that one alone")
     torch.set_num_threads(1)
-    judge = Judge()
+    judge = Judge(arguments.fusion)
     for bag in arguments.bags:
         judge.watch(bag, labelled_boxes(arguments.ground_truth) if arguments.ground_truth else boxes_by_stamp(bag), arguments.every)
     print(judge.table())
+    print(json.dumps(judge.figures()))
 
 
 if __name__ == "__main__":

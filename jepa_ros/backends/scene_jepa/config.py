@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from jepa_ros.config import param, validate
-from jepa_ros.sensing.voxelize import pillar_channels
+from jepa_ros.sensing.voxelize import HEIGHT_BANDS_M, OCCUPIED_M, pillar_channels
 
 IMAGE_SIZE = (96, 256)  # rows, columns that every image is brought to; its calibration is in normalised coordinates and does not mind
 FIRST_BAND = 4  # channel of pillars() from which on it counts the returns of each height band
+BODY = [band for band, (low_m, high_m) in enumerate(pairwise(HEIGHT_BANDS_M)) if low_m >= OCCUPIED_M[0] and high_m <= OCCUPIED_M[1]]
 
 GROUNDED_SCALE = 4.0  # few cells hold a return: this brings the observed channels near the unit variance of the learned ones
 
@@ -33,7 +35,6 @@ class SceneJepaConfig:
     recall: bool = param(True, "whether the trunk reads what was learned of older steps too, not only what they observed")
     probe: int = param(32, "hidden channels of the occupancy probe", at_least=1)
     columns: bool = param(False, "whether images without a lidar are read column by column, see camera.CameraColumns")
-    trust: bool = param(False, "whether the network predicts, for each place, how reliable a cluster is that is carried there")
 
     def __post_init__(self) -> None:
         validate(self)

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.blocks import cpu_multiplies_bfloat16
-from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE
-from jepa_ros.backends.scene_jepa.motion import BODY
+from jepa_ros.backends.scene_jepa.config import BODY, GROUNDED_SCALE
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.types import NANOSECONDS, FloatArray
 

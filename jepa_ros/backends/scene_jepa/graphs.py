@@ -1,6 +1,5 @@
 """The static parts of scene_jepa, as modules of tensors alone: what `engine` exports. Nothing in them waits for the host.
 
-Clusters that move are followed on the host, from what the lidar observed, before and beside them (`motion`).
 Axes: T history step, H future step, K camera, C observed channel, D latent width, Z sampling height, Y row, X column.
 """
 
@@ -37,17 +36,16 @@ class EncoderGraph(nn.Module):
 
 
 class PredictorGraph(nn.Module):
-    """The observed channels of all future latents, before moving clusters are carried."""
+    """The observed channels of all future latents."""
 
     def __init__(self, predictor: ScenePredictor) -> None:
         super().__init__()
         self.predictor = predictor
 
-    def forward(self, older_TDYX: Tensor, newest_DYX: Tensor, observed_TCYX: Tensor, actions_1HA: Tensor) -> tuple[Tensor, Tensor]:
-        """(H, C, Y, X), and (H, Y, X) how far what is carried is to be trusted, for `motion.trust`."""
+    def forward(self, older_TDYX: Tensor, newest_DYX: Tensor, observed_TCYX: Tensor, actions_1HA: Tensor) -> tuple[Tensor]:
+        """(H, C, Y, X)."""
         shared = self.predictor.trunk_of(older_TDYX[None], newest_DYX[None])
-        latents_HCYX, said_HYX = ObservedSteps(self.predictor, shared, observed_TCYX, actions_1HA)(slice(None))
-        return latents_HCYX, latents_HCYX[:, 0] * 0 if said_HYX is None else said_HYX
+        return (ObservedSteps(self.predictor, shared, observed_TCYX, actions_1HA)(slice(None)),)
 
 
 class ProbeGraph(nn.Module):

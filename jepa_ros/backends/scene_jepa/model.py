@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.engine import EAGER, Graph, Staging, build
 from jepa_ros.backends.scene_jepa.blocks import cpu_multiplies_bfloat16
-from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
+from jepa_ros.backends.scene_jepa.config import BODY, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import critic_path, fingerprint, load_critic, observed
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
 from jepa_ros.backends.scene_jepa.graphs import parts
 from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
-from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.prediction import ScenePrediction, probe_logits
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
@@ -230,7 +229,9 @@ def load(device: str, weights: str | Path | None = None) -> SceneJepa:
         raise ValueError(f"{path} is not a safetensors file ({error}); fetch it again (git lfs pull?)") from error
     if "config" not in metadata:
         raise ValueError(f"{path} holds no scene_jepa configuration; write it with jepa_ros.backends.scene_jepa.model.save")
-    config = from_dict(SceneJepaConfig, json.loads(metadata["config"]), where=f"{path}: config")
+    sizes = json.loads(metadata["config"])
+    _without_carrying(sizes, tensors)
+    config = from_dict(SceneJepaConfig, sizes, where=f"{path}: config")
     try:
         with torch.device("meta"):  # costs no memory, whatever sizes the file claims
             SceneJepa(config).load_state_dict(tensors, strict=True, assign=True)
@@ -240,3 +241,13 @@ def load(device: str, weights: str | Path | None = None) -> SceneJepa:
         raise ValueError(f"{path} does not fit this version of scene_jepa: {error}. Train again, or use the matching release") from error
     model.weights = path
     return model.to(device).eval().requires_grad_(False)
+
+
+def _without_carrying(sizes: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Files up to 0.5.0 hold numbers of a rule that moved clusters ahead, and an output that said how far to trust it. Tracked objects
+    do that now, see `objects.scene`."""
+    for name in ("predictor.moving.arrives", "predictor.moving.leaves"):
+        tensors.pop(name, None)
+    if sizes.pop("trust", False):
+        for name in ("predictor.step.2.project.weight", "predictor.step.2.project.bias"):
+            tensors[name] = tensors[name][:-4]  # four cells of one output

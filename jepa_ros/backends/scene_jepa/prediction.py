@@ -20,8 +20,7 @@ from torch import Tensor
 
 from jepa_ros.backends.engine import Graph
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
-from jepa_ros.backends.scene_jepa.motion import Carried, StepByStep, trust
+from jepa_ros.backends.scene_jepa.latents import from_map, to_map
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 
@@ -60,16 +59,14 @@ class ScenePrediction:
         learned_TCYX = model.aligned_learned(self._past, self._new_from_old) if model.config.recall else older_TCYX[:, :0]
         observed_TCYX = torch.cat([older_TCYX, newest_DYX[None, :observed]])
         steps = torch.arange(self._actions.shape[1], device=newest_DYX.device)
-        carried = predictor.moving(observed_TCYX[None], steps)
         graph = model.graph("predictor") if len(steps) == model.config.horizon else None
         if graph is not None:
-            latents_HCYX, said_HYX = graph(torch.cat([older_TCYX, learned_TCYX], dim=1), newest_DYX, observed_TCYX, self._actions)
-            self._carry(latents_HCYX, carried, said_HYX if model.config.trust else None)
+            (latents_HCYX,) = graph(torch.cat([older_TCYX, learned_TCYX], dim=1), newest_DYX, observed_TCYX, self._actions)
             self._next_NC = latents_HCYX[0].flatten(1).T.clone()
             return model.probe(latents_HCYX)
         with model.fast():
             shared = predictor.trunk_from(self._read_by_trunk(older_TCYX, learned_TCYX, newest_DYX))
-            return self._read(ObservedSteps(predictor, shared, observed_TCYX, self._actions), carried)
+            return self._read(ObservedSteps(predictor, shared, observed_TCYX, self._actions))
 
     @staticmethod
     def _read_by_trunk(observed_TCYX: Tensor, learned_TCYX: Tensor, newest_DYX: Tensor) -> Tensor:
@@ -83,26 +80,16 @@ class ScenePrediction:
         read[0, past * width :] = newest_DYX
         return read
 
-    def _read(self, maps: ObservedSteps, carried: Carried | None) -> Tensor:
+    def _read(self, maps: ObservedSteps) -> Tensor:
         model, horizon = self._model, self._actions.shape[1]
         chunk = 1 if self._now.device.type == "cpu" else horizon
         occupancy = []
-        by_step = StepByStep(carried, model.config.grounded, TOKENS[1]) if carried is not None and chunk < horizon else None
         for begin in range(0, horizon, chunk):
-            latents_SCYX, said = maps(slice(begin, begin + chunk))
-            if by_step is not None:
-                by_step.onto_(begin, latents_SCYX, said)
-            else:
-                self._carry(latents_SCYX, carried, said)
+            latents_SCYX = maps(slice(begin, begin + chunk))
             if begin == 0:
                 self._next_NC = latents_SCYX[0].flatten(1).T.float()
             occupancy.append(probe_logits(model.occupancy_probe, latents_SCYX))
         return torch.cat(occupancy).float().sigmoid_()
-
-    @staticmethod
-    def _carry(latents_SCYX: Tensor, carried: Carried | None, said_SYX: Tensor | None) -> None:
-        if carried is not None:
-            carried.onto_(latents_SCYX[None], None if said_SYX is None else trust(said_SYX)[None])
 
     @torch.inference_mode()
     def next_ND(self, channels: int | None = None) -> Tensor:
@@ -119,7 +106,7 @@ class ScenePrediction:
 
 
 class ObservedSteps:
-    """`ScenePredictor.uncarried` for the observed channels alone: a few steps at a time, before moving clusters are carried."""
+    """`ScenePredictor` for the observed channels alone: a few steps at a time."""
 
     def __init__(self, predictor: ScenePredictor, shared_1CYX: Tensor, observed_TCYX: Tensor, actions_BHA: Tensor) -> None:
         config = predictor.config
@@ -134,10 +121,8 @@ class ObservedSteps:
         around_SKM = F.unfold(rendered_S2YX, 3, padding=1)
         weight_KC = predictor.footprint.weight.flatten(1).T.to(rendered_S2YX.dtype)
         self._footprint_SCYX = (around_SKM.transpose(1, 2) @ weight_KC).transpose(1, 2).unflatten(-1, self._size)
-        # Of the change only what is observed is computed, how it is mixed, and how far what is carried is trusted.
+        # Of the change only what is observed is computed, and how it is mixed.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
-        if config.trust:
-            channels.append(config.width + 2 * config.history)
         project = predictor.step[2].project  # of an Up
         weight_PCK = project.weight.flatten(1).unflatten(0, (-1, 4))[channels].transpose(0, 1)  # type: ignore[union-attr,operator]
         self._weight_CK = weight_PCK.flatten(0, 1).to(shared_1CYX.dtype)
@@ -146,16 +131,15 @@ class ObservedSteps:
         places = observed_TCYX.to(shared_1CYX.dtype).unflatten(-1, (columns, 2)).unflatten(-3, (rows, 2)).permute(0, 3, 5, 1, 2, 4)
         self._past_TPCM = places.reshape(len(observed_TCYX), 4, config.grounded, rows * columns)
 
-    def __call__(self, steps: slice) -> tuple[Tensor, Tensor | None]:
-        """(S, C, Y, X) channels-last, and (S, Y, X) what the network says of clusters that are carried."""
+    def __call__(self, steps: slice) -> Tensor:
+        """(S, C, Y, X), channels-last in memory."""
         convolution = self._predictor.step[0]
         entering = torch.addcmul(self._shift_SC11[steps], self._shared, self._scale_SC11[steps]).add_(self._footprint_SCYX[steps]).relu_()
         hidden = F.relu_(convolution(entering.contiguous(memory_format=torch.channels_last)))
         flat_SMK = hidden.permute(0, 2, 3, 1).flatten(1, 2)
         weight_SCK = self._weight_CK.expand(len(flat_SMK), -1, -1)
         change_SPCM = torch.baddbmm(self._bias_C1, weight_SCK, flat_SMK.transpose(1, 2)).unflatten(1, (4, -1))
-        said = self._lay(change_SPCM[:, :, -1:])[:, 0] if self._predictor.config.trust else None
-        return self._lay(self._mix(change_SPCM)), said
+        return self._lay(self._mix(change_SPCM))
 
     def _mix(self, change_SPCM: Tensor) -> Tensor:
         """(S, P, C, M), as `ScenePredictor._mix` does."""

@@ -14,16 +14,12 @@ from torch import Tensor, nn
 
 from jepa_ros.backends.scene_jepa.blocks import ChannelNorm, ResBlock, Up, down
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
-from jepa_ros.backends.scene_jepa.motion import Motion, trust
 
 EGO_SIGMA_M = 1.5  # softness of the rendered ego footprint
 
 
 class ScenePredictor(nn.Module):
-    """predicted latent = newest latent, mixed with the older ones and faded as the scene demands, + a change; it starts as persistence.
-
-    Clusters that moved through the history are then carried ahead at their velocity, as far as the network trusts that.
-    """
+    """predicted latent = newest latent, mixed with the older ones and faded as the scene demands, + a change; it starts as persistence."""
 
     def __init__(self, config: SceneJepaConfig, half_m: float) -> None:
         super().__init__()
@@ -40,26 +36,16 @@ class ScenePredictor(nn.Module):
         self.fine = nn.Sequential(block(), block(), ChannelNorm(c), nn.Conv2d(c, s, 1))
         self.when = nn.Sequential(nn.Linear(config.horizon + 5, 64), nn.ReLU(), nn.Linear(64, 2 * s))
         self.footprint = nn.Conv2d(2, s, 3, padding=1, bias=False)
-        # Beside the change: per token, how much of each older latent to mix in and how far to fade, for observed and learned channels; at
-        # last, how far to trust what is carried there.
-        change = Up(s, config.width + 2 * config.history + config.trust)
+        # Beside the change: per token, how much of each older latent to mix in and how far to fade, for observed and learned channels.
+        change = Up(s, config.width + 2 * config.history)
         nn.init.zeros_(change.project.weight)
         nn.init.zeros_(change.project.bias)  # type: ignore[arg-type]  # a bias is there unless switched off
-        self.moving = Motion(config.horizon, config.dt_s)
         self.step = nn.Sequential(nn.Conv2d(s, s, 3, padding=1), nn.ReLU(), change)
 
     def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None) -> Tensor:
         """(B, S, D, Y, X). actions_BHA: at most `horizon` steps; steps: indices into H (default: all of them)."""
         if steps is None:
             steps = torch.arange(actions_BHA.shape[1], device=actions_BHA.device)
-        mixed, said = self.uncarried(history_BTDYX, actions_BHA, steps)
-        carried = self.moving(history_BTDYX[:, :, : self.config.grounded], steps)
-        if carried is None:
-            return mixed
-        return carried.onto_(mixed, None if said is None else trust(said))
-
-    def uncarried(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, S, D, Y, X) before moving clusters are carried ahead, and (B, S, Y, X) what the network says of them, for `motion.trust`."""
         batch = len(actions_BHA)
         shared = self.trunk(history_BTDYX)
         scale, shift = self.motion(actions_BHA, steps, shared.dtype)
@@ -67,10 +53,7 @@ class ScenePredictor(nn.Module):
 
         conditioned = shared[:, None] * (1 + scale[..., None, None]) + shift[..., None, None]  # (B, S, s, y, x)
         hidden = self.step[:2](F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
-        last = self.config.width + 2 * self.config.history
-        change = self.step[2](hidden, slice(0, last)).unflatten(0, (batch, len(steps)))
-        said = self.step[2](hidden, slice(last, None))[:, 0].unflatten(0, (batch, len(steps))) if self.config.trust else None
-        return self._mix(history_BTDYX, change), said
+        return self._mix(history_BTDYX, self.step[2](hidden).unflatten(0, (batch, len(steps))))
 
     def trunk(self, history_BTDYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion."""

@@ -17,11 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_ros.backends.scene_jepa.motion import trust
 from jepa_ros.backends.scene_jepa.predictor import EGO_SIGMA_M, ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 
-LARGE = 2.0**30
 COARSE = 4  # grid cells along the side of a coarse cell
 
 
@@ -43,25 +41,11 @@ class OccupancyWindows:
         self._shared_NC = shared_yxC.flatten(0, 1).contiguous()
         observed_TYXC = history_TDYX[:, : probe.width].permute(0, 2, 3, 1).to(shared_yxC.dtype)
         self._observed_NTC = observed_TYXC.flatten(1, 2).transpose(0, 1).contiguous()
-        self._carried_LNC = self._carried(history_TDYX[:, : probe.width])
         # Of the change only what is observed matters, and how it is mixed.
         channels = [*range(config.grounded), *range(config.width, config.width + config.history)]
-        if config.trust:
-            channels.append(config.width + 2 * config.history)
         rows = [4 * channel + place for channel in channels for place in range(4)]
         project = predictor.step[2].project  # of an Up
         self._weight, self._bias = project.weight.flatten(1)[rows], project.bias[rows]  # type: ignore[operator,union-attr,index]
-
-    def _carried(self, observed_TCYX: Tensor) -> tuple[Tensor, ...]:
-        """((L, N, C) share of what is predicted that stays, (L, N, C) what is there at least); empty where nothing moves."""
-        steps = torch.arange(self._predictor.config.horizon, device=observed_TCYX.device)
-        carried = self._predictor.moving(observed_TCYX[None], steps)
-        if carried is None:
-            return ()
-        # What is so large on both sides shows the two apart.
-        large = torch.full((1, len(steps), *observed_TCYX.shape[1:]), LARGE, device=observed_TCYX.device)
-        parts = (carried.onto_(large.clone()) / LARGE, carried.onto_(-large))
-        return tuple(part[0].flatten(2).transpose(1, 2).to(self._shared_NC.dtype).contiguous() for part in parts)
 
     @torch.inference_mode()
     def __call__(self, actions_SLA: Tensor, corners_SL2: Tensor, cells: int) -> Tensor:
@@ -72,7 +56,7 @@ class OccupancyWindows:
         actions_SLA = actions_SLA.to(corners_W2.device)
         with self._precision():
             around_WCyx = self._conditioned(actions_SLA, first_W2, side)
-            logits_WYX = self._read(self._latents(around_WCyx, first_W2, side, actions_SLA.shape[1]))
+            logits_WYX = self._read(self._latents(around_WCyx, first_W2, side))
         begin_W2 = corners_W2 - 2 - COARSE * first_W2
         places = torch.arange(cells, device=begin_W2.device)
         windows = torch.arange(len(begin_W2), device=begin_W2.device)
@@ -105,8 +89,8 @@ class OccupancyWindows:
         rendered = torch.exp(torch.stack((present, nearest), dim=2) / (-2 * EGO_SIGMA_M**2)).flatten(0, 1)
         return rendered * _places(first_W2, side, self._size)[1].permute(0, 3, 1, 2)
 
-    def _latents(self, around_WCyx: Tensor, first_W2: Tensor, side: int, steps: int) -> Tensor:
-        """(W, Y, X, C) observed channels of the predicted latents, 2 * side tokens each way; 0 beyond the map. steps: L."""
+    def _latents(self, around_WCyx: Tensor, first_W2: Tensor, side: int) -> Tensor:
+        """(W, Y, X, C) observed channels of the predicted latents, 2 * side tokens each way; 0 beyond the map."""
         convolution = self._predictor.step[0]
         change = F.relu(F.conv2d(around_WCyx, convolution.weight, convolution.bias)).permute(0, 2, 3, 1)  # type: ignore[arg-type]
         change = F.linear(change, self._weight, self._bias).unflatten(-1, (-1, 2, 2))
@@ -120,12 +104,6 @@ class OccupancyWindows:
         mixed = change_WYXC[..., :observed]
         for k in range(shares.shape[-1]):
             mixed = torch.addcmul(mixed, shares[..., k, None], observed_WYXTC[..., k, :])
-        if self._carried_LNC:
-            step_W11 = torch.arange(len(mixed), device=mixed.device)[:, None, None] % steps
-            keeps, arrives = (part_LNC[step_W11, index_WYX] for part_LNC in self._carried_LNC)
-            if change_WYXC.shape[-1] > observed + past:
-                arrives = arrives * trust(change_WYXC[..., -1:])
-            mixed = torch.maximum(mixed * keeps, arrives)
         return mixed * inside_WYX1
 
     def _read(self, latents_WYXC: Tensor) -> Tensor:

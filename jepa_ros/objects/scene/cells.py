@@ -1,8 +1,8 @@
 """Forecasts of tracked objects on the grid of the occupancy, and both together: the occupancy that is published.
 
 A world model predicts the whole scene at once, so a person, a few cells of thousands, is spread over many. Trackers and forecasters know
-better where each one will be. Here their forecasts become a probability for each cell. The higher of the two counts: both speak of the
-same body.
+better where each one will be. Here their forecasts become a probability for each cell. `jepa_ros.occupancy` learns how to read both;
+where it cannot be used, the higher of the two counts (`with_movers`): both speak of the same body.
 
 Axes: M component (one tile of one object under one mode), H time, Y/X grid rows and columns.
 """
@@ -37,17 +37,28 @@ def with_movers(state: SceneState) -> SceneState:
     occupancy = state.occupancy
     if occupancy.probability.size == 0 or occupancy.from_latents is not None:
         return state
+    shares_HYX = shares_of(state)
+    if shares_HYX is None:
+        return state
+    joined = occupancy.probability.copy()
+    joined[1:] = np.maximum(joined[1:], shares_HYX)
+    return replaced(state, occupancy=replace(occupancy, probability=joined, from_latents=occupancy.probability))
+
+
+def shares_of(state: SceneState) -> FloatArray | None:
+    """(H, Y, X) `mover_cells` of everybody and of the vehicles that surely drive, at the steps of the occupancy after now; 0 later than
+    the forecasts reach. None where nothing is forecast."""
+    occupancy = state.occupancy
     things = [thing for thing in objects_of(state) if thing.kind != "vehicle" or thing.surely_drives]
     times_s = np.asarray(occupancy.times_s)[1:]
     if not things or not len(times_s):
-        return state
+        return None
     known = times_s <= max(thing.times_s[-1] for thing in things) + AFTER_LAST_S
     if not known.any():
-        return state
-    joined = occupancy.probability.copy()
-    shares_HYX = mover_cells([thing.at(times_s[known]) for thing in things], occupancy.grid, state.anchor_pose)
-    joined[1 : 1 + known.sum()] = np.maximum(joined[1 : 1 + known.sum()], shares_HYX)
-    return replaced(state, occupancy=replace(occupancy, probability=joined, from_latents=occupancy.probability))
+        return None
+    shares_HYX = np.zeros_like(occupancy.probability[1:])
+    shares_HYX[known] = mover_cells([thing.at(times_s[known]) for thing in things], occupancy.grid, state.anchor_pose)
+    return shares_HYX
 
 
 def without_movers(occupancy: OccupancyForecast) -> OccupancyForecast:

@@ -55,9 +55,8 @@ class AdaptConfig:
 
 def learned_parameters(model: SceneJepa, family: str) -> list[nn.Parameter]:
     """Of the predictor and the occupancy probe: the probe alone, norms and biases, what tells one step from another (and the probe), or
-    all but how far carried clusters are trusted, which is set on training worlds."""
-    fixed = {id(parameter) for parameter in model.predictor.moving.parameters()}
-    named = [(name, p) for name, p in model.named_parameters() if not name.startswith("encoder.") and id(p) not in fixed]
+    all."""
+    named = [(name, p) for name, p in model.named_parameters() if not name.startswith("encoder.")]
     wanted = {
         "probe": lambda name: name.startswith("occupancy_probe."),
         "norms": lambda name: ".norm." in name or name.endswith(".bias"),

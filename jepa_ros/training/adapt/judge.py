@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.backends.scene_jepa.motion import trust
 from jepa_ros.training.metrics import LatentScore, OccupancyScore
 from jepa_ros.training.world_model import distillation_data
 from jepa_ros.training.world_model.evaluate import near_cells
@@ -76,11 +75,7 @@ def _mean(values: list[float]) -> float:
 def predict(model: SceneJepa, example: distillation_data.DistillationBatch) -> Tensor:
     """(B, S, D, Y, X) as the model predicts from a stored example."""
     with model.fast():
-        mixed, said = model.predictor.uncarried(example.history_BTDYX, example.actions_BHA, example.steps_S)
-        carried = example.carried(model.predictor.moving.leaves)
-        if carried is not None:
-            mixed = carried.onto_(mixed, None if said is None else trust(said))
-    return mixed.float()
+        return model.predictor(example.history_BTDYX, example.actions_BHA, example.steps_S).float()
 
 
 @torch.inference_mode()

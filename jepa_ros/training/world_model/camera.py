@@ -20,9 +20,8 @@ from tqdm import tqdm
 
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.camera import CameraColumns
-from jepa_ros.backends.scene_jepa.config import FIRST_BAND
+from jepa_ros.backends.scene_jepa.config import BODY, FIRST_BAND
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
-from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.backends.scene_jepa.projection import cell_columns
 from jepa_ros.sensing.voxelize import pillars
 from jepa_ros.training.metrics import OccupancyScore

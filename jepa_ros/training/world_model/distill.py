@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
-from jepa_ros.backends.scene_jepa.motion import trust
 from jepa_ros.config import load as load_config
 from jepa_ros.config import param, validate
 from jepa_ros.training import checkpoint as checkpoints
@@ -125,9 +123,7 @@ def store(wide: SceneJepa, narrow: SceneJepa, windows: Windows, out: Path, confi
 
 def learn(narrow: SceneJepa, out: Path, config: DistillConfig, stop_after: int | None = None) -> SceneJepa:
     """Predictor and probe; leaves `out`/scene_jepa.safetensors. stop_after: end with this step, as if killed there."""
-    fixed = {id(parameter) for parameter in narrow.predictor.moving.parameters()}
-    both = (*narrow.predictor.parameters(), *narrow.occupancy_probe.parameters())
-    learned = [parameter for parameter in both if id(parameter) not in fixed]
+    learned = [*narrow.predictor.parameters(), *narrow.occupancy_probe.parameters()]
     for parameter in learned:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(learned, config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
@@ -165,16 +161,10 @@ def learn(narrow: SceneJepa, out: Path, config: DistillConfig, stop_after: int |
 
 def loss_of(model: SceneJepa, told: DistillationBatch, config: DistillConfig) -> tuple[Tensor, dict[str, float]]:
     """What predictor and probe descend."""
-    predicted, said = model.predictor.uncarried(told.history_BTDYX, told.actions_BHA, told.steps_S)
+    predicted = model.predictor(told.history_BTDYX, told.actions_BHA, told.steps_S)
     weight = told.weight_BSYX * (1 + config.moving_weight * told.moving_BSYX)
     # What the wide model says counts everywhere, where no sweep looks too; what moves counts more here as well.
     as_wide = losses.prediction_loss(predicted, told.wide_BSDYX, 1 + config.moving_weight * told.moving_BSYX)
-    carried = told.carried(model.predictor.moving.leaves)
-    if said is not None:
-        trusted = F.mse_loss(trust(said.float()), trust(told.wide_said_BSYX))
-        as_wide = as_wide + trusted
-    if carried is not None:
-        predicted = carried.onto_(predicted.float().clone(), None if said is None else trust(said.float()))
     prediction = losses.prediction_loss(predicted, told.target_BSDYX, weight)
     now = told.history_BTDYX[:, -1:]
     read = torch.cat([now, predicted if config.read_through else predicted.detach()], dim=1)

@@ -1,8 +1,8 @@
 """Predictions of a wide model for training windows, computed once and stored, so that a narrow model can learn from them many times.
 
-A stored batch holds the aligned past and the futures as the narrow model's frozen encoder sees them, what the wide model predicts, the
-clusters that move, and what the sweeps show.
-Axes: B batch, T history step, S future step, D latent width, C observed channel, Y row, X column.
+A stored batch holds the aligned past and the futures as the narrow model's frozen encoder sees them, what the wide model predicts,
+and what the sweeps show.
+Axes: B batch, T history step, S future step, D latent width, Y row, X column.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
 from jepa_ros.backends.scene_jepa.model import SceneJepa
-from jepa_ros.backends.scene_jepa.motion import Carried
 from jepa_ros.training.world_model.pretraining_loss import moving_tokens, seen_tokens
 from jepa_ros.training.world_model.windows import Window, Windows, collate
 
@@ -33,26 +32,14 @@ class DistillationBatch:
     actions_BHA: Tensor
     steps_S: Tensor
     target_BSDYX: Tensor
-    wide_BSDYX: Tensor  # predicted by the wide model, before moving clusters are carried
-    wide_said_BSYX: Tensor  # how far it trusts what is carried, for `motion.trust`
+    wide_BSDYX: Tensor  # predicted by the wide model
     weight_BSYX: Tensor  # of the tokens that the future sweep saw
     moving_BSYX: Tensor  # 1 where something has entered or left
     occupied_BSYX: Tensor  # now first, cells
     visible_BSYX: Tensor
-    leaving: tuple[Tensor, ...]  # see `motion.Carried`; empty where nothing moves
-    arriving: tuple[Tensor, ...]
-    arrives: Tensor
-
-    def carried(self, leaves_H: Tensor) -> Carried | None:
-        """What moving clusters change; leaves_H: `Motion.leaves`."""
-        if not len(self.arrives):
-            return None
-        first, second, third, fourth = self.leaving
-        b, step, channel, row, column = self.arriving
-        return Carried((first, second, third, fourth), 1 - leaves_H[self.steps_S], (b, step, channel, row, column), self.arrives)
 
 
-HALF = ("history_BTDYX", "target_BSDYX", "wide_BSDYX", "wide_said_BSYX")
+HALF = ("history_BTDYX", "target_BSDYX", "wide_BSDYX")
 
 
 def encoded(encoder: SceneEncoder, scene: SceneInput) -> Tensor:
@@ -75,23 +62,17 @@ def tell(wide: SceneJepa, narrow: SceneJepa, batch: Window) -> DistillationBatch
     """Works out a batch."""
     history = aligned_history(narrow, batch)
     target = encoded(narrow.encoder, batch.targets)[:, -len(batch.steps) :]
-    predicted, said = wide.predictor.uncarried(aligned_history(wide, batch), batch.actions, batch.steps)
-    carried = narrow.predictor.moving(history[:, :, : narrow.config.grounded], batch.steps)
-    nothing = torch.zeros(0, dtype=torch.long)
+    predicted = wide.predictor(aligned_history(wide, batch), batch.actions, batch.steps)
     return DistillationBatch(
         history,
         batch.actions,
         batch.steps,
         target,
         predicted.float(),
-        torch.zeros_like(predicted[:, :, 0]) if said is None else said.float(),
         seen_tokens(batch.visible[:, 1:]),
         moving_tokens(batch.occupied, batch.visible),
         batch.occupied,
         batch.visible,
-        carried.leaving if carried else (nothing,) * 4,
-        carried.arriving if carried else (nothing,) * 5,
-        carried.arrives if carried else torch.zeros(0),
     )
 
 

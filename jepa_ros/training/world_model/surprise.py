@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from jepa_ros.backends.bev import warp
+from jepa_ros.backends.scene_jepa.config import BODY
 from jepa_ros.backends.scene_jepa.critic import (
     HALF_M,
     NEAR_YX,
@@ -33,7 +34,6 @@ from jepa_ros.backends.scene_jepa.critic import (
     visible,
 )
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load
-from jepa_ros.backends.scene_jepa.motion import BODY
 from jepa_ros.memory import LatentMemory, steady_motion
 from jepa_ros.sensing.bag import open_bag
 from jepa_ros.types import NANOSECONDS, FloatArray

@@ -1,0 +1,101 @@
+"""The occupancy of a scene, of one stream: what a world model predicts, read beside what was seen lately and what moves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from jepa_ros.movers import Bodies, TrackedVehicles
+from jepa_ros.objects.scene.cells import shares_of
+from jepa_ros.occupancy.evidence import Evidence, gather
+from jepa_ros.occupancy.network import OccupancyFusion
+from jepa_ros.sensing.blind_zone import LowObstacles
+from jepa_ros.sensing.hit_rates import HitRates
+from jepa_ros.sensing.lidar_view import lidar_views
+from jepa_ros.sensing.sight import SightMemory, centres, looks_of
+from jepa_ros.types import OCCUPIED_FROM, FloatArray, GridSpec, Observation, OccupancyForecast, SceneState, TrackedPeople
+
+
+class SceneOccupancy:
+    """Finishes the occupancy of each state. One instance belongs to one stream and one thread."""
+
+    def __init__(self, grid: GridSpec, seen_for_s: float, fusion: OccupancyFusion | None) -> None:
+        """grid: of the world model. seen_for_s: how long a place counts as seen. fusion: None = what the world model says stays."""
+        self.fusion = fusion
+        self._grid = grid
+        x, y = centres(grid).T
+        self._x, self._y = x.reshape(grid.rows, grid.columns), y.reshape(grid.rows, grid.columns)
+        self._sight, self._low_obstacles, self._hit_rates = SightMemory(grid, seen_for_s), LowObstacles(grid), HitRates(grid)
+
+    def clear(self) -> None:
+        """Forget the stream."""
+        for memory in (self._sight, self._low_obstacles, self._hit_rates):
+            memory.clear()
+
+    def update(self, observation: Observation, state: SceneState) -> OccupancyForecast:
+        """The occupancy of a state, `state.occupancy` being what the world model says alone: read by the fusion where a lidar looks, with
+        low obstacles that stood where no beam comes down any more, and with what a sensor has looked at lately."""
+        occupancy, pose = state.occupancy, observation.odom_from_anchor
+        occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM
+        views = lidar_views(observation)
+        seen_YX = self._sight.update(observation.stamp_ns, pose, looks_of(observation, views, occupied_YX, self._grid))
+        moving = who_moves(state.people, state.vehicles, pose)
+        if observation.lidar is not None and self.fusion is not None:
+            evidence = self.evidence(observation, state, moving)
+            occupancy = _fused(self.fusion, occupancy, evidence)
+        kept_YX = self._low_obstacles.update(pose, views, moving)
+        occupancy = _at_least(occupancy, kept_YX.astype(np.float32)) if kept_YX.any() else occupancy
+        return replace(occupancy, seen=seen_YX | (occupancy.probability[0] >= OCCUPIED_FROM))
+
+    def evidence(self, observation: Observation, state: SceneState, moving: Bodies) -> Evidence:
+        """What the fusion reads of this state. To be called once for each sweep, after sight was updated."""
+        occupancy = state.occupancy
+        lately_SYX = self._hit_rates.update(
+            observation.stamp_ns,
+            observation.odom_from_anchor,
+            self._sight.looked_at,
+            observation.flattened_m,
+            observation.ground_height_m,
+        )
+        shares_HYX = shares_of(state)
+        predicted_HYX = torch.from_numpy(occupancy.probability[1:])
+        return gather(
+            predicted_HYX,
+            torch.from_numpy(occupancy.probability[0]),
+            torch.zeros_like(predicted_HYX) if shares_HYX is None else torch.from_numpy(shares_HYX).float(),
+            torch.from_numpy(lately_SYX),
+            torch.from_numpy(moving.around(self._x, self._y, 0.5 * self._grid.resolution_m).astype(np.float32)),
+            np.asarray(occupancy.times_s)[1:],
+            self._grid,
+        )
+
+
+def _fused(fusion: OccupancyFusion, occupancy: OccupancyForecast, evidence: Evidence) -> OccupancyForecast:
+    """With both shares, and what stands as the part that has no forecasts in it. Now stays as it was seen."""
+    stands_HYX, moves_HYX = fusion.shares(evidence)
+    model_HYX = torch.from_numpy(occupancy.probability[1:])
+    alone_HYX = torch.where(evidence.read_HYX, stands_HYX, model_HYX)
+    both_HYX = 1.0 - (1.0 - alone_HYX) * (1.0 - moves_HYX)
+    now = occupancy.probability[:1]
+    both, alone = (np.concatenate((now, volume.numpy())) for volume in (both_HYX, alone_HYX))
+    return replace(occupancy, probability=both, from_latents=alone)
+
+
+def _at_least(occupancy: OccupancyForecast, probability_YX: FloatArray) -> OccupancyForecast:
+    alone = occupancy.from_latents
+    return replace(
+        occupancy,
+        probability=np.maximum(occupancy.probability, probability_YX),
+        from_latents=None if alone is None else np.maximum(alone, probability_YX),
+    )
+
+
+def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor: FloatArray) -> Bodies:
+    """People and driving vehicles in the anchor frame."""
+    driving = vehicles.boxes[vehicles.velocities_mps.any(axis=1)]
+    boxes = np.concatenate((np.column_stack((people.positions_m, np.zeros((len(people.ids), 3)))), driving))
+    boxes[:, :2] = (boxes[:, :2] - odom_from_anchor[:2, 3]) @ odom_from_anchor[:2, :2]
+    boxes[:, 2] -= np.arctan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0])
+    return Bodies(boxes, np.concatenate((people.radii_m, np.zeros(len(driving)))))
