@@ -47,7 +47,7 @@ class SolverConfig:
 
 
 class SamplingSolver:
-    """The loop that all share; they differ in what they draw and in how they learn from an iteration."""
+    """The loop that all share; they differ in what they draw and how they learn. `solve` has the signature of `protocols.Solver`."""
 
     def __init__(self, config: SolverConfig | None = None, expected_iteration_s: float = 0.0) -> None:
         self.config = config or SolverConfig()
