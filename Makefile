@@ -13,7 +13,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## set up .venv and build the workspace in .ros; repeats only what changed
@@ -53,7 +53,7 @@ format: build ## let ruff repair what it can
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 
-BENCHES := bench-gpu bench-grip bench-carry bench-constants bench-planner-constants bench-vehicle-constants bench-tested-constants bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-vehicles bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
+BENCHES := bench-nav2 bench-gpu bench-grip bench-carry bench-constants bench-planner-constants bench-vehicle-constants bench-tested-constants bench-world-model bench-world-model-ablations bench-pedestrians bench-people bench-vehicles bench-planning bench-planning-latency bench-planning-load bench-ac-planning bench-faults bench-large-messages bench-two-room
 .PHONY: $(BENCHES)
 bench-world-model: ## what scene_jepa predicts, against persistence (ARGS="--bags BAG ...")
 bench-world-model-ablations: ## what each choice in training scene_jepa is worth, short trainings; resumable (ARGS="--out DIR")
@@ -65,6 +65,7 @@ bench-planner-constants: ## what the planner's hand-set numbers are worth: each 
 bench-vehicle-constants: ## the same of the numbers that find and follow vehicles; resumable (ARGS="--bag BAG --ground-truth CSV")
 bench-tested-constants: ## which hand-set numbers the tests hold; resumable (ARGS="--only sensing.time")
 bench-planning: ## driving through crowds, closed loop, against four other ways to drive; resumable (ARGS="--tracks DIR --episodes N")
+bench-nav2: ## the same with the real nodes through the FollowPath action, in simulated time that waits; resumable; needs nav2_msgs (ARGS="--episodes N")
 bench-planning-latency: ## how long a plan takes
 bench-planning-load: ## 10,000 requests with random deadlines to the planner node: how late the answers are (ARGS="--load 4")
 bench-large-messages: ## how many clouds and images arrive, with and without the shared-memory profile on either side
@@ -87,6 +88,7 @@ bench-planner-constants: MODULE = driving.numbers
 bench-vehicle-constants: MODULE = vehicles.numbers
 bench-tested-constants: MODULE = constants.tests
 bench-planning: MODULE = driving.report
+bench-nav2: MODULE = driving.nav2
 bench-planning-latency: MODULE = planning_latency.report
 bench-planning-load: MODULE = planning_latency.load
 bench-large-messages: MODULE = faults.large_messages

@@ -1,7 +1,8 @@
 """Drives a behavior tree against real action servers as Nav2's bt_navigator does: loop, time limits, blackboard, cancel, pre-emption.
 
 bt_navigator itself is C++ and has no wheel. What is here follows BtActionNode and NavigateToPoseNavigator of Nav2 (branch kilted): a goal
-that is not acknowledged within `server_timeout` fails, a newer path is sent over the one that is followed, older results are ignored.
+that is not acknowledged within `server_timeout` fails, a newer path is sent over the one that is followed, older results are ignored. Where
+bt_navigator waits for the result of what it cancels (`cancel_timeout`) and logs an error if none comes, this notes how long it took.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from experiments.driving.tree import CONTROLLER_RECOVERS, PLANNER_RECOVERS, Node
 
 LOOP_S = 0.01  # bt_loop_duration
 SERVER_TIMEOUT_MS = 20.0  # default_server_timeout of nav2_bringup: within it a server must have accepted a goal
+CANCEL_TIMEOUT_MS = 50.0  # default_cancel_timeout: within it what was cancelled must have ended
 SERVICE_WAIT_S = 1.0  # wait_for_service_timeout
 
 
@@ -88,6 +90,8 @@ class ActionNode(Node):
 
     def halt(self) -> None:
         if self.status is Status.RUNNING and self._handle is not None and not self._outcome.done():
+            asked_s = time.monotonic()
+            self._outcome.add_done_callback(lambda _: self.board["ended_after"].append((self.kind.__name__, time.monotonic() - asked_s)))
             self.board["cancelled"].append(self._handle.cancel_goal_async())
             self.tell(None, "")
         super().halt()
@@ -168,6 +172,9 @@ NODES: dict[str, Callable[..., Node]] = {
 }
 
 
+LOGS = ("sent", "acknowledged", "unacknowledged", "cancelled", "ended_after")
+
+
 class Navigator:
     """Ticks a tree every 10 ms in `node`'s executor, towards one goal at a time."""
 
@@ -175,7 +182,7 @@ class Navigator:
         self, node: RosNode, tree: str, clock: Callable[[], float] = time.monotonic, server_timeout_ms: float = SERVER_TIMEOUT_MS
     ) -> None:
         """tree: the XML text. clock: of the tree's rates, s. server_timeout_ms: of nodes that the tree gives none."""
-        logs: dict[str, list[Any]] = {name: [] for name in ("sent", "acknowledged", "unacknowledged", "cancelled")}
+        logs: dict[str, list[Any]] = {name: [] for name in LOGS}
         self.board: dict[str, Any] = {"node": node, "clock": clock, "server_timeout": server_timeout_ms, **logs}
         self.tree = parse(tree, NODES, self.board)
         self.outcome: Status | None = None  # of the last goal; None while it is driven to
@@ -198,9 +205,9 @@ class Navigator:
 
     def go(self, goal: Any) -> None:
         """To a PoseStamped; where a goal is driven to already, this one takes its place on the blackboard, as when it is pre-empted."""
-        self.board["goal"] = goal
+        self.board["goal"], self.board["number_recoveries"] = goal, 0
         if not self._running:
-            self.board["number_recoveries"] = 0
+            self.board.update({name: 0 for name in self.board if name.endswith("error_code")})
         self.outcome, self._running = None, True
 
     def cancel(self) -> None:

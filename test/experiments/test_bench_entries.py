@@ -12,7 +12,7 @@ from paths import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 BENCHES = re.search(r"^BENCHES := (.+)$", MAKEFILE, re.MULTILINE)[1].split()
-MODULES = dict(re.findall(r"^(bench-[a-z-]+): MODULE = (\S+)$", MAKEFILE, re.MULTILINE))
+MODULES = dict(re.findall(r"^(bench-[a-z0-9-]+): MODULE = (\S+)$", MAKEFILE, re.MULTILINE))
 NEEDS_ROS = ("planning_latency.load", "faults.")
 
 

@@ -30,9 +30,20 @@ def test_the_compose_file_gives_the_nodes_shared_memory_and_time_to_stop() -> No
         assert service["network_mode"] == "host"
         assert service["stop_signal"] == "SIGINT"
         assert (ROOT / "docker" / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
-        profile = service["environment"]["FASTDDS_DEFAULT_PROFILES_FILE"]
-        assert (ROOT / profile.split("/share/jepa_ros/")[1]).is_file()
     assert (ROOT / "launch" / services["jepa_ros"]["command"].split()[-1]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("release", "variable"), [("jazzy", "FASTRTPS_DEFAULT_PROFILES_FILE"), ("kilted", "FASTDDS_DEFAULT_PROFILES_FILE")]
+)
+def test_the_container_tells_fast_dds_its_profile_by_the_name_that_the_release_reads(release: str, variable: str) -> None:
+    entry = [str(ROOT / "docker" / "entry.sh"), "bash", "-c", f"echo ${variable}"]
+    told = subprocess.run(entry, capture_output=True, text=True, timeout=10, env={"PATH": "/usr/bin:/bin", "ROS_DISTRO": release}).stdout
+    assert (ROOT / told.strip().split("/share/jepa_ros/")[1]).is_file()
+    own = subprocess.run(
+        entry, capture_output=True, text=True, timeout=10, env={"PATH": "/usr/bin:/bin", "ROS_DISTRO": release, variable: "/mine.xml"}
+    ).stdout
+    assert own.strip() == "/mine.xml"
 
 
 def test_systemd_takes_the_service() -> None:

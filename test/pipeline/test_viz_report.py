@@ -77,6 +77,13 @@ def test_a_browser_shows_the_moment_that_was_asked_for(page: Path) -> None:
     assert '<b id="broken"' not in second
 
 
+def test_it_opens_where_a_rider_is_in_view(page: Path) -> None:
+    """At the very beginning of a recording nobody is tracked yet: a newcomer would see an empty map."""
+    opened = browse(page, "", "--dump-dom")
+    assert 'data-shown="1/3"' in opened
+    assert re.search(r'id="ahead">in 1.2 s<', opened)
+
+
 def test_the_map_shows_left_on_the_left_and_the_horizon_that_was_chosen(page: Path) -> None:
     shots = []
     for step in (0, 12):

@@ -190,7 +190,7 @@ def test_no_camera_info_does_harm(k, d, model, p, size, roi, rectified):
     else:
         reason = None
     if reason is not None:
-        assert reason == "bad_camera_info"
+        assert reason in ("bad_camera_info", "other_image_size")
         return
     with np.errstate(all="ignore"):
         pixels, in_view = project(POINTS, model)

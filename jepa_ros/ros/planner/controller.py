@@ -20,7 +20,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.follow import End, Task, failure_of
-from jepa_ros.ros.planner.publishers.commands import Commands, Limited
+from jepa_ros.ros.planner.publishers.commands import Commands, Limited, motion_time_s
 from jepa_ros.ros.planner.worker import DeadlineWorker, PlanningTime
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
@@ -35,11 +35,11 @@ class ControllerConfig:
     rate_hz: float = param(20.0, "commands per second; used at configure", at_least=1.0, at_most=100.0, read_only=False)
     planning_s: float = param(
         0.08, "time for one plan, s; the next one begins when it ends; more, up to 0.4 max_age_s, while the machine is too busy for it",
-        at_least=0.01, at_most=1.0, read_only=False,
+        at_least=0.01, at_most=10.0, read_only=False,
     )  # fmt: skip
     max_age_s: float = param(
-        0.4, "a forecast, an odometry, a sensor in use or a plan older than this stops the robot, s", at_least=0.05, at_most=5.0,
-        read_only=False,
+        0.4, "a forecast, an odometry, a sensor in use or a plan older than this stops the robot, s; more for a simulator slower than "
+        "real time", at_least=0.05, at_most=60.0, read_only=False,
     )  # fmt: skip
 
     stamped: bool = param(False, "cmd_vel is a TwistStamped, as Nav2 from Kilted on has it; used at configure", read_only=False)
@@ -63,7 +63,8 @@ class Followed:
     """A plan that is being driven."""
 
     plan: Plan
-    begun_s: float  # steady clock, when the plan's first step begins
+    begun_s: float  # when its first step begins, in the time that the robot moves in (`motion_time_s`)
+    made_s: float  # the same on the steady clock
 
     def command(self, now_s: float) -> FloatArray:
         """(U,) of the step that the plan is in; nothing after its end."""
@@ -132,6 +133,7 @@ class Controller:
         self._base_frame = self.fixed_frame = ""  # of the newest forecast
         self._planning = threading.Event()
         self._driving = False
+        self._now_s = lambda: motion_time_s(node)
         self._commands = Commands(node, config().stamped, limited)
         self._subscription = node.create_subscription(PoseStamped, "~/goal_pose", self._on_goal, 1)
         # By the wall's time: a robot must stop, too, when simulated time stands still.
@@ -167,7 +169,7 @@ class Controller:
                 task.carry_on_from(old)
             else:
                 self._followed, self._watch = None, SensorWatch()
-                self._valid_s, self._error = time.monotonic(), None
+                self._valid_s, self._error = self._now_s(), None
             self._goal = task
             self.goals += 1
         self._end(old, End.REPLACED, "another goal came")
@@ -203,7 +205,7 @@ class Controller:
             self.state = "not active"
         elif self.state == "not active":
             self.state = "no goal"
-        self._check_path()
+        self.check_path()
         with self._lock:
             goal, followed = self._goal, self._followed
         if goal is None:
@@ -218,13 +220,12 @@ class Controller:
             # Twice the time: what the planning thread is busy with comes first. A replanning that is late or never begun ends here, too.
             answer = self._worker.submit(lambda left_s: self._replan(goal, left_s), self._note_late, 2.0 * self.planning_s)
             answer.add_done_callback(lambda _: self._planning.clear())
-        now_s = time.monotonic()
-        if followed is not None and now_s - followed.begun_s > self._config().max_age_s:
+        if followed is not None and time.monotonic() - followed.made_s > self._config().max_age_s:
             followed, self.state = None, "stopped: planning is late"
         if followed is None:
             self._commands.stop(self._base_frame)
         else:
-            self._commands.drive(followed.command(now_s), self._base_frame)
+            self._commands.drive(followed.command(self._now_s()), self._base_frame)
 
     @property
     def planning_s(self) -> float:
@@ -234,10 +235,12 @@ class Controller:
     def _note_late(self) -> None:
         self.pace.note(ready=False)
 
-    def _check_path(self) -> None:
+    def check_path(self) -> None:
         """A path that is followed ends when it is cancelled, when the robot is stuck, and when patience is at an end."""
         with self._lock:
-            task, error, waited_s = self._goal, self._error, time.monotonic() - self._valid_s
+            now_s = self._now_s()
+            self._valid_s = min(self._valid_s, now_s)  # a simulation that was reset
+            task, error, waited_s = self._goal, self._error, now_s - self._valid_s
         if not isinstance(task, Task):
             return
         patience_s = self._config().patience_s
@@ -252,7 +255,7 @@ class Controller:
 
     def _replan(self, goal: PoseStamped | Task, left_s: float) -> None:
         """In the planning thread."""
-        begun_s, config = time.monotonic(), self._config()
+        begun_s, made_s, config = self._now_s(), time.monotonic(), self._config()
         try:
             planned = self._plan(goal, min(left_s, self.planning_s), config.max_age_s, self.max_speed_mps)
             self.pace.note(ready=planned.plan.status is not PlanStatus.TIMEOUT)
@@ -260,7 +263,7 @@ class Controller:
             with self._lock:
                 current = self._goal is goal
                 if current:
-                    self._followed, self.state = self._judge(planned, begun_s)
+                    self._followed, self.state = self._judge(planned, begun_s, made_s)
             if current and planned.arrived and self.state == "arrived":
                 self._end(goal, End.REACHED)
         except Exception as error:  # whatever it is, the robot must not go on by the last plan
@@ -268,7 +271,7 @@ class Controller:
                 self._followed, self._error = None, error
             self.state = f"stopped: {error}"
 
-    def _judge(self, planned: Planned, begun_s: float) -> tuple[Followed | None, str]:
+    def _judge(self, planned: Planned, begun_s: float, made_s: float) -> tuple[Followed | None, str]:
         """What to follow from now on, and why; the lock is held."""
         plan, scene = planned.plan, planned.scene
         missing = self._watch.missing(scene.sensors, scene.stamp_ns)
@@ -279,9 +282,9 @@ class Controller:
             return None, "arrived"
         self._error = None
         if plan.status is PlanStatus.OK:
-            self._valid_s = time.monotonic()
+            self._valid_s = self._now_s()
         if plan.status is PlanStatus.TIMEOUT:  # says nothing of the last plan, which holds as long as any
             return self._followed, self.state if self._followed is not None else f"stopped: {plan.status.name}: {plan.message}"
         if len(plan.path) == 0:
             return None, f"stopped: {plan.status.name}: {plan.message}"
-        return Followed(plan, begun_s), f"braking: {plan.message}" if plan.fallback else plan.message
+        return Followed(plan, begun_s, made_s), f"braking: {plan.message}" if plan.fallback else plan.message

@@ -57,12 +57,19 @@ class FollowPathServer:
             self._execute,
             callback_group=ReentrantCallbackGroup(),
             goal_callback=lambda _: GoalResponse.ACCEPT if self._is_active() else GoalResponse.REJECT,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            cancel_callback=self._on_cancel,
         )
 
     def close(self) -> None:
         self._server.destroy()
         self._node.destroy_subscription(self._limits)
+
+    def _on_cancel(self, _: Any) -> CancelResponse:
+        """bt_navigator waits 50 ms for the end of what it cancels, which is as long as the controller's timer may take to look."""
+        executor = self._node.executor
+        if executor is not None:
+            executor.create_task(self._controller.check_path)  # after this callback, when the goal's handle says that it is cancelled
+        return CancelResponse.ACCEPT
 
     async def _execute(self, handle: Any) -> Any:
         goal = handle.request

@@ -52,6 +52,40 @@ class SimulatorConfig:
         validate(self)
 
 
+class SensorTopics:
+    """Publishers of everything that a recorder measures, and of /clock."""
+
+    def __init__(self, node: Node, recorder: Recorder, start_ns: int, without: tuple[str, ...] = ()) -> None:
+        """start_ns: stamp of the simulation's beginning. without: beginnings of topics that are left out."""
+        self._recorder = recorder
+        self._start_ns = start_ns
+        self._types = {topic: kind for topic, kind in topics(recorder).items() if not topic.startswith(without)}
+        # No name is absolute but those that ROS 2 fixes, so that a namespace holds a whole robot.
+        self._outputs = {
+            topic: node.create_publisher(message_class(kind), topic if topic.startswith("/tf") else topic[1:], _quality(topic))
+            for topic, kind in self._types.items()
+        }
+        self._clock_publisher = node.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._publish(static_messages(recorder, start_ns))
+
+    def tell_time(self) -> int:
+        """Publishes the simulation's time on /clock; that time, ns."""
+        stamp_ns = self._start_ns + round(self._recorder.simulation.time_s * NANOSECONDS)
+        self._clock_publisher.publish(Clock(clock=time_message(stamp_ns)))
+        return stamp_ns
+
+    def measure(self) -> int:
+        """Publishes the time, then what is measured now; its stamp, ns."""
+        stamp_ns = self.tell_time()
+        self._publish(frame_messages(self._recorder, self._recorder.frame(), stamp_ns))
+        return stamp_ns
+
+    def _publish(self, messages: Iterable[tuple[str, Any]]) -> None:
+        for topic, message in messages:
+            if topic in self._outputs:
+                self._outputs[topic].publish(bytes(STORE.serialize_cdr(message, self._types[topic])))
+
+
 class Simulator(Node):
     """Drives its route by itself until the first cmd_vel; from then on it is driven by commands."""
 
@@ -63,17 +97,9 @@ class Simulator(Node):
         lidar = Lidar(config.lidar_rings, config.lidar_azimuths) if config.lidar_rings else None
         camera = Camera(config.camera_width, config.camera_height) if config.cameras else None
         self._recorder = Recorder(simulation, config.seed, lidar, camera, config.cameras)
-        self._start_ns = time.time_ns()
         self._last_command_s: float | None = None
-        self._types = topics(self._recorder)
-        # No name is absolute but those that ROS 2 fixes, so that a namespace holds a whole robot.
-        self._outputs = {
-            topic: self.create_publisher(message_class(kind), topic if topic.startswith("/tf") else topic[1:], _quality(topic))
-            for topic, kind in self._types.items()
-        }
-        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._topics = SensorTopics(self, self._recorder, time.time_ns())
         self.create_subscription(Twist, "cmd_vel", self._on_command, 1)
-        self._publish(static_messages(self._recorder, self._start_ns))
         # A steady clock: under use_sim_time the node would otherwise wait for the time that it makes itself.
         period_s = 1.0 / (config.rate_hz * config.rate_factor)
         self._timer = self.create_timer(period_s, self._on_timer, clock=SteadyClock(clock_type=ClockType.STEADY_TIME))
@@ -86,13 +112,7 @@ class Simulator(Node):
         if self._last_command_s is not None and simulation.time_s - self._last_command_s > self._config.command_timeout_s:
             simulation.command(0.0, 0.0)
         self._recorder.step(1.0 / self._config.rate_hz)
-        stamp_ns = self._start_ns + round(simulation.time_s * NANOSECONDS)
-        self._clock_publisher.publish(Clock(clock=time_message(stamp_ns)))
-        self._publish(frame_messages(self._recorder, self._recorder.frame(), stamp_ns))
-
-    def _publish(self, messages: Iterable[tuple[str, Any]]) -> None:
-        for topic, message in messages:
-            self._outputs[topic].publish(bytes(STORE.serialize_cdr(message, self._types[topic])))
+        self._topics.measure()
 
     def _on_command(self, message: Twist) -> None:
         self._last_command_s = self._recorder.simulation.time_s

@@ -44,7 +44,7 @@ class Calibration:
     optical_from_image: FloatArray  # (3, 3) rotation: how rectification has turned the view; the identity for raw images
 
     def for_image(self, width: int, height: int) -> CameraModel:
-        """The model of an image of this size. Raises MalformedMessage("bad_camera_info") where no reading of the CameraInfo gives it."""
+        """The model of an image of this size. Raises MalformedMessage("other_image_size") where no reading of the CameraInfo gives it."""
         full, region = self.full, self.region
         part = full if region is None else cropped(full, region)
         binned = (part.width // self.binning[0], part.height // self.binning[1])
@@ -57,7 +57,7 @@ class Calibration:
                 return scaled(model, width, height, width / model.width, height / model.height)
         shown = f", of which {part.width} x {part.height} are read out" if region else ""
         raise MalformedMessage(
-            "bad_camera_info",
+            "other_image_size",
             f"calibrated for {full.width} x {full.height}{shown}, image is {width} x {height}: a crop needs its roi in the CameraInfo",
         )
 
@@ -99,7 +99,7 @@ def calibration(message: Any, rectified: bool = False) -> Calibration:
 
 
 def resized(model: CameraModel, width: int, height: int) -> CameraModel:
-    """The model of the same view at another image size. Raises MalformedMessage("bad_camera_info") where the aspect differs by > 2 %."""
+    """The model of the same view at another image size. Raises MalformedMessage("other_image_size") where the aspect differs by > 2 %."""
     return Calibration(model, None, (1, 1), np.eye(3)).for_image(width, height)
 
 

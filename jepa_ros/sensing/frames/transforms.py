@@ -178,7 +178,8 @@ class TransformTree:
         ended = [frame for frame in closing if self._leading(frame).silent(stamp_ns)]
         if not ended:
             around = " -> ".join([*reversed(chain[: chain.index(child) + 1]), child]) if closing else f"{parent} -> {child}"
-            self._say(f"{parent} -> {child} loop", f"transform {parent} -> {child} is left out: it closes the loop {around}")
+            fix = "take it out of the URDF or the static_transform_publisher that tells it, or swap its frames"
+            self._say(f"{parent} -> {child} loop", f"transform {parent} -> {child} is left out, as it closes the loop {around}: {fix}")
             raise TransformLoop(f"transform {parent!r} -> {child!r} would close a loop: {around}")
         for frame in ended:
             del self._edges[frame]

@@ -72,6 +72,7 @@ ADVICE = {
     "unknown_encoding": "the image's encoding is not known",
     "undecodable_image": "the compressed image cannot be decoded",
     "bad_camera_info": "the intrinsics cannot be used: calibrate the camera",
+    "other_image_size": "its CameraInfo is for images of another shape: publish the one of these images, or the crop as its roi",
     "non_finite_pose": "the pose is invalid: not finite, or a quaternion whose norm is not 1",
     "tilted_frame": "its child frame is tilted, so it is not the vehicle's; publish base_link -> it on TF, or set sensing.base_frame",
     "other_frames": "its frames differ from those before: two nodes publish on it, or its driver was started anew",

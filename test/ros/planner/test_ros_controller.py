@@ -2,6 +2,7 @@
 
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ros_harness import Robot  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 
 from jepa_ros.ros.planner.controller import Followed, SensorWatch  # noqa: E402
+from jepa_ros.ros.planner.publishers.commands import Commands, motion_time_s  # noqa: E402
 from jepa_ros.types import Plan, PlanStatus  # noqa: E402
 
 GATED = {"/lidar/points": PointCloud2, "/camera/image_raw": Image, "/camera/camera_info": CameraInfo, "/odom": Odometry}
@@ -113,10 +115,24 @@ def test_any_input_pulled_stops_the_robot_and_it_goes_on_when_it_is_back(driven)
 
 def test_a_plan_is_followed_step_by_step_to_its_end() -> None:
     commands = np.array([[0.5, 0.0], [0.7, 0.1]])
-    followed = Followed(Plan(PlanStatus.OK, "", np.zeros((3, 3)), commands, 0.2, 0.0, 0.0, 0.0), begun_s=10.0)
+    followed = Followed(Plan(PlanStatus.OK, "", np.zeros((3, 3)), commands, 0.2, 0.0, 0.0, 0.0), begun_s=10.0, made_s=0.0)
     assert followed.command(10.1).tolist() == [0.5, 0.0]
     assert followed.command(10.3).tolist() == [0.7, 0.1]
     assert followed.command(10.5).tolist() == [0.0, 0.0]
+
+
+def test_in_simulated_time_commands_change_as_fast_as_that_time_goes() -> None:
+    """A simulator at a third of real time would otherwise see three times the acceleration."""
+    clock = SimpleNamespace(ros_time_is_active=True, now=lambda: SimpleNamespace(nanoseconds=next(times_ns)))
+    times_ns = iter([1_000_000_000, 1_100_000_000, 1_100_000_000, 1_000_000_000])
+    passed_s = []
+    node = SimpleNamespace(get_clock=lambda: clock, create_publisher=lambda *_: SimpleNamespace(publish=lambda _: None))
+    commands = Commands(node, stamped=False, limited=lambda last, wanted, dt_s: passed_s.append(dt_s) or wanted)
+    for _ in range(4):
+        commands.drive(np.array([1.0, 0.0]), "base_link")
+    assert passed_s == pytest.approx([0.5, 0.1, 0.0, 0.0]), "the last: the simulation was reset"
+    clock.ros_time_is_active = False
+    assert motion_time_s(node) == pytest.approx(time.monotonic(), abs=1.0)
 
 
 def test_a_sensor_in_use_is_missed_a_slower_one_is_not() -> None:

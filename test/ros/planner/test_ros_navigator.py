@@ -23,7 +23,7 @@ from ros_driven_robot import Base  # noqa: E402
 from ros_harness import Robot  # noqa: E402
 from ros_planner_world import ENCLOSED, World, goal_message  # noqa: E402
 
-from experiments.driving.navigator import Navigator  # noqa: E402
+from experiments.driving.navigator import CANCEL_TIMEOUT_MS, LOGS, Navigator  # noqa: E402
 from experiments.driving.tree import Node, Status, parse  # noqa: E402
 
 TREE = (ROOT / "config" / "nav2_navigate_to_pose.xml").read_text()
@@ -95,7 +95,7 @@ def nav(driven):
     base.until(lambda: False, 3.5)  # what stood in the test before is forgotten
     base.commands.clear()
     stack.asked.clear()
-    for log in ("sent", "acknowledged", "unacknowledged", "cancelled"):
+    for log in LOGS:
         navigator.board[log].clear()
     return driven
 
@@ -176,6 +176,12 @@ def test_cancel_stops_the_robot_and_a_goal_that_is_preempted_is_not_driven_to(na
     navigator.cancel()
     assert base.until(lambda: all(cancelled.done() for cancelled in navigator.board["cancelled"]), 5.0)
     assert navigator.board["cancelled"][0].result().goals_canceling, "the server took the cancellation"
+    assert base.until(lambda: navigator.board["ended_after"], 5.0)
+    (kind, took_s), *_ = navigator.board["ended_after"]
+    print(
+        f"{kind} ended {1e3 * took_s:.0f} ms after it was cancelled; bt_navigator waits {CANCEL_TIMEOUT_MS:.0f} by default, 500 with ours"
+    )
+    assert took_s < 0.5
     base.until(lambda: False, 0.5)
     assert base.stands()
 

@@ -26,13 +26,14 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from ros_harness import DOMAINS, camera_info, cloud, image, odometry, transform  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from jepa_ros.ros.conversions import header_message  # noqa: E402
 from jepa_ros.ros.tools.doctor.cli import open_node, overrides_of, planner_refusals  # noqa: E402
 from jepa_ros.ros.tools.doctor.findings import Finding, Level, as_json, as_text, sorted_once, worst  # noqa: E402
-from jepa_ros.ros.tools.doctor.machine import MachineFacts, machine_findings  # noqa: E402
+from jepa_ros.ros.tools.doctor.machine import MachineFacts  # noqa: E402
 from jepa_ros.ros.tools.doctor.session import Examination  # noqa: E402
 
 SETTLE_S, LISTEN_S, PERIOD_S = 2.0, 3.0, 0.2
@@ -83,6 +84,14 @@ FAULTS = {
         ("planner", "2 nodes of this name run", "end all but one"),
         ("/tf base_link", "two parents in turn, ekf_odom and odom", "publish_tf: false"),
     ],
+    "tangled": [
+        ("/clock", "/tangled/nav go by it, and nobody publishes it", "use_sim_time: false"),
+        ("/tangled/lidar", "its frame is /lidar", "frame_id: lidar in its driver"),
+        ("/tangled/lidar", "its mount on TF is upside down", "180 degrees about x"),
+        ("/tf odom -> base_link", "two nodes publish it in turn, 0.5 m apart", "publish_tf: false"),
+        ("/cam/image_raw", "other_image_size", "its roi"),
+        ("tf_static", "is left out, as it closes the loop", "take it out"),
+    ],
     "overtaxed": [("latency", "a frame takes 900 ms", "device: cuda")],
 }  # fmt: skip
 
@@ -105,8 +114,12 @@ class Seeded:
         self.diagnostics = offer(DiagnosticArray, "/diagnostics", 5)
         static = offer(TFMessage, "tf_static", 1 if name == "deaf" else LATCHED)
         mounts = ["camera"] if name == "unmounted" else ["camera", "lidar"]
-        static.publish(TFMessage(transforms=[transform("base_link", child) for child in mounts]))
-        self.moving = offer(TFMessage, "tf", 5) if name == "muddled" else None
+        loop = [transform("hand", "arm"), transform("arm", "hand")] if name == "tangled" else []
+        static.publish(TFMessage(transforms=[transform("base_link", child) for child in mounts] + loop))
+        self.moving = offer(TFMessage, "tf", 5) if name in ("muddled", "tangled") else None
+        if name == "tangled":
+            self.nav = Node("nav", context=context, cli_args=remapped[:3])
+            self.nav.create_subscription(Clock, "/clock", print, 1)
         if name == "muddled":
             self.others = [Node(each, context=context, cli_args=remapped[:3]) for each in ("planner", "planner", "teleop")]
             self.steering = [each.create_publisher(Twist, "cmd_vel", 1) for each in self.others[::2]]
@@ -126,16 +139,20 @@ class Seeded:
             message.child_frame_id = "" if self.name == "garbled" else "base_link"
             self.odometry.publish(message)
         if self.moving:
-            self.moving.publish(TFMessage(transforms=[transform("odom" if tick % 2 else "ekf_odom", "base_link", stamp)]))
+            edge = transform("ekf_odom" if self.name == "muddled" and tick % 2 == 0 else "odom", "base_link", stamp)
+            edge.transform.translation.x = 0.2 * tick + (0.5 if self.name == "tangled" and tick % 2 else 0.0)
+            self.moving.publish(TFMessage(transforms=[edge]))
         if self.info:
             message = camera_info(stamp)
             message.k = np.zeros(9) if self.name == "garbled" else message.k
+            message.height = 64 if self.name == "tangled" else message.height
             self.info.publish(message)
         message = image(stamp)
         message.encoding = "yuv_of_tomorrow" if self.name == "slow" else message.encoding
         self.image.publish(message)
         if self.name != "slow" or once_a_second:
-            message = cloud(stamp, ROOM)
+            message = cloud(stamp, (ROOM * [1, -1, -1]).astype(np.float32) if self.name == "tangled" else ROOM)
+            message.header.frame_id = "/lidar" if self.name == "tangled" else "lidar"
             if self.name == "garbled":
                 message.fields[2].name = "up"
             (self.twin if self.twin and tick % 2 else self.lidar).publish(message)
@@ -228,32 +245,6 @@ def test_the_page_for_programs(pages) -> None:
     told = json.loads(as_json(pages["garbled"]))
     assert told["worst"] == "ERROR"
     assert all(finding["fix"] for finding in told["findings"] if finding["level"] != "OK")
-
-
-@pytest.mark.parametrize(
-    ("facts", "elsewhere", "text", "fix"),
-    [
-        (MachineFacts(middleware="rmw_fastrtps_cpp", cores=2), False, "no Fast DDS profile", "export FASTDDS_DEFAULT_PROFILES_FILE"),
-        (MachineFacts(middleware="rmw_cyclonedds_cpp", receive_buffer_bytes=212_992), True, "a socket may hold", "net.core.rmem_max"),
-        (MachineFacts(load=5.5, cores=2), False, "5.5 processes", "taskset"),
-        (MachineFacts(free_memory_bytes=100 << 20), False, "100 MB are free", "end what is not needed"),
-        (MachineFacts(has_gpu=True), False, "torch cannot use it", "--gpus all"),
-    ],
-)
-def test_each_fault_of_the_machine_is_found(facts: MachineFacts, elsewhere: bool, text: str, fix: str) -> None:
-    found = list(machine_findings(facts, 2 << 20, elsewhere))
-    assert [f for f in wrong(found) if text in f.text and fix in f.fix], found
-
-
-def test_a_machine_that_is_well_is_told_nothing() -> None:
-    assert wrong(list(machine_findings(WELL, 2 << 20, from_elsewhere=True))) == []
-
-
-def test_little_shared_memory(tmp_path: Path) -> None:
-    (profile := tmp_path / "profile.xml").write_text(f"<dds><segment_size>{1 << 60}</segment_size></dds>")
-    environment = {"FASTDDS_DEFAULT_PROFILES_FILE": str(profile)}
-    found = machine_findings(MachineFacts("rmw_fastrtps_cpp", environment, tmp_path), 0, from_elsewhere=False)
-    assert any("--shm-size" in finding.fix for finding in found)
 
 
 def test_parameters_that_nobody_declares_and_values_that_cannot_be(tmp_path: Path) -> None:

@@ -116,5 +116,8 @@ def test_every_topic_of_foxglove_is_recorded_or_offered(offered) -> None:
     layout = json.loads((ROOT / "config" / "jepa_ros.foxglove.json").read_text())
     named = set(named_topics(layout))
     assert {"/world_model/occupancy_grid", "/camera/image_raw", "/diagnostics"} <= named
+    grids = [shown for topic, shown in layout["configById"]["3D!scene"]["topics"].items() if "occupancy_grid" in topic]
+    assert len(grids) == 5
+    assert all(grid["colorMode"] == "custom" and grid["minColor"].endswith("00") for grid in grids), "what is improbable is not drawn"
     published_to = {"/planner/goal_pose"}  # where a click goes, not what is shown
     assert named - published_to <= set(RECORDED) | set(offered), named - set(RECORDED) - set(offered)

@@ -10,16 +10,23 @@ import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped, Vector3
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from jepa_ros.ros.own_topics import crowded
-from jepa_ros.types import FloatArray
+from jepa_ros.types import NANOSECONDS, FloatArray
 
 QUEUE = QoSProfile(depth=1)
 STOP = np.zeros(2)
 ACKNOWLEDGED_S = 0.5  # longest wait for the base to have the last command
 LONGEST_S = 0.5  # who has said nothing for longer begins anew from there
 Limited = Callable[[FloatArray, FloatArray, float], FloatArray]  # last command, wanted one, seconds between them -> what the robot can do
+
+
+def motion_time_s(node: Node) -> float:
+    """Seconds of the time that the robot moves in: simulated time, where there is one, may run slower than ours."""
+    clock = node.get_clock()
+    return clock.now().nanoseconds / NANOSECONDS if clock.ros_time_is_active else time.monotonic()
 
 
 class Commands:
@@ -37,8 +44,8 @@ class Commands:
     def drive(self, wanted: FloatArray, frame: str) -> None:
         """One step towards (U,) forward speed, speed to the left where there is one, and turn rate. frame: the robot's."""
         with self._lock:
-            now_s = time.monotonic()
-            passed_s, self._last_s = min(now_s - self._last_s, LONGEST_S), now_s
+            now_s = motion_time_s(self._node)
+            passed_s, self._last_s = min(max(0.0, now_s - self._last_s), LONGEST_S), now_s
             if self._limited is not None and not self._halted:
                 last = np.zeros(len(wanted)) if len(self._last) != len(wanted) else self._last
                 wanted = self._limited(last, wanted, passed_s)
@@ -52,7 +59,7 @@ class Commands:
     def stop(self, frame: str) -> bool:
         """Zero, at once; that it does not move any more."""
         with self._lock:
-            self._last_s = time.monotonic()
+            self._last_s = motion_time_s(self._node)
             self._publish(STOP, frame)
         return False
 

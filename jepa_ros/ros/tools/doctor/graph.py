@@ -67,6 +67,21 @@ def twin_findings(node: Node) -> Iterator[Finding]:
         yield warning(topic, f"{len(names)} publishers in turn: {', '.join(sorted(names))}", fix)
 
 
+def clock_findings(node: Node) -> Iterator[Finding]:
+    """Who waits for simulated time that nobody tells, and who of ours does not heed it."""
+    own = node.get_namespace().rstrip("/") + "/"
+    heeding = {name for info in node.get_subscriptions_info_by_topic("/clock") if (name := _name(info)).startswith(own)}
+    if not node.count_publishers("/clock"):
+        if heeding:
+            text = f"{', '.join(sorted(heeding))} go by it, and nobody publishes it: for them time stands still"
+            yield error("/clock", text, "use_sim_time: false for them, or start the simulator, or ros2 bag play --clock")
+        return
+    running = {own + name for name, namespace in node.get_node_names_and_namespaces() if namespace == node.get_namespace()}
+    for name in sorted(running & {own + ours for ours in OUR_NODES} - heeding):
+        fix = "use_sim_time: true for it, or stop what publishes /clock where the sensors are real"
+        yield warning("/clock", f"it is published, and {name} goes by this machine's clock", fix)
+
+
 def _quality_fix(publisher: Any, hearer: Any, who: str, whom: str) -> str:
     """What to change at which end."""
     offered, asked = publisher.qos_profile, hearer.qos_profile

@@ -9,9 +9,16 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from jepa_ros.sensing import SensingConfig, SensorHub
+from jepa_ros.sensing.frames.poses import message_pose
 from jepa_ros.sensing.frames.transforms import Transforms
 from jepa_ros.types import NANOSECONDS
+
+ARM_M = 1.0  # a frame's turn is looked at as what it does to a place so far ahead of it
+SWING_M, BACK = 0.1, -0.5  # a place that jumps so far and at once as far back (cosine of the two steps) was told by two nodes
+SWINGS, SWING_SHARE = 3, 0.05  # of the messages, at least
 
 
 @dataclass
@@ -24,6 +31,8 @@ class Heard:
     ages_s: deque[float] = field(default_factory=lambda: deque(maxlen=200))  # the clock's time on arrival less the stamp
     largest_bytes: int = 0
     frame: str = ""
+    slashed: bool = False  # its frame begins with a slash
+    places_m: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=200))  # (3,) of a frame that /tf moves, see ARM_M
 
     @property
     def rate_hz(self) -> float | None:
@@ -35,6 +44,19 @@ class Heard:
         """Half of the messages were older on arrival: one that was held up, or a clock that jumps once, says little."""
         return median(self.ages_s)
 
+    @property
+    def swings_m(self) -> float | None:
+        """How far apart two nodes put it in turn, m; None where one does: a robot does not jump and jump back."""
+        if len(self.places_m) < SWINGS + 2:
+            return None
+        steps = np.diff(np.array(self.places_m), axis=0)
+        there, back = steps[:-1], steps[1:]
+        long = np.minimum(np.linalg.norm(there, axis=1), np.linalg.norm(back, axis=1)) > SWING_M
+        swings = long & (np.einsum("sk,sk->s", there, back) < BACK * np.linalg.norm(there, axis=1) * np.linalg.norm(back, axis=1))
+        if swings.sum() < max(SWINGS, SWING_SHARE * len(swings)):
+            return None
+        return float(np.percentile(np.linalg.norm(there - back, axis=1)[swings] / 2, 90))  # the smaller ones leave out the own way
+
     def note(self, stamp: Any, clock_ns: int, size: int, frame: str) -> None:
         """One more message."""
         self.last_s = time.monotonic()
@@ -42,7 +64,15 @@ class Heard:
         self.count += 1
         self.ages_s.append((clock_ns - stamp.sec * NANOSECONDS - stamp.nanosec) / NANOSECONDS)
         self.largest_bytes = max(self.largest_bytes, size)
-        self.frame = frame.lstrip("/")
+        self.frame, self.slashed = frame.lstrip("/"), frame.startswith("/")
+
+    def note_place(self, transform: Any) -> None:
+        """Of a geometry_msgs/Transform; one that is no pose is left out."""
+        try:
+            pose = message_pose(transform)
+        except (ValueError, AttributeError, TypeError):
+            return
+        self.places_m.append(pose[:3, 3] + ARM_M * pose[:3, 0])
 
 
 class ListeningHub(SensorHub):
@@ -79,7 +109,9 @@ class ListeningHub(SensorHub):
             self.parents[child] = edge.header.frame_id.lstrip("/")
             self.claims.setdefault(child, set()).add(self.parents[child])
             if not static:
-                self.edges.setdefault(child, Heard()).note(edge.header.stamp, self._now_ns(), 0, child)
+                heard = self.edges.setdefault(child, Heard())
+                heard.note(edge.header.stamp, self._now_ns(), 0, edge.header.frame_id)
+                heard.note_place(edge.transform)
         super().put_transforms(message, static)
 
     def above(self, frame: str) -> list[str]:

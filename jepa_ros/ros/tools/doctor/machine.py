@@ -73,6 +73,19 @@ def machine_findings(facts: MachineFacts, largest_bytes: int, from_elsewhere: bo
         )
 
 
+def discovery_findings(environment: Mapping[str, str], hears_sensors: bool) -> Iterator[Finding]:
+    """Whether this shell's variables keep other machines' nodes away. hears_sensors: whether any sensor was found."""
+    only_here = environment.get("ROS_LOCALHOST_ONLY", "") not in ("", "0")
+    asked = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    if only_here and asked and asked != "LOCALHOST":
+        text = f"ROS_LOCALHOST_ONLY is set, so that ROS_AUTOMATIC_DISCOVERY_RANGE={asked} counts for nothing: only this machine is heard"
+        yield warning("DDS", text, "unset ROS_LOCALHOST_ONLY, here and where the drivers start")
+    elif not hears_sensors and (only_here or asked in ("LOCALHOST", "OFF")):
+        name = "ROS_LOCALHOST_ONLY=1" if only_here else f"ROS_AUTOMATIC_DISCOVERY_RANGE={asked}"
+        fix = "if the drivers run on another machine: export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET, unset ROS_LOCALHOST_ONLY, here and there"
+        yield warning("DDS", f"{name}: {'nobody' if asked == 'OFF' else 'no other machine'} is heard", fix)
+
+
 def configuration_refused(text: str) -> Finding:
     """The nodes would end with exit status 78."""
     return error("parameters", text, "correct this value; `ros2 param describe /world_model NAME` says what it may be")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
 
 from jepa_ros.backends.surprise import OFF_STEP
 from jepa_ros.ros.tools.doctor.findings import Finding, error, good, warning
@@ -13,12 +15,15 @@ from jepa_ros.sensing import InputStatus
 from jepa_ros.sensing.hub.status import ADVICE
 from jepa_ros.sensing.topic_choice.rule import NOT_YET
 from jepa_ros.sensing.topic_choice.verdicts import Verdict
+from jepa_ros.types import LidarSweep
 
 LEAST_RATE_HZ = 1 / ((1 + OFF_STEP) * MODEL_STEP_S)  # of frames; with fewer no prediction is judged
 LATE_S, AHEAD_S = 0.5, 0.1  # of a stamp on arrival
 TF_LATE_S = 1.0
 ENOUGH_SHARE = 0.1  # of an input's messages: fewer that cannot be used are no finding
 KNOWN_OFFSETS_S = {37.0: "PTP's time (TAI) is 37 s ahead of UTC", 18.0: "GPS time is 18 s ahead of UTC"}
+LAYER_M = 0.2  # of returns that count as one level
+FLOOR_CELLS, FLOOR_TIMES = 40, 5.0  # square metres that a floor covers at least, and how many times as much as any layer on the other side
 TRANSFORM_FIX = "start what publishes it (robot_state_publisher, the odometry), or raise its rate"
 
 
@@ -70,8 +75,31 @@ def rate_findings(heard: Mapping[str, Heard], leader: str | None, kinds: Mapping
                 yield warning(name, text, "raise the rate of its driver: 10 Hz is usual for a lidar")
             else:
                 yield good(name, f"{rate_hz:.1f} Hz, stamps {age_s * 1e3:.0f} ms old on arrival")
+        if input_heard.slashed:
+            yield _slash(name, input_heard.frame)
         if not -AHEAD_S <= age_s <= LATE_S:
             yield warning(name, f"its stamps are {_apart(age_s)} the clock", _clock_fix(age_s))
+
+
+def _slash(what: str, frame: str) -> Finding:
+    """We take it; tf2 has refused such names since ROS 2 began, so RViz, Nav2 and message filters drop what is stamped with it."""
+    return warning(what, f"its frame is /{frame}: tf2, and with it RViz and Nav2, takes no slash", f"frame_id: {frame} in its driver")
+
+
+def mount_findings(sweeps: Iterable[LidarSweep], names: str) -> Iterator[Finding]:
+    """A lidar whose mount is told the wrong way up: what spreads like a floor lies above it alone. names: of lidars."""
+    spread = [level_spread(sweep) for sweep in sweeps]
+    if spread and all(above >= FLOOR_CELLS and above > FLOOR_TIMES * below for below, above in spread):
+        fix = "turn its mount by 180 degrees about x in the URDF or static transform, or tell its driver that it hangs upside down"
+        yield error(names, "the floor is above it: its mount on TF is upside down", fix)
+
+
+def level_spread(sweep: LidarSweep) -> tuple[int, int]:
+    """How many square metres the widest level layer of returns covers: (below the lidar, above it)."""
+    height_m = sweep.points_m[:, 2] - sweep.base_from_lidar[2, 3]
+    layers = np.column_stack((np.floor(height_m / LAYER_M), np.floor(sweep.points_m[:, :2]))).astype(np.int64)
+    layer, cells = np.unique(np.unique(layers, axis=0)[:, 0], return_counts=True)
+    return int(cells[layer < 0].max(initial=0)), int(cells[layer >= 0].max(initial=0))
 
 
 def _apart(age_s: float) -> str:
@@ -102,6 +130,11 @@ def transform_findings(hub: ListeningHub, now_s: float) -> Iterator[Finding]:
         if child not in carrying:
             continue
         what = f"/tf {hub.parents[child]} -> {child}"
+        if edge.slashed:
+            yield _slash(what, edge.frame)
+        if len(hub.claims[child]) == 1 and edge.swings_m is not None:
+            text = f"two nodes publish it in turn, {edge.swings_m:.1f} m apart: everything that is placed by it jumps"
+            yield error(what, text, "let one publish it: publish_tf: false in the other (the base's driver, the EKF, the SLAM)")
         if now_s - edge.last_s > TF_LATE_S:
             yield warning(what, f"silent for {now_s - edge.last_s:.1f} s", TRANSFORM_FIX)
         elif not -TF_LATE_S <= edge.age_s <= TF_LATE_S:

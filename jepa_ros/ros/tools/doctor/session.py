@@ -19,6 +19,7 @@ from jepa_ros.ros.lifecycle import in_namespace
 from jepa_ros.ros.tf import installed_transforms
 from jepa_ros.ros.tools.doctor.findings import Finding, error, good, sorted_once
 from jepa_ros.ros.tools.doctor.graph import (
+    clock_findings,
     crowd_findings,
     from_elsewhere,
     node_findings,
@@ -28,8 +29,8 @@ from jepa_ros.ros.tools.doctor.graph import (
     twin_findings,
 )
 from jepa_ros.ros.tools.doctor.heard import ListeningHub
-from jepa_ros.ros.tools.doctor.machine import MachineFacts, machine_findings
-from jepa_ros.ros.tools.doctor.sensors import choice_findings, input_findings, rate_findings, transform_findings
+from jepa_ros.ros.tools.doctor.machine import MachineFacts, discovery_findings, machine_findings
+from jepa_ros.ros.tools.doctor.sensors import choice_findings, input_findings, mount_findings, rate_findings, transform_findings
 from jepa_ros.ros.world_model.config import WorldModelConfig
 from jepa_ros.ros.world_model.subscriptions import Inputs
 from jepa_ros.sensing import InputStatus
@@ -70,12 +71,15 @@ class Examination:
             *self._problem_findings(),
             *input_findings({name: status for name, status in statuses.items() if name not in blamed}, self._settled),
             *rate_findings(heard, hub.leader, statuses),
+            *mount_findings([seen.lidar for seen in self._seen if seen.lidar is not None], self._lidars(taken)),
             *transform_findings(hub, time.monotonic()),
+            *clock_findings(node),
             *quality_findings(node, inputs.topics),
             *crowd_findings(node, taken),
             *twin_findings(node),
             *node_findings(node, self._statuses),
             *machine_findings(facts, largest, from_elsewhere(node, taken, facts.middleware)),
+            *discovery_findings(facts.environment, bool(heard)),
         ]
         leader = hub.leader or next((name for name in heard if statuses[name].kind == "camera"), None)
         rate_hz = heard[leader].rate_hz if leader in heard else None
@@ -87,6 +91,9 @@ class Examination:
         if rate_hz and step_ms:
             found.append(pace_finding(step_ms, rate_hz))
         return sorted_once(found)
+
+    def _lidars(self, taken: set[str]) -> str:
+        return ", ".join(sorted(name for name, status in self._hub.status().items() if status.kind == "lidar" and name in taken))
 
     def _problem_findings(self) -> list[Finding]:
         """What the nodes would say of how messages come, and of names that nobody publishes."""
