@@ -110,7 +110,7 @@ def test_transforms_of_others_are_not_the_vehicles(tmp_path):
     bag = write_bag(tmp_path / "bag", script, names={**NAMES, "/truth/tf": TF})
     found = open_bag(bag)
     assert {observation.lidar.base_from_lidar[2, 3] for observation in found} == {2.0}
-    assert any("/truth/tf are left" in note for note in found.report.notes)
+    assert any("/truth/tf are not used" in note for note in found.report.notes)
 
 
 def test_sweeps_whose_stamps_repeat_are_counted_and_told(tmp_path):

@@ -120,7 +120,7 @@ def test_malformed_clouds_are_named(change, reason):
 def test_whole_numbers_are_no_metres(kind):
     """Millimetres: taken for metres, all that is near the robot would have been seen through, and free."""
     fields = [("x", kind, 0), ("y", kind, 4), ("z", kind, 8)]
-    with pytest.raises(MalformedMessage, match="x, y, z are whole numbers"):
+    with pytest.raises(MalformedMessage, match="x, y, z are integers, so not in metres"):
         decode_cloud(messages.cloud(fields=fields, values={"x": 1000 * X, "y": 1000 * Y, "z": 1000 * Z}))
 
 
