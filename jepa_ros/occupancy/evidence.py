@@ -6,13 +6,16 @@ Axes: P evidence of a place, M evidence of an object that comes there, N cell at
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_ros.sensing.hit_rates import SHARES
+from jepa_ros.sensing.sight import centres
 from jepa_ros.types import FloatArray, GridSpec
 
 LEAST = 0.01  # a cell is read where the world model, objects or the last seconds make it at least so likely; the rest is empty
@@ -49,7 +52,7 @@ def gather(
         model_HYX=logit(model_HYX),
         objects_HYX=objects_HYX,
         place_PYX=torch.stack(
-            (now_YX, _mean(now_YX, 3), _mean(now_YX, 5), mover_YX, _range_m(grid).add(1.0).log(), *lately_SYX, _mean(hits_YX, 3))
+            (now_YX, _mean(now_YX, 3), _mean(now_YX, 5), mover_YX, torch.from_numpy(_log_range(grid)), *lately_SYX, _mean(hits_YX, 3))
         ),
         log_times_H=torch.as_tensor(np.log(times_s), dtype=torch.float32),
         read_HYX=(model_HYX >= LEAST) | (objects_HYX >= LEAST) | (hits_YX >= LEAST),
@@ -65,7 +68,7 @@ def _mean(map_YX: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(map_YX[None, None], side, 1, side // 2)[0, 0]
 
 
-def _range_m(grid: GridSpec) -> Tensor:
-    x = grid.origin_m[0] + grid.resolution_m * (torch.arange(grid.columns) + 0.5)
-    y = grid.origin_m[1] + grid.resolution_m * (torch.arange(grid.rows) + 0.5)
-    return torch.hypot(x[None, :], y[:, None])
+@lru_cache(maxsize=4)
+def _log_range(grid: GridSpec) -> NDArray[np.float32]:
+    """(Y, X) logarithm of 1 + m from the robot: the same for every sweep."""
+    return np.log1p(np.hypot(*centres(grid).T)).reshape(grid.rows, grid.columns).astype(np.float32)

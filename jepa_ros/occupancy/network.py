@@ -1,10 +1,10 @@
 """A small network that reads how likely a cell is occupied, as what stands there or as what moves there.
 
-Two shares: p = 1 - (1 - stands)(1 - moves). They are learned together, from the returns of later sweeps; nobody says which of them a
-return belongs to. A planner that plans around objects itself reads the first alone.
+Two shares: p = 1 - (1 - stands)(1 - moves). Both are trained together. A later sweep says only whether a return fell into the cell, not
+whether it belongs to something that stands or moves. A planner that plans around objects itself reads the first share alone.
 
-What stands: the logit of the world model, corrected. What was seen of a place lately decides, once for all steps, how far the model is to
-be trusted there and what is added, each as a linear function of the logarithm of time. So a step costs a product and a sum.
+What stands is the logit of the world model, corrected. How often a place was hit lately decides, once for all steps, how far the model is
+trusted there and what is added, each as a linear function of the logarithm of time. So a step costs a product and a sum.
 Axes: P evidence of a place, M evidence of an object that comes there, N cell at a step, K coefficient, H step, Y/X rows and columns.
 """
 

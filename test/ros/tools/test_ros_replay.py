@@ -27,17 +27,18 @@ from jepa_ros.ros.tools.replay.settings import read_config  # noqa: E402
 from jepa_ros.sensing import bag_info, read_raw  # noqa: E402
 
 TINY_BAG = RESOURCES / "tiny_bag"
+ALONE = "world_model.pipeline.fusion=none"  # the fusion reads occupancy beside who is tracked
 CHANGE = "world_model.pipeline.tracking.confirm_s=0.55"  # a person is reported later
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two replays of the same, and one in which fewer tracks are believed."""
+    """Two replays of the same; and, with the world model's own occupancy, one as it is and one in which fewer tracks are believed."""
     base, threads = tmp_path_factory.mktemp("replay"), torch.get_num_threads()
-    for name, more in (("first", []), ("second", []), ("changed", ["--set", CHANGE])):
+    for name, more in (("first", []), ("second", []), ("alone", ["--set", ALONE]), ("changed", ["--set", ALONE, "--set", CHANGE])):
         assert cli.main([str(TINY_BAG), "--out", str(base / name), *more]) == 0
     torch.set_num_threads(threads)
-    return SimpleNamespace(first=base / "first", second=base / "second", changed=base / "changed")
+    return SimpleNamespace(**{name: base / name for name in ("first", "second", "alone", "changed")})
 
 
 def summary(folder: Path) -> dict:
@@ -67,14 +68,14 @@ def test_the_recording_has_what_a_demo_records(folders):
 
 
 def test_a_change_of_one_threshold_shows_just_that(folders, capsys):
-    comparison = compare(folders.first, folders.changed)
+    comparison = compare(folders.alone, folders.changed)
     assert comparison.details["settings"] == ["world_model.pipeline.tracking.confirm_s: 0.15 -> 0.55"]
     assert comparison.figures["people"] > 0
     assert "0 gained" in comparison.details["people"][0]
     assert comparison.figures["frames"] == comparison.figures["people_m"] == 0
-    assert comparison.figures["occupancy"] < 0.01, "what stands is read beside who is tracked; all else stays"
-    for limits, code in (("occupancy=0.01,frames=0", 0), ("people=0.001", cli.CHANGED)):
-        again = ["--out", str(folders.changed), "--compare", str(folders.first), "--compare-only", "--fail-above", limits]
+    assert comparison.figures["occupancy"] < 0.003, "nobody who is tracked leaves a low obstacle behind; all else stays"
+    for limits, code in (("occupancy=0.003,frames=0", 0), ("people=0.001", cli.CHANGED)):
+        again = ["--out", str(folders.changed), "--compare", str(folders.alone), "--compare-only", "--fail-above", limits]
         assert cli.main(again) == code
     assert "people" in capsys.readouterr().err
     assert json.loads((folders.changed / "compare.json").read_text())["figures"]["people"] == comparison.figures["people"]
