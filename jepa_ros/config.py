@@ -22,14 +22,19 @@ def param(
     *,
     at_least: float | None = None,
     at_most: float | None = None,
+    at_most_live: float | None = None,
     choices: tuple[str, ...] | None = None,
     read_only: bool = True,
 ) -> Any:
-    """A dataclass field with a description, inclusive bounds or choices; read_only=False lets a running node change it."""
+    """A dataclass field with a description, inclusive bounds or choices; read_only=False lets a running node change it.
+
+    at_most_live: a lower bound for a robot; `at_most` then holds in simulated time alone (`ros.parameters` knows which of them it is).
+    """
     metadata = {
         "description": description,
         "at_least": at_least,
         "at_most": at_most,
+        "at_most_live": at_most_live,
         "choices": choices,
         "read_only": read_only,
     }

@@ -66,15 +66,26 @@ class Parameters(Generic[T]):
                 place = place.setdefault(group, {})
             if value is not None:
                 place[leaf] = plain(value)
+                self._check_live(name, value, changes)
         return from_dict(self._kind, values, where=fully_named(self._node))
+
+    def _check_live(self, name: str, value: Any, changes: dict[str, Any]) -> None:
+        """What only a simulation may be given, a robot is refused. Raises ValueError."""
+        most, simulated_most = (self._fields[name][1].metadata.get(bound) for bound in ("at_most_live", "at_most"))
+        if most is None or value <= most or changes.get("use_sim_time", self._value("use_sim_time")):
+            return
+        raise ValueError(
+            f"{fully_named(self._node)}: {name} = {value}: must be at most {most:g} on a robot; lower it"
+            f" (up to {simulated_most:g} is for simulators slower than real time: set use_sim_time there)"
+        )
 
     def _value(self, name: str) -> Any:
         # An array whose default is empty is declared by type alone and stays unset until somebody gives it.
         return self._node.get_parameter_or(name, Parameter(name, Parameter.Type.NOT_SET)).value
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
-        changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in self._fields}
-        fixed = [name for name in changes if self._fields[name][1].metadata.get("read_only", True)]
+        changes = {one.name: one.value for one in parameters if one.name in self._fields or one.name in COMMON}
+        fixed = [name for name in changes if name in self._fields and self._fields[name][1].metadata.get("read_only", True)]
         if fixed and self._changeable is not None and not self._changeable():
             reason = (
                 f"{fixed[0]} can be set while the node is unconfigured only: `ros2 lifecycle set {fully_named(self._node)} cleanup` first"
@@ -149,6 +160,9 @@ def describe(field: dataclasses.Field, hint: Any, ever_changeable: bool = False)
     choices = field.metadata.get("choices")
     fixed = field.metadata.get("read_only", True)
     constraints = [f"one of: {', '.join(choices)}"] if choices else []
+    live = field.metadata.get("at_most_live")
+    if live is not None:
+        constraints.append(f"at most {live:g} unless use_sim_time is set")
     if fixed and ever_changeable:
         constraints.append("can be set while the node is unconfigured")
     descriptor = ParameterDescriptor(

@@ -108,6 +108,31 @@ def test_changes_are_validated_as_a_whole(make_node):
     assert len(seen) == 1
 
 
+@dataclass(frozen=True)
+class Aged:
+    age_s: float = param(0.4, "age", at_least=0.1, at_most=60.0, at_most_live=5.0, read_only=False)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def test_a_robot_is_refused_what_only_a_simulation_may_be_given(make_node):
+    says = "age_s = 60.0: must be at most 5 on a robot.* set use_sim_time"
+    with pytest.raises(ValueError, match=says):
+        Parameters(make_node(age_s=60.0), Aged)
+    node = make_node(age_s=60.0, use_sim_time=True)
+    parameters = Parameters(node, Aged)
+    assert parameters.config == Aged(60.0)
+    wall_time = Parameter("use_sim_time", value=False)
+    (refused,) = node.set_parameters([wall_time])
+    assert not refused.successful
+    assert re.search(says, refused.reason)
+    assert node.set_parameters_atomically([wall_time, Parameter("age_s", value=5.0)]).successful
+    (refused,) = node.set_parameters([Parameter("age_s", value=5.1)])
+    assert not refused.successful
+    assert parameters.config == Aged(5.0)
+
+
 def test_the_shipped_parameter_file_fits_the_node(make_node):
     pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `make build`, then tests through scripts/env.sh")
     from jepa_ros.ros.world_model.config import WorldModelConfig

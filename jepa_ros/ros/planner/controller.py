@@ -35,11 +35,11 @@ class ControllerConfig:
     rate_hz: float = param(20.0, "commands per second; used at configure", at_least=1.0, at_most=100.0, read_only=False)
     planning_s: float = param(
         0.08, "time for one plan, s; the next one begins when it ends; more, up to 0.4 max_age_s, while the machine is too busy for it",
-        at_least=0.01, at_most=10.0, read_only=False,
+        at_least=0.01, at_most=10.0, at_most_live=1.0, read_only=False,
     )  # fmt: skip
     max_age_s: float = param(
         0.4, "a forecast, an odometry, a sensor in use or a plan older than this stops the robot, s; more for a simulator slower than "
-        "real time", at_least=0.05, at_most=60.0, read_only=False,
+        "real time", at_least=0.05, at_most=60.0, at_most_live=5.0, read_only=False,
     )  # fmt: skip
 
     stamped: bool = param(False, "cmd_vel is a TwistStamped, as Nav2 from Kilted on has it; used at configure", read_only=False)

@@ -51,8 +51,9 @@ class PlannerInputConfig:
         "", "nav_msgs/Odometry; empty = found by type (where there is none, the forecasts' own poses give the motion)"
     )
     max_age_s: float = param(
-        0.6, "forecasts and odometry older than this are not used for plans, s", at_least=0.05, at_most=60.0, read_only=False
-    )
+        0.6, "forecasts and odometry older than this are not used for plans, s", at_least=0.05, at_most=60.0, at_most_live=5.0,
+        read_only=False,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         validate(self)
