@@ -21,7 +21,7 @@ from experiments.driving.table import report
 from experiments.driving.worlds import DENSITIES, Episode, episodes
 
 if TYPE_CHECKING:
-    from experiments.driving.nodes import NodeDrive
+    from experiments.driving.node_drive import NodeDrive
 
 METHODS = ("FollowPath action", "plan_path service")
 TRIES = 3  # of a drive in which a node did not answer
@@ -56,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _drive(episode: Episode, method: str, arguments: argparse.Namespace, tries: int = TRIES) -> NodeDrive:
     """Raises NoAnswer where a node did not answer in any try."""
-    from experiments.driving.nodes import NoAnswer, drive_nodes
+    from experiments.driving.node_drive import drive_nodes
+    from experiments.driving.nodes import NoAnswer
 
     try:
         return drive_nodes(
@@ -70,13 +71,16 @@ def _drive(episode: Episode, method: str, arguments: argparse.Namespace, tries: 
 
 
 def load(path: Path) -> dict[tuple[str, str], dict[str, object]]:
-    """Finished drives by (episode, method); a last line that was cut off is driven again."""
+    """Finished drives by (episode, method); a last line that was cut off is driven again. Raises ValueError where they were measured
+    otherwise, by another version of this bench."""
     done = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if "off_m" not in row:
+            raise ValueError(f"{path} is of another version of this bench; give another --out")
         outcome = outcome_of(row)
         done[Episode(outcome.place, outcome.density, outcome.seed).name, outcome.method] = row
     return done
@@ -96,7 +100,9 @@ def table(rows: list[dict[str, object]], density: str, methods: list[str]) -> st
         mine = [(row, outcome) for row, outcome in zip(rows, outcomes, strict=True) if outcome.method == method]
         reached = sum(outcome.reached for _, outcome in mine)
         faults = sum(outcome.at_fault for _, outcome in mine)
-        lines.append(f"- {method}: {reached} of {len(mine)} reached, {faults} contacts at fault")
+        off_m = sorted(float(row["off_m"]) for row, outcome in mine if outcome.reached)  # type: ignore[arg-type]
+        ends_at = f", {off_m[len(off_m) // 2]:.2f} m (at most {off_m[-1]:.2f}) from the true goal" if off_m else ""
+        lines.append(f"- {method}: {reached} of {len(mine)} reached{ends_at}; {faults} contacts at fault")
         ends = Counter(str(end).split(":")[0] for row, _ in mine for end in row["ended"] if end != "arrived")  # type: ignore[attr-defined]
         if ends:
             lines.append(f"  paths given up and sent again: {', '.join(f'{count} x {end}' for end, count in ends.most_common())}")

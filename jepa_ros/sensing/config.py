@@ -32,7 +32,7 @@ class SensingConfig:
         "Bring each point to the stamp of its sweep by its time offset and the odometry; topics named as compensated are not changed",
     )
     own_body_m: tuple[float, ...] = param(
-        (), "Box of the vehicle's own returns: x_min, y_min, x_max, y_max in the base frame, m; empty = by the height of the lidar"
+        (), "Box of the vehicle's own returns: x_min, y_min, x_max, y_max in the base frame, m; empty = guessed, and what rides along"
     )
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from jepa_ros.exchange.messages import (
     vector,
 )
 from jepa_ros.sim.sensors.recording import Frame, Recorder
+from jepa_ros.sim.sensors.rig import Odometer
 from jepa_ros.sim.simulation import Agent
 from jepa_ros.types import FloatArray
 
@@ -53,10 +54,15 @@ def static_messages(recorder: Recorder, stamp_ns: int) -> Iterator[tuple[str, An
     yield STATIC_TOPIC, tf_message([transform_message("base_link", child, pose, stamp_ns) for child, pose in frames])
 
 
+def motion_messages(odometer: Odometer, stamp_ns: int) -> Iterator[tuple[str, Any]]:
+    """(topic, message) of what wheels and gyroscope say at one instant."""
+    yield "/tf", tf_message([transform_message("odom", "base_link", odometer.odom_from_base, stamp_ns)])
+    yield "/odom", odometry_message("odom", odometer.odom_from_base, odometer.speed_mps, odometer.yaw_rate_radps, stamp_ns)
+
+
 def frame_messages(recorder: Recorder, frame: Frame, stamp_ns: int) -> Iterator[tuple[str, Any]]:
     """(topic, message) of everything measured at one instant; poses first, so that a listener can place what follows."""
-    yield "/tf", tf_message([transform_message("odom", "base_link", frame.odom_from_base, stamp_ns)])
-    yield "/odom", odometry_message("odom", frame.odom_from_base, frame.speed_mps, frame.yaw_rate_radps, stamp_ns)
+    yield from motion_messages(recorder.odometer, stamp_ns)
     ego, rate = recorder.simulation.ego, recorder.simulation.ego_yaw_rate_radps
     yield "/ground_truth/odom", odometry_message("map", frame.start_from_base, ego.speed_mps, rate, stamp_ns)
     yield "/ground_truth/markers", _markers(frame.agents, stamp_ns)

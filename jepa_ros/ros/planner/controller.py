@@ -20,7 +20,7 @@ from jepa_ros.config import param, validate
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.follow import End, Task, failure_of
-from jepa_ros.ros.planner.publishers.commands import Commands, Limited, motion_time_s
+from jepa_ros.ros.planner.publishers.commands import Commands, Limited, motion_time_of, motion_time_s
 from jepa_ros.ros.planner.worker import DeadlineWorker, PlanningTime
 from jepa_ros.types import FloatArray, Plan, PlanStatus
 
@@ -64,7 +64,7 @@ class Followed:
 
     plan: Plan
     begun_s: float  # when its first step begins, in the time that the robot moves in (`motion_time_s`)
-    made_s: float  # the same on the steady clock
+    made_s: float  # when it was begun to be made, on the steady clock
 
     def command(self, now_s: float) -> FloatArray:
         """(U,) of the step that the plan is in; nothing after its end."""
@@ -255,11 +255,13 @@ class Controller:
 
     def _replan(self, goal: PoseStamped | Task, left_s: float) -> None:
         """In the planning thread."""
-        begun_s, made_s, config = self._now_s(), time.monotonic(), self._config()
+        now_s, made_s, config = self._now_s(), time.monotonic(), self._config()
         try:
             planned = self._plan(goal, min(left_s, self.planning_s), config.max_age_s, self.max_speed_mps)
             self.pace.note(ready=planned.plan.status is not PlanStatus.TIMEOUT)
             self._base_frame, self.fixed_frame = planned.frames.base, planned.frames.fixed
+            # Its first step begins at the state that it was made from, which is as old as the odometry is.
+            begun_s = min(max(motion_time_of(self._node, planned.scene.ego.stamp_ns), now_s - config.max_age_s), now_s)
             with self._lock:
                 current = self._goal is goal
                 if current:

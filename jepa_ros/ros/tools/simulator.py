@@ -21,7 +21,7 @@ from jepa_ros.ros.conversions import time_message
 from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.tools.recorder import message_class
-from jepa_ros.sim.messages import frame_messages, static_messages, topics
+from jepa_ros.sim.messages import frame_messages, motion_messages, static_messages, topics
 from jepa_ros.sim.places.worlds import PLACES
 from jepa_ros.sim.sensors.recording import Recorder
 from jepa_ros.sim.sensors.rig import Camera, Lidar
@@ -72,6 +72,12 @@ class SensorTopics:
         """Publishes the simulation's time on /clock; that time, ns."""
         stamp_ns = self._start_ns + round(self._recorder.simulation.time_s * NANOSECONDS)
         self._clock_publisher.publish(Clock(clock=time_message(stamp_ns)))
+        return stamp_ns
+
+    def tell_motion(self) -> int:
+        """Publishes the time and the odometry, which bases tell more often than lidars sweep; that time, ns."""
+        stamp_ns = self.tell_time()
+        self._publish(motion_messages(self._recorder.odometer, stamp_ns))
         return stamp_ns
 
     def measure(self) -> int:

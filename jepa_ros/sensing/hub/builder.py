@@ -16,7 +16,7 @@ from jepa_ros.sensing.frames.ego_motion import base_at
 from jepa_ros.sensing.ground import GroundEstimator, is_above
 from jepa_ros.sensing.hub.inbox import UNREADABLE, Inbox, Pending
 from jepa_ros.sensing.hub.merging import merged
-from jepa_ros.sensing.hub.own_body import Box, of_points, off_body, own_body
+from jepa_ros.sensing.hub.own_body import Box, OwnBody, of_points
 from jepa_ros.sensing.terrain import Terrain
 from jepa_ros.sensing.time.deskew import deskewed, is_compensated
 from jepa_ros.types import NANOSECONDS, CameraImage, EgoState, FloatArray, LidarSweep, Observation
@@ -48,6 +48,7 @@ class ObservationBuilder:
         self._lock = lock
         self._config = inbox.config
         self._ground = GroundEstimator()
+        self._own_body = OwnBody(cast(Box, self._config.own_body_m) or None)
 
     def build(self, selection: Selection) -> Observation | None:
         """The observation, or None where its sweep, or without a sweep all of its images, cannot be read."""
@@ -64,7 +65,7 @@ class ObservationBuilder:
         ground_m = self._ground.update(points_anchor_m, lidar_anchor_m)
         # The vehicle's own returns move with it: they are told by where they were before the sweep was brought to one instant.
         measured_m = np.concatenate([sweep.points_m for _, sweep in sweeps]) if len(sweeps) > 1 else sweeps[0][1].points_m
-        kept = off_body(measured_m, cast(Box, self._config.own_body_m) or own_body(lidar, ground_m))
+        kept = self._own_body.others(measured_m, lidar, ground_m, selection.ego.odom_from_base[:2, 3])
         if not kept.all():
             lidar, points_anchor_m = of_points(lidar, kept), points_anchor_m.take(np.flatnonzero(kept), axis=0)
         local_m = Terrain.fit(points_anchor_m, ground_m, lidar_anchor_m).at(points_anchor_m) if self._ground.shown else None

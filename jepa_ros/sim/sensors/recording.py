@@ -33,18 +33,18 @@ class Recorder:
         self.rig = Rig.of(simulation.layout.ego_platform, cameras)
         self._renderer = Renderer(simulation, camera) if camera else None
         self._lidar_rng, self._camera_rng, odometer_rng = (np.random.default_rng([seed, 200 + k]) for k in range(3))
-        self._odometer = Odometer(odometer_rng)
+        self.odometer = Odometer(odometer_rng)
         self._start = simulation.world_from_base()
-        self._odometer.update(self._start, 1.0)
+        self.odometer.update(self._start, 1.0)
 
     def step(self, dt_s: float) -> None:
         """Let time pass without measuring, odometry excepted."""
         self.simulation.step(dt_s)
-        self._odometer.update(self.simulation.world_from_base(), dt_s)
+        self.odometer.update(self.simulation.world_from_base(), dt_s)
 
     def frame(self) -> Frame:
         """Measure now."""
-        simulation, odometer = self.simulation, self._odometer
+        simulation, odometer = self.simulation, self.odometer
         world_from_base = simulation.world_from_base()
         odom_from_world = odometer.odom_from_base @ np.linalg.inv(world_from_base)
         return Frame(

@@ -25,7 +25,6 @@ from jepa_ros.ros.planner.worker import DeadlineWorker, Misses, PlanningTime  # 
 from jepa_ros.types import Plan, PlanStatus  # noqa: E402
 
 MAX_AGE_S = 0.8
-SCENE = SimpleNamespace(sensors=("lidar",), stamp_ns=0)
 GOOD = Plan(PlanStatus.OK, "the plan reaches the goal", np.zeros((25, 3)), np.full((24, 2), 0.5), 0.2, 1.0, 0.0, 0.01)
 LATE = refusal(PlanStatus.TIMEOUT, "the deadline of 0.080 s came before the search", 0.2)
 
@@ -35,6 +34,7 @@ class Drive:
 
     def __init__(self) -> None:
         self.answer = GOOD
+        self.odometry_age_s = 0.0
         self.given_s: list[float] = []  # time that each planning was given
         self.commands: list[tuple[float, float]] = []
         self._context = Context()
@@ -49,7 +49,9 @@ class Drive:
 
     def _plan(self, goal, left_s, max_age_s, max_speed_mps) -> Planned:
         self.given_s.append(left_s)
-        return Planned(self.answer, False, SCENE, Frames())
+        stamp_ns = self.node.get_clock().now().nanoseconds - int(1e9 * self.odometry_age_s)
+        scene = SimpleNamespace(sensors=("lidar",), stamp_ns=stamp_ns, ego=SimpleNamespace(stamp_ns=stamp_ns))
+        return Planned(self.answer, False, scene, Frames())
 
     def spin(self, seconds: float, until=lambda: False) -> None:
         end_s = time.monotonic() + seconds
@@ -120,6 +122,21 @@ def test_a_refusal_that_is_not_for_want_of_time_stops_at_once(drive) -> None:
     drive.answer = refusal(PlanStatus.UNSUPPORTED, "no forecast", 0.2)
     drive.spin(5.0, lambda: drive.commands[-1][1] == 0.0)
     assert drive.controller.state == "stopped: UNSUPPORTED: no forecast"
+
+
+def test_a_plan_begins_with_the_state_that_it_was_made_from(drive) -> None:
+    """Of a plan from odometry half a second ago, what it meant for that half second is not driven now."""
+    speeds = np.arange(24) * 0.1
+    drive.answer = Plan(PlanStatus.OK, "", np.zeros((25, 3)), np.stack((speeds, 0.0 * speeds), axis=1), 0.2, 1.0, 0.0, 0.01)
+    drive.odometry_age_s = 0.5
+    drive.spin(5.0, lambda: drive.commands[-1][1] == pytest.approx(0.2))
+    assert drive.commands[-1][1] == pytest.approx(0.2)
+    drive.odometry_age_s = -3.0  # a clock that is ahead
+    drive.spin(5.0, lambda: drive.commands[-1][1] == 0.0)
+    assert drive.commands[-1][1] == 0.0, "nothing begins in the future"
+    drive.odometry_age_s = 100.0  # one that is behind, of a base that is heard all the same
+    drive.spin(5.0, lambda: drive.commands[-1][1] >= 0.4 - 1e-9)
+    assert drive.commands[-1][1] == pytest.approx(0.1 * (MAX_AGE_S // 0.2), abs=0.11)
 
 
 def test_misses_are_told_while_they_are_many_and_new() -> None:

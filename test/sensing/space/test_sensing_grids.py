@@ -18,7 +18,7 @@ from jepa_ros.sensing import (
 )
 from jepa_ros.sensing.frames.poses import pose_matrix
 from jepa_ros.sensing.ground import ground_height
-from jepa_ros.sensing.hub.own_body import of_points, off_body, own_body
+from jepa_ros.sensing.hub.own_body import CAR, OwnBody, of_points, off_body, own_body
 from jepa_ros.types import EgoState, GridSpec, LidarSweep, Observation
 
 RNG = np.random.default_rng(0)
@@ -61,6 +61,32 @@ def test_own_body_by_the_height_of_the_lidar():
     assert without_own_body(low, (-1, -2, 1, 4)).intensity.shape == (0,)
     with pytest.raises(ValueError, match="own_body_m"):
         SensingConfig(own_body_m=(1.0, 2.0))
+
+
+def test_a_robot_with_a_mast_is_not_blind_as_far_as_a_car_is_long():
+    """By the height of its lidar it is taken for a car, until it has moved a metre: what rides along is the robot, all else is not."""
+    mast, floor, pole = [0.3, 0.1, 1.2], [1.5, -1.5, 0.02], [1.6, 0.4, 1.0]
+    points = np.array([mast, floor, pole], np.float32)
+    roof = LidarSweep(1, points, points[:, 2], None, None, pose_matrix((0, 0, 1.73), (0, 0, 0, 1)))
+
+    def drive(body, stride_m, sweeps=12, ahead_m=8.0):
+        for step in range(sweeps):  # towards a pole
+            along_m = stride_m * step
+            seen = points + np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [ahead_m - along_m, 0.0, 0.0]], np.float32)
+            kept = body.others(seen, roof, 0.0, np.array([along_m, 0.0]))
+        return kept
+
+    guessed = OwnBody(None)
+    assert guessed.others(points, roof, 0.0, np.zeros(2)).tolist() == [False, False, False]
+    drive(guessed, 0.0)
+    assert guessed.others(points, roof, 0.0, np.zeros(2)).tolist() == [False, False, False], "who stands learns nothing"
+    drive(guessed, 0.2)
+    assert guessed.others(points, roof, 0.0, np.zeros(2)).tolist() == [False, True, True]
+    drive(guessed, 0.2, sweeps=100, ahead_m=0.0)
+    assert guessed.others(points, roof, 0.0, np.zeros(2)).tolist() == [False, True, True], "whoever walks along later stays seen"
+    configured = OwnBody(CAR)
+    drive(configured, 0.2)
+    assert configured.others(points, roof, 0.0, np.zeros(2)).tolist() == [False, False, False]
 
 
 @pytest.mark.parametrize("ground_m", [-1.9, -0.35, 0.0, 0.2])

@@ -29,6 +29,14 @@ def motion_time_s(node: Node) -> float:
     return clock.now().nanoseconds / NANOSECONDS if clock.ros_time_is_active else time.monotonic()
 
 
+def motion_time_of(node: Node, stamp_ns: int) -> float:
+    """A stamp in the time of `motion_time_s`."""
+    clock = node.get_clock()
+    if clock.ros_time_is_active:
+        return stamp_ns / NANOSECONDS
+    return time.monotonic() - (clock.now().nanoseconds - stamp_ns) / NANOSECONDS
+
+
 class Commands:
     """One publisher. `stop` is at once: it is asked for, or nothing is known well enough to drive by. Who has arrived brakes."""
 
