@@ -20,7 +20,7 @@ from jepa_ros.movers import Bodies
 from jepa_ros.sensing.lidar_view import DIRECTIONS, LidarView, directions
 from jepa_ros.sensing.odom_map import OdomMap
 from jepa_ros.sensing.sight import GAP
-from jepa_ros.sensing.voxelize import OCCUPIED_M, cell_indices
+from jepa_ros.sensing.voxelize import cell_indices
 from jepa_ros.types import FloatArray, GridSpec
 
 NEAR_M = 8.0  # beams that dip by 15 degrees from 2 m above the ground reach it at 7.5 m
@@ -96,13 +96,11 @@ class LowObstacles:
         return answer.reshape(self._grid.rows, self._grid.columns)
 
     def _raise(self, top_m: FloatArray, view: LidarView, odom_from_anchor: FloatArray) -> None:
-        points_m = view.points_m
-        height = points_m[:, 2] - np.float32(view.ground_z_m)
-        near = (np.abs(points_m[:, 0]) < NEAR_M) & (np.abs(points_m[:, 1]) < NEAR_M)
-        counts = np.flatnonzero(near & (height >= OCCUPIED_M[0]) & (height <= OCCUPIED_M[1]))
-        row, column = self._top.indices(points_m[counts, :2] @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])
+        near_m = view.body_m[(np.abs(view.body_m[:, 0]) < NEAR_M) & (np.abs(view.body_m[:, 1]) < NEAR_M)]
+        row, column = self._top.indices(near_m[:, :2] @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])
         inside = (row >= 0) & (row < top_m.shape[0]) & (column >= 0) & (column < top_m.shape[1])
-        np.maximum.at(top_m, (row[inside], column[inside]), height[counts[inside]].astype(top_m.dtype))
+        height = near_m[inside, 2] - np.float32(view.ground_z_m)
+        np.maximum.at(top_m, (row[inside], column[inside]), height.astype(top_m.dtype))
 
 
 def _widened(dip_AD: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -32,6 +32,12 @@ class LidarView:
         return float(self.origin_m[2]) - self.ground_z_m
 
     @cached_property
+    def body_m(self) -> NDArray[np.float32]:
+        """(B, 3) the returns at heights that make a cell occupied."""
+        height = self.points_m[:, 2] - np.float32(self.ground_z_m)
+        return self.points_m.take(np.flatnonzero((height >= OCCUPIED_M[0]) & (height <= OCCUPIED_M[1])), axis=0)
+
+    @cached_property
     def sampled_m(self) -> NDArray[np.float32]:
         """(M, 3) enough of the points to know all directions."""
         return self.points_m[:: max(len(self.points_m) // ENOUGH_POINTS, 1)]

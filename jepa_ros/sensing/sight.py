@@ -83,7 +83,7 @@ class SightMemory:
         self._grid = grid
         self._remembered_s = remembered_s
         self._looked_s = OdomMap(half_cells(grid), grid.resolution_m, -np.inf)
-        self._cells = centres(grid)
+        self._x, self._y = np.ascontiguousarray(centres(grid).T)  # of the grid's cells
         self.looked_at = np.zeros(self._looked_s.values.shape, bool)  # by the newest looks, cells of the map in odom
 
     def clear(self) -> None:
@@ -99,8 +99,8 @@ class SightMemory:
         for look in looks:
             self.looked_at |= _reached(look, x, y, 0.5 * self._grid.resolution_m)
         self._looked_s.values[self.looked_at] = stamp_s
-        row, column = self._looked_s.indices(self._cells @ odom_from_anchor[:2, :2].T + odom_from_anchor[:2, 3])
-        seen = stamp_s - self._looked_s.values[row, column] <= self._remembered_s
+        cells_N = self._looked_s.cells_of(self._x, self._y, odom_from_anchor)
+        seen = stamp_s - self._looked_s.values.ravel().take(cells_N) <= self._remembered_s
         return seen.reshape(self._grid.rows, self._grid.columns)
 
 
