@@ -80,12 +80,17 @@ def near_boxes(x: Floats, y: Floats, poses: Floats, halves_m: Floats, margins_m:
 
     x, y: arrays of as many axes, broadcast against each other. A box without sides is a point, and what is around it a disc.
     """
-    each = (-1, *(1,) * x.ndim)
+    return np.asarray(near_each(x[None], y[None], poses, halves_m, margins_m).any(axis=0))
+
+
+def near_each(x: Floats, y: Floats, poses: Floats, halves_m: Floats, margins_m: Floats) -> NDArray[np.bool_]:
+    """The same box by box, along the first axis: x and y hold the places of each box there, or, one long, the same for all."""
+    each = (-1, *(1,) * (x.ndim - 1))
     dx, dy = x - poses[:, 0].reshape(each), y - poses[:, 1].reshape(each)
     cos, sin = np.cos(poses[:, 2]).reshape(each), np.sin(poses[:, 2]).reshape(each)
     along = np.maximum(np.abs(cos * dx + sin * dy) - halves_m[:, 0].reshape(each), 0.0)
     across = np.maximum(np.abs(cos * dy - sin * dx) - halves_m[:, 1].reshape(each), 0.0)
-    return np.asarray((along**2 + across**2 <= margins_m.reshape(each) ** 2).any(axis=0))
+    return np.asarray(along**2 + across**2 <= margins_m.reshape(each) ** 2)
 
 
 class Kind(enum.IntEnum):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from jepa_ros.movers import Bodies, TrackedVehicles
+from jepa_ros.movers import Bodies, TrackedVehicles, near_each
 from jepa_ros.objects.scene.cells import shares_of
 from jepa_ros.occupancy.evidence import Evidence, gather
 from jepa_ros.occupancy.network import OccupancyFusion
 from jepa_ros.sensing.blind_zone import LowObstacles
 from jepa_ros.sensing.hit_rates import HitRates
-from jepa_ros.sensing.lidar_view import lidar_views
-from jepa_ros.sensing.sight import SightMemory, centres, looks_of
+from jepa_ros.sensing.lidar_view import LidarView, lidar_views
+from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.types import OCCUPIED_FROM, FloatArray, GridSpec, Observation, OccupancyForecast, SceneState, TrackedPeople
 
 
@@ -25,8 +28,6 @@ class SceneOccupancy:
         """grid: of the world model. seen_for_s: how long a place counts as seen. fusion: None = what the world model says stays."""
         self.fusion = fusion
         self._grid = grid
-        x, y = centres(grid).T
-        self._x, self._y = x.reshape(grid.rows, grid.columns), y.reshape(grid.rows, grid.columns)
         self._sight, self._low_obstacles, self._hit_rates = SightMemory(grid, seen_for_s), LowObstacles(grid), HitRates(grid)
 
     def clear(self) -> None:
@@ -43,20 +44,20 @@ class SceneOccupancy:
         seen_YX = self._sight.update(observation.stamp_ns, pose, looks_of(observation, views, occupied_YX, self._grid))
         moving = who_moves(state.people, state.vehicles, pose)
         if observation.lidar is not None and self.fusion is not None:
-            evidence = self.evidence(observation, state, moving)
+            evidence = self.evidence(observation, views, state, moving)
             occupancy = _fused(self.fusion, occupancy, evidence)
         kept_YX = self._low_obstacles.update(pose, views, moving)
         occupancy = _at_least(occupancy, kept_YX.astype(np.float32)) if kept_YX.any() else occupancy
         return replace(occupancy, seen=seen_YX | (occupancy.probability[0] >= OCCUPIED_FROM))
 
-    def evidence(self, observation: Observation, state: SceneState, moving: Bodies) -> Evidence:
+    def evidence(self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies) -> Evidence:
         """What the fusion reads of this state. To be called once for each sweep, after sight was updated."""
         occupancy = state.occupancy
         lately_SYX = self._hit_rates.update(
             observation.stamp_ns,
             observation.odom_from_anchor,
             self._sight.looked_at,
-            observation.flattened_m,
+            np.concatenate([view.body_m for view in views]),
             observation.ground_height_m,
         )
         shares_HYX = shares_of(state)
@@ -66,7 +67,7 @@ class SceneOccupancy:
             torch.from_numpy(occupancy.probability[0]),
             torch.zeros_like(predicted_HYX) if shares_HYX is None else torch.from_numpy(shares_HYX).float(),
             torch.from_numpy(lately_SYX),
-            torch.from_numpy(moving.around(self._x, self._y, 0.5 * self._grid.resolution_m).astype(np.float32)),
+            torch.from_numpy(cells_around(moving, self._grid).astype(np.float32)),
             np.asarray(occupancy.times_s)[1:],
             self._grid,
         )
@@ -75,12 +76,11 @@ class SceneOccupancy:
 def _fused(fusion: OccupancyFusion, occupancy: OccupancyForecast, evidence: Evidence) -> OccupancyForecast:
     """With both shares, and what stands as the part that has no forecasts in it. Now stays as it was seen."""
     stands_HYX, moves_HYX = fusion.shares(evidence)
-    model_HYX = torch.from_numpy(occupancy.probability[1:])
-    alone_HYX = torch.where(evidence.read_HYX, stands_HYX, model_HYX)
-    both_HYX = 1.0 - (1.0 - alone_HYX) * (1.0 - moves_HYX)
-    now = occupancy.probability[:1]
-    both, alone = (np.concatenate((now, volume.numpy())) for volume in (both_HYX, alone_HYX))
-    return replace(occupancy, probability=both, from_latents=alone)
+    model = torch.from_numpy(occupancy.probability)
+    alone = torch.cat((model[:1], torch.where(evidence.read_HYX, stands_HYX, model[1:])))
+    both = alone.clone()
+    both[1:].addcmul_(moves_HYX, 1.0 - alone[1:])  # 1 - (1 - alone) (1 - moves)
+    return replace(occupancy, probability=both.numpy(), from_latents=alone.numpy())
 
 
 def _at_least(occupancy: OccupancyForecast, probability_YX: FloatArray) -> OccupancyForecast:
@@ -99,3 +99,20 @@ def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor
     boxes[:, :2] = (boxes[:, :2] - odom_from_anchor[:2, 3]) @ odom_from_anchor[:2, :2]
     boxes[:, 2] -= np.arctan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0])
     return Bodies(boxes, np.concatenate((people.radii_m, np.zeros(len(driving)))))
+
+
+def cells_around(bodies: Bodies, grid: GridSpec) -> NDArray[np.bool_]:
+    """(Y, X) cells whose centres lie in a body or within half a cell of it. Of each body only the cells near it are looked at."""
+    found = np.zeros((grid.rows, grid.columns), bool)
+    if not len(bodies.boxes):
+        return found
+    halves_m, margins_m = 0.5 * bodies.boxes[:, 3:], bodies.radii_m + 0.5 * grid.resolution_m
+    farthest = math.ceil(float((np.hypot(*halves_m.T) + margins_m).max()) / grid.resolution_m)
+    beside, origin_m = np.arange(-farthest, farthest + 1), np.array(grid.origin_m)
+    column, row = np.floor((bodies.boxes[:, :2] - origin_m) / grid.resolution_m).astype(int).T[:, :, None] + beside
+    x, y = (origin_m[axis] + grid.resolution_m * (cell + 0.5) for axis, cell in enumerate((column, row)))
+    near = near_each(x[:, None, :], y[:, :, None], bodies.boxes[:, :3], halves_m, margins_m)
+    near &= ((row >= 0) & (row < grid.rows))[:, :, None] & ((column >= 0) & (column < grid.columns))[:, None, :]
+    body, up, along = np.nonzero(near)
+    found[row[body, up], column[body, along]] = True
+    return found

@@ -16,13 +16,15 @@ from planning_scenes import make_scene
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from jepa_ros.movers import Bodies
 from jepa_ros.objects.scene.cells import shares_of, with_movers
 from jepa_ros.occupancy.evidence import COMING, LEAST, PLACE, gather
 from jepa_ros.occupancy.network import OccupancyFusion, load, load_fusion, save
+from jepa_ros.occupancy.scene import cells_around
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
 from jepa_ros.sensing.hit_rates import LATELY_S, SHARES, HitRates
-from jepa_ros.sensing.sight import half_cells
+from jepa_ros.sensing.sight import centres, half_cells
 from jepa_ros.training.occupancy import examples, train
 from jepa_ros.types import NANOSECONDS, GridSpec, Observation
 
@@ -57,6 +59,15 @@ def test_a_place_that_every_second_sweep_hits_is_half_hit_wherever_the_robot_goe
     rates.clear()
     again = rates.update(0, np.eye(4), np.zeros((size, size), bool), np.zeros((0, 3)), 0.0)
     assert not again.any()
+
+
+def test_cells_around_bodies_are_those_whose_centres_lie_near() -> None:
+    rng = np.random.default_rng(3)
+    boxes = np.column_stack((rng.uniform(-14, 14, (40, 2)), rng.uniform(-3, 3, 40), rng.uniform(0, 9, 40), rng.uniform(0, 2, 40)))
+    for bodies in (Bodies(boxes, rng.uniform(0, 0.5, 40)), Bodies(boxes[:1] + 100.0, np.ones(1)), Bodies(boxes[:0], np.zeros(0))):
+        expected = bodies.around(*centres(GRID).T, 0.2).reshape(GRID.rows, GRID.columns)
+        assert np.array_equal(cells_around(bodies, GRID), expected)
+        assert len(bodies.boxes) < 40 or expected.any()
 
 
 def test_before_it_learned_both_parts_count_as_they_are() -> None:

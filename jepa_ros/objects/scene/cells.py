@@ -69,50 +69,58 @@ def without_movers(occupancy: OccupancyForecast) -> OccupancyForecast:
 
 def mover_cells(objects: Sequence[SceneObject], grid: GridSpec, odom_from_anchor: FloatArray) -> FloatArray:
     """(H, Y, X) float32 probability that a return of one of the objects falls in each cell, at each time of their forecasts."""
-    parts = [_components(thing) for thing in objects]
-    means, covariances, halves, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    turn = odom_from_anchor[:2, :2]
-    means_MH2 = torch.from_numpy((means - odom_from_anchor[:2, 3]) @ turn).float()
-    variances_MH2 = np.stack([np.einsum("mhij,i,j->mh", covariances, axis, axis) for axis in turn.T], axis=-1)
-    std_MH2 = torch.from_numpy(np.sqrt(np.maximum(variances_MH2, LEAST_STD_M**2))).float()
-    halves_M, weights_M = torch.from_numpy(halves).float(), torch.from_numpy(weights).float()
-    columns, rows = (
-        _shares(means_MH2[..., axis], std_MH2[..., axis], halves_M, first_m, grid.resolution_m, count)
-        for axis, first_m, count in ((0, grid.origin_m[0], grid.columns), (1, grid.origin_m[1], grid.rows))
+    means_HM, stds_HM, halves_M, weights_M = _components(objects, odom_from_anchor)
+    columns_HMX, rows_HMY = (
+        _shares(means_HM[axis], stds_HM[axis], halves_M, grid.origin_m[axis], grid.resolution_m, count)
+        for axis, count in enumerate((grid.columns, grid.rows))
     )
-    total_HYX = (rows * weights_M[:, None, None]).permute(1, 2, 0) @ columns.permute(1, 0, 2)
+    total_HYX = (rows_HMY * weights_M[:, None]).transpose(1, 2) @ columns_HMX
     return total_HYX.clamp_(max=1.0).numpy()
 
 
-def _shares(mean_MH: Tensor, std_MH: Tensor, half_M: Tensor, first_m: float, cell_m: float, count: int) -> Tensor:
-    """(M, H, count) probability that the middle of each cell along one axis lies within a tile."""
-    first_MH = torch.floor((mean_MH - first_m) / cell_m) - WINDOW
-    cells_MHW = first_MH[..., None] + torch.arange(2 * WINDOW + 1)
-    edges = (first_m + cell_m * (cells_MHW + 0.5) - mean_MH[..., None]) / (math.sqrt(2.0) * std_MH[..., None])
-    half = (half_M[:, None] / (math.sqrt(2.0) * std_MH))[..., None]
-    share = 0.5 * (torch.erf(edges + half) - torch.erf(edges - half))
-    inside = (cells_MHW >= 0) & (cells_MHW < count)
-    whole = torch.zeros(*mean_MH.shape, count + 1)  # the last entry takes what lies beyond the grid
-    whole.scatter_(2, torch.where(inside, cells_MHW, count).long(), share)
-    return whole[..., :count]
+def _shares(mean_HM: Tensor, std_HM: Tensor, half_M: Tensor, first_m: float, cell_m: float, count: int) -> Tensor:
+    """(H, M, count) probability that the middle of each cell along one axis lies within a tile."""
+    width = 2 * WINDOW + 1
+    scale_HM = 1.0 / (math.sqrt(2.0) * std_HM)
+    middle_HM = torch.floor((mean_HM - first_m) / cell_m)
+    offset_HM = (first_m + cell_m * (middle_HM + 0.5) - mean_HM) * scale_HM
+    offset_HMW = torch.addcmul(offset_HM[..., None], (cell_m * scale_HM)[..., None], torch.arange(width) - WINDOW)
+    half_HM1 = (half_M * scale_HM)[..., None]
+    share_HMW = 0.5 * (torch.erf(offset_HMW + half_HM1) - torch.erf(offset_HMW - half_HM1))
+    # A window's width more to both sides, which takes what lies beyond the grid.
+    whole_HMC = torch.zeros(*mean_HM.shape, count + 2 * width)
+    first_HM = (middle_HM + (width - WINDOW)).clamp_(0, count + width).nan_to_num_(nan=0.0).long()
+    whole_HMC.scatter_(2, first_HM[..., None] + torch.arange(width), share_HMW)
+    return whole_HMC[..., width : width + count]
 
 
-def _components(thing: SceneObject) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """(M, H, 2) means and (M, H, 2, 2) covariances in odom, (M,) half sides and (M,) weights of an object's tiles under its modes."""
-    kept = thing.probabilities >= LEAST
-    poses_KH3, covariances = thing.poses[kept], thing.covariances_m2[kept, : thing.poses.shape[1]]
-    size = thing.box[3:5] + 2 * REACH_M
-    pieces = np.maximum(1, np.rint(size / TILE_M)).astype(int)
-    tile = size / pieces
-    axes = [side * (np.arange(count) + 0.5 - count / 2) for side, count in zip(tile, pieces, strict=True)]
-    along, across = (axis.ravel() for axis in np.meshgrid(*axes))
-    cos, sin = np.cos(poses_KH3[:, None, :, 2]), np.sin(poses_KH3[:, None, :, 2])
-    offsets = np.stack((cos * along[:, None] - sin * across[:, None], sin * along[:, None] + cos * across[:, None]), axis=-1)
-    means = poses_KH3[:, None, :, :2] + offsets
-    modes, count, steps = means.shape[:3]
-    return (
-        means.reshape(-1, steps, 2),
-        np.repeat(covariances, count, axis=0),
-        np.full(modes * count, 0.5 * math.sqrt(tile[0] * tile[1])),
-        np.repeat(thing.probabilities[kept] * thing.existence, count),
-    )
+def _components(objects: Sequence[SceneObject], odom_from_anchor: FloatArray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The tiles of all objects under all their modes K, in the anchor frame: (2, H, M) means and standard deviations along x and y,
+    (M,) half sides and (M,) weights."""
+    turn, steps = odom_from_anchor[:2, :2], objects[0].poses.shape[1]
+    kept = [thing.probabilities >= LEAST for thing in objects]
+    each = list(zip(objects, kept, strict=True))
+    poses_KH3 = np.concatenate([thing.poses[modes] for thing, modes in each])
+    covariances = np.concatenate([thing.covariances_m2[modes, :steps] for thing, modes in each])
+    weights_K = np.concatenate([thing.probabilities[modes] * thing.existence for thing, modes in each])
+    sizes = np.stack([thing.box[3:5] for thing in objects]) + 2 * REACH_M
+    pieces = np.maximum(1, np.rint(sizes / TILE_M)).astype(int)
+    sides = sizes / pieces
+    owner_K = np.repeat(np.arange(len(objects)), [modes.sum() for modes in kept])
+    count_K = pieces.prod(axis=1)[owner_K]
+    mode_M = np.repeat(np.arange(len(owner_K)), count_K)
+    owner_M, number_M = owner_K[mode_M], np.arange(len(mode_M)) - np.repeat(np.cumsum(count_K) - count_K, count_K)
+    tile_M2 = np.stack((number_M % pieces[owner_M, 0], number_M // pieces[owner_M, 0]), axis=1)  # along the box, across it
+    along, across = (sides[owner_M] * (tile_M2 + 0.5 - 0.5 * pieces[owner_M])).T
+    x, y = np.moveaxis((poses_KH3[..., :2] - odom_from_anchor[:2, 3]) @ turn, -1, 0)
+    cos, sin = np.moveaxis(np.stack((np.cos(poses_KH3[..., 2]), np.sin(poses_KH3[..., 2])), axis=-1) @ turn, -1, 0)
+    x, y, cos, sin = (values.T[:, mode_M] for values in (x, y, cos, sin))
+    means = np.stack((x + along * cos - across * sin, y + along * sin + across * cos))
+    variances_K = [np.einsum("khij,i,j->hk", covariances, axis, axis) for axis in turn.T]
+    stds = np.sqrt(np.maximum(variances_K, LEAST_STD_M**2))[..., mode_M]
+    halves_M = 0.5 * np.sqrt(sides.prod(axis=1))[owner_M]
+    return _tensor(means), _tensor(stds), _tensor(halves_M), _tensor(weights_K[mode_M])
+
+
+def _tensor(values: FloatArray) -> Tensor:
+    return torch.from_numpy(values).float()

@@ -1,6 +1,6 @@
 """All people, cyclists and vehicles of a scene in one list of oriented boxes: for messages, markers, pictures and planners.
 
-Axes: K modes, H steps.
+Axes: P people, K modes, H steps.
 """
 
 from __future__ import annotations
@@ -65,40 +65,40 @@ def objects_of(state: SceneState) -> list[SceneObject]:
 
 def _people(state: SceneState) -> list[SceneObject]:
     people, forecast = state.people, state.pedestrians
-    speeds = np.hypot(*people.velocities_mps.reshape(-1, 2).T)
-    chance = np.zeros(len(speeds)) if people.riding is None else people.riding
-    told = []
-    for row, person in enumerate(people.ids.tolist()):
-        here, velocity = people.positions_m[row], people.velocities_mps[row]
-        yaw = float(np.arctan2(velocity[1], velocity[0])) if speeds[row] > FACING_FROM_MPS else 0.0
-        cyclist = people.cyclists[row]
-        size = CYCLIST_SIZE_M if cyclist else (2 * people.radii_m[row],) * 2
-        modes = forecast.modes_m[row]
-        steps = np.diff(np.concatenate((np.broadcast_to(here, (len(modes), 1, 2)), modes), axis=1), axis=1)
-        moves = np.hypot(steps[..., 0], steps[..., 1]) > FACING_FROM_MPS * np.diff(forecast.times_s, prepend=0.0)
-        headings = _held(np.arctan2(steps[..., 1], steps[..., 0]), moves, yaw)
-        told.append(
-            SceneObject(
-                id=person,
-                chances=(1.0 - float(chance[row]), float(chance[row]), 0.0),
-                box=np.array([*here, yaw, *size]),
-                height_m=CYCLIST_HEIGHT_M if cyclist else PERSON_HEIGHT_M,
-                velocity_mps=velocity,
-                yaw_rate_radps=0.0,
-                existence=float(people.existence[row]),
-                poses=np.concatenate((modes, headings[..., None]), axis=-1),
-                probabilities=forecast.probabilities[row],
-                covariances_m2=forecast.covariances_m2[row],
-                times_s=np.asarray(forecast.times_s),
-            )
+    if not len(people.ids):
+        return []
+    velocities, times_s = people.velocities_mps, np.asarray(forecast.times_s)
+    chance = np.zeros(len(people.ids)) if people.riding is None else people.riding
+    yaws = np.where(np.hypot(*velocities.T) > FACING_FROM_MPS, np.arctan2(velocities[:, 1], velocities[:, 0]), 0.0)
+    sizes = np.where(people.cyclists[:, None], CYCLIST_SIZE_M, 2 * people.radii_m[:, None])
+    boxes = np.column_stack((people.positions_m, yaws, sizes))
+    here = np.broadcast_to(people.positions_m[:, None, None], (*forecast.modes_m.shape[:2], 1, 2))
+    steps = np.diff(forecast.modes_m, axis=2, prepend=here)
+    moves = np.hypot(steps[..., 0], steps[..., 1]) > FACING_FROM_MPS * np.diff(times_s, prepend=0.0)
+    headings = _held(np.arctan2(steps[..., 1], steps[..., 0]), moves, yaws[:, None, None])
+    poses = np.concatenate((forecast.modes_m, headings[..., None]), axis=-1)
+    return [
+        SceneObject(
+            id=int(people.ids[row]),
+            chances=(1.0 - float(chance[row]), float(chance[row]), 0.0),
+            box=boxes[row],
+            height_m=CYCLIST_HEIGHT_M if people.cyclists[row] else PERSON_HEIGHT_M,
+            velocity_mps=velocities[row],
+            yaw_rate_radps=0.0,
+            existence=float(people.existence[row]),
+            poses=poses[row],
+            probabilities=forecast.probabilities[row],
+            covariances_m2=forecast.covariances_m2[row],
+            times_s=times_s,
         )
-    return told
+        for row in range(len(people.ids))
+    ]
 
 
-def _held(values: FloatArray, known: NDArray[np.bool_], first: float) -> FloatArray:
-    """(K, H) the newest known value of each row up to each step, `first` before there is one."""
-    last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
-    found: FloatArray = np.where(last >= 0, np.take_along_axis(values, np.maximum(last, 0), axis=1), first)
+def _held(values: FloatArray, known: NDArray[np.bool_], first: FloatArray) -> FloatArray:
+    """(P, K, H) the newest known value of each row up to each step, `first` before there is one."""
+    last = np.maximum.accumulate(np.where(known, np.arange(values.shape[-1]), -1), axis=-1)
+    found: FloatArray = np.where(last >= 0, np.take_along_axis(values, np.maximum(last, 0), axis=-1), first)
     return found
 
 

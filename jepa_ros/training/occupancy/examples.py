@@ -5,6 +5,7 @@ Axes: N cell at a step, P and M evidence, see `jepa_ros.occupancy.evidence`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from jepa_ros.occupancy.network import OccupancyFusion
 from jepa_ros.occupancy.scene import SceneOccupancy
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
+from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.training.occupancy.outcomes import FlatSweep, outcome, step_of
 from jepa_ros.types import NANOSECONDS, Observation, SceneState
 
@@ -56,8 +58,8 @@ class RecordedOccupancy(SceneOccupancy):
 
     newest: Evidence
 
-    def evidence(self, observation: Observation, state: SceneState, moving: Bodies) -> Evidence:
-        self.newest = super().evidence(observation, state, moving)
+    def evidence(self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies) -> Evidence:
+        self.newest = super().evidence(observation, views, state, moving)
         return self.newest
 
 

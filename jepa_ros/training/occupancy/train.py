@@ -83,7 +83,7 @@ class Cells:
         log_time = self.coming_NM[:, COMING.index("time")]
         expected = self.coming_NM[:, 0] >= LEAST_LOGIT
         moves = torch.where(expected, network.moves(self.coming_NM), NOTHING)
-        return stands(self.model, network.coefficients(self.place_NP).T, log_time), moves
+        return stands(self.model, network.coefficients(self.place_NP.T), log_time), moves
 
 
 def fit(examples: Cells, steps: int, seed: int) -> OccupancyFusion:
