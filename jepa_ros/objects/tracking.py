@@ -106,7 +106,8 @@ class PeopleTracker:
         self._correct(track, positions_m[detection], radii_m[detection], scores[detection], riding[detection], now_s, dt_s)
         self._gather(track, scores[detection], camera[detection])
         self._look_again(track, now_s, dt_s)
-        free = np.setdiff1d(np.arange(len(positions_m)), detection)
+        free = np.ones(len(positions_m), bool)
+        free[detection] = False
         born = self._born(positions_m[free], radii_m[free], scores[free], riding[free], now_s, camera[free])
         self._tracks = self._prune(self._tracks.join(born), now_s)
         return self._report(now_s)

@@ -49,11 +49,15 @@ def wrapped(angle: FloatArray) -> FloatArray:
     return np.remainder(angle + np.pi, 2 * np.pi) - np.pi
 
 
-def overlaps(first_N5: FloatArray, second_M5: FloatArray) -> FloatArray:
-    """(N, M) area of the intersection over that of the union, exact. Pairs too far apart to touch cost nothing."""
+def overlaps(first_N5: FloatArray, second_M5: FloatArray, asked_NM: NDArray[np.bool_] | None = None) -> FloatArray:
+    """(N, M) area of the intersection over that of the union, exact. Pairs too far apart to touch cost nothing.
+
+    `asked_NM`: the pairs that matter, None = all; the others are told to share nothing.
+    """
     found = np.zeros((len(first_N5), len(second_M5)))
     reach = 0.5 * (np.hypot(*first_N5[:, LENGTH:].T)[:, None] + np.hypot(*second_M5[:, LENGTH:].T))
-    row, column = np.nonzero(np.hypot(*(first_N5[:, None, :2] - second_M5[None, :, :2]).transpose(2, 0, 1)) < reach)
+    near = np.hypot(*(first_N5[:, None, :2] - second_M5[None, :, :2]).transpose(2, 0, 1)) < reach
+    row, column = np.nonzero(near if asked_NM is None else near & asked_NM)
     if len(row):
         common = _common_area(first_N5[row], second_M5[column])
         areas = first_N5[row, LENGTH] * first_N5[row, WIDTH] + second_M5[column, LENGTH] * second_M5[column, WIDTH]

@@ -25,17 +25,12 @@ class PositionHistory:
         first = max(sum(told[0] <= oldest_s for told in recent) - 1, 0)  # the one before the oldest step is kept, to interpolate
         self._told = [*recent[first:], (now_s, ids, places_m)]
         times_s = np.array([told[0] for told in self._told])
-        known_VL2 = np.stack([_of(ids, *told[1:]) for told in self._told], axis=1)
+        known_VL2 = np.full((len(ids), len(self._told), 2), np.nan)
+        if len(ids):
+            told_ids, told_m = (np.concatenate([told[part] for told in self._told]) for part in (1, 2))
+            moment = np.repeat(np.arange(len(self._told)), [len(told[1]) for told in self._told])
+            order = np.argsort(ids)
+            row = order[np.clip(np.searchsorted(ids, told_ids, sorter=order), 0, len(ids) - 1)]
+            own = ids[row] == told_ids
+            known_VL2[row[own], moment[own]] = told_m[own]
         return positions_at(now_s - STEP_S * np.arange(HISTORY - 1, -1, -1), times_s, known_VL2)
-
-
-def _of(ids: NDArray[np.int64], known: NDArray[np.int64], places_m: FloatArray) -> FloatArray:
-    """(V, 2) places of `ids` among those of `known`, NaN for others."""
-    found = np.full((len(ids), 2), np.nan)
-    if len(known) and len(ids):
-        order = np.argsort(known)
-        slot = np.clip(np.searchsorted(known, ids, sorter=order), 0, len(known) - 1)
-        row = order[slot]
-        same = known[row] == ids
-        found[same] = places_m[row[same]]
-    return found

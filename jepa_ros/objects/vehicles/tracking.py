@@ -107,8 +107,9 @@ class VehicleTracker:
         track, detection = self._associate(pairs, seen, now_s)
         self._correct(track, detection, pairs, seen, now_s, dt_s)
         self._judge_motion(track, now_s)
-        free = np.setdiff1d(np.flatnonzero(seen.scores >= self.config.birth_score), detection)
-        self._tracks = self._prune(self._tracks.join(self._born(seen, free, now_s)), now_s)
+        free = seen.scores >= self.config.birth_score
+        free[detection] = False
+        self._tracks = self._prune(self._tracks.join(self._born(seen, np.flatnonzero(free), now_s)), now_s)
         return self._report(now_s)
 
     def _advance(self, stamp_ns: int) -> tuple[float, float]:
@@ -129,18 +130,21 @@ class VehicleTracker:
         count, others = len(tracks), len(seen.boxes)
         if not count or not others:
             return np.zeros(0, np.intp), np.zeros(0, np.intp)
-        innovation = pairs.poses.reshape(-1, 3) - np.repeat(tracks.mean[:, :3], others, axis=0)
-        innovation[:, YAW] = motion.wrapped(innovation[:, YAW])
-        spread = np.repeat(tracks.covariance[:, :3, :3], others, axis=0) + pairs.noise.reshape(-1, 3, 3)
-        distance = (innovation * np.linalg.solve(spread, innovation[..., None])[..., 0]).sum(axis=-1).reshape(count, others)
-        volume = np.linalg.slogdet(spread)[1].reshape(count, others)
-        shared = overlaps(tracks.boxes, grown(seen.boxes, seen.lidar_m))
+        innovation = pairs.poses - tracks.mean[:, None, :3]
+        moved_m = np.hypot(innovation[..., 0], innovation[..., 1])
         reach = REACH_M + config.max_speed_mps * (now_s - tracks.seen_s)
-        moved_m = np.hypot(*innovation[:, :2].T).reshape(count, others)
-        allowed = (distance < config.gate) & ((shared > 0.05) | (moved_m < np.minimum(reach, 3.0)[:, None])) & (moved_m < reach[:, None])
-        cost = np.where(allowed, distance + volume - 4 * np.log(shared + 0.05), UNKNOWN_FAR)
+        within = moved_m < reach[:, None]
+        pair = np.nonzero(within)  # the rest of the pairs need no more
+        off, spread = innovation[pair], tracks.covariance[pair[0], :3, :3] + pairs.noise[pair]
+        off[:, YAW] = motion.wrapped(off[:, YAW])
+        distance = (off * np.linalg.solve(spread, off[..., None])[..., 0]).sum(axis=-1)
+        volume = np.linalg.slogdet(spread)[1]
+        shared = overlaps(tracks.boxes, grown(seen.boxes, seen.lidar_m), within)[pair]
+        allowed = (distance < config.gate) & ((shared > 0.05) | (moved_m[pair] < np.minimum(reach, 3.0)[pair[0]]))
+        cost = np.full((count, others), UNKNOWN_FAR)
+        cost[pair] = np.where(allowed, distance + volume - 4 * np.log(shared + 0.05), UNKNOWN_FAR)
         track, detection = linear_sum_assignment(cost)
-        kept = allowed[track, detection]
+        kept = cost[track, detection] < UNKNOWN_FAR
         return track[kept], detection[kept]
 
     def _correct(
@@ -227,10 +231,10 @@ class VehicleTracker:
         limit_s = np.where(tentative, 0.35 * self.config.coast_s, self.config.coast_s)
         keep = (now_s - tracks.seen_s <= limit_s) & (np.abs(tracks.mean[:, SPEED]) < 1.5 * self.config.max_speed_mps)
         tracks = tracks.take(keep)
-        shared = overlaps(tracks.boxes, tracks.boxes)
         worth = tracks.gathered + tracks.logit
         worse = (worth[:, None] < worth) | ((worth[:, None] == worth) & (np.arange(len(worth))[:, None] > np.arange(len(worth))))
-        tracks = tracks.take(~((shared > 0.3) & worse).any(axis=1))
+        twice = np.flatnonzero((overlaps(tracks.boxes, tracks.boxes, worse) > 0.3).any(axis=1))
+        tracks = tracks.take(np.delete(np.arange(len(tracks)), twice))
         if len(tracks) > self.config.max_tracks:
             tracks = tracks.take(np.sort(np.argsort(-tracks.logit, kind="stable")[: self.config.max_tracks]))
         return tracks
