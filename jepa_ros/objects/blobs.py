@@ -113,7 +113,9 @@ def _part(
 
 def highest(values: NDArray[Number], side: int) -> NDArray[Number]:
     """The highest of the values, none of which is negative, in a square of `side` cells around each; quicker than `scipy.ndimage`."""
-    around, reached = np.pad(values, side // 2), 1
+    beside, reached = side // 2, 1
+    around = np.zeros((values.shape[0] + 2 * beside, values.shape[1] + 2 * beside), values.dtype)
+    around[beside : beside + values.shape[0], beside : beside + values.shape[1]] = values
     while reached < side:
         further = min(reached, side - reached)
         around = np.maximum(around[:-further], around[further:])

@@ -89,7 +89,8 @@ def describe(
     np.minimum.at(bottom, label, exact)
     low = np.bincount(label, ground_m.take(body), count + 1) / total
 
-    cut, in_view_from = views.cut(centre, top + low), np.maximum(views.bottom_m(centre) - low, 0.0)
+    cut, in_view_m = views.ends(centre, top + low)
+    in_view_from = np.maximum(in_view_m - low, 0.0)
     columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low, cut, in_view_from)
     keep = accept(columns) & (number > 0)
     keep[0] = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,23 @@ class _Look:
     smooth_m: float
     least_m: float
     most_m: float
+    dense_m: float  # beyond it gaps between cells are closed
+
+    @property
+    def reach_m(self) -> float:
+        """Half the side of the square of cells."""
+        return self.most_m + SEAM_M
+
+    @property
+    def side(self) -> int:
+        """How many cells that is across."""
+        return int(np.ceil(2 * self.reach_m / self.cell_m)) + 2
+
+    @cached_property
+    def far(self) -> NDArray[np.bool_]:
+        """(side, side) the cells beyond `dense_m`."""
+        axis = (np.arange(self.side) - 0.5) * self.cell_m - self.reach_m
+        return np.asarray(axis[None, :] ** 2 + axis[:, None] ** 2 > self.dense_m**2)
 
     def holds(self, positions_m: FloatArray, seam_m: float = 0.0) -> NDArray[np.bool_]:
         """(N,) whether (N, 2) positions lie within it, or no further outside than `seam_m`."""
@@ -82,6 +100,11 @@ class PersonDetector:
 
     def __init__(self, config: DetectionConfig | None = None) -> None:
         self.config = config or DetectionConfig()
+        cell_m, dense_m = self.config.cell_m, self.config.dense_range_m
+        self._looks = (
+            _Look(0.5 * cell_m, SMOOTH_NEAR_M, 0.0, NEAR_M, dense_m),
+            _Look(cell_m, SMOOTH_M, NEAR_M, self.config.max_range_m, dense_m),
+        )
         self._verifier = load_verifier(self.config.verifier)
         self._vehicles = VehicleDetector(self.config.max_range_m, verifier=self.config.vehicle_verifier) if self.config.vehicles else None
 
@@ -163,12 +186,8 @@ class PersonDetector:
                 each.append(SightLines.of(points[own], height[own], points_anchor_m[part], origin_m[:2]))
             sight = SeveralSights(tuple(each))
         surroundings = Surroundings.of(points, height, config.max_range_m, leading)
-        looks = (
-            _Look(0.5 * config.cell_m, SMOOTH_NEAR_M, 0.0, NEAR_M),
-            _Look(config.cell_m, SMOOTH_M, NEAR_M, config.max_range_m),
-        )
         (close, close_features), (far, far_features) = (
-            self._look(look, points, height, ground_m, views, surroundings, density) for look in looks
+            self._look(look, points, height, ground_m, views, surroundings, density) for look in self._looks
         )
         vehicles = None
         if for_vehicles and self._vehicles is not None:
@@ -208,17 +227,14 @@ class PersonDetector:
 
         Columns are grown by LIMB_M to take in arms, legs and wheels.
         """
-        config, cell_m, range_m = self.config, look.cell_m, look.most_m + SEAM_M
-        side = int(np.ceil(2 * range_m / cell_m)) + 2
+        config, cell_m, range_m, side = self.config, look.cell_m, look.reach_m, look.side
         column, row = (((points[:, axis] + range_m) / cell_m).astype(np.intp) + 1 for axis in (0, 1))
         flat = row * side + column
         upper = (height > config.slice_bottom_m) & (height < config.slice_top_m)
         hits = np.bincount(flat.take(np.flatnonzero(upper)), minlength=side * side).reshape(side, side)
         occupied = hits > 0
-        axis = (np.arange(side) - 0.5) * cell_m - range_m
-        far = axis[None, :] ** 2 + axis[:, None] ** 2 > config.dense_range_m**2
         # Between two beams of a coarse lidar a far body leaves empty cells.
-        cells, count = ndimage.label(occupied | (far & closed(occupied)), np.ones((3, 3)))
+        cells, count = ndimage.label(occupied | (look.far & closed(occupied)), np.ones((3, 3)))
         cells, count, blobs_m = parted(cells, count, hits, look.cell_m, look.smooth_m)
         grown = np.where(cells > 0, cells, highest(cells, odd(LIMB_M / cell_m)))
         return grown.ravel().take(flat), count, blobs_m

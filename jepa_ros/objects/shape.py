@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from jepa_ros.objects.measured_columns import Columns
@@ -49,7 +48,7 @@ SHAPE = (
 class Surroundings:
     """All that stands in a sweep, so that each column can be asked for what is around it."""
 
-    sums: NDArray[np.intp]  # (B, side + 1, side + 1) integral images of returns
+    sums: NDArray[np.int32]  # (B, side + 1, side + 1) integral images of returns
     sight: SightLines
     half_side_m: float
 
@@ -59,7 +58,8 @@ class Surroundings:
         column, row = (np.clip(((points[:, axis] + range_m) / CELL_M).astype(np.intp), 0, side - 1) for axis in (0, 1))
         band, bands = np.searchsorted(np.array(BANDS_M[1:-1], height.dtype), height), len(BANDS_M) - 1
         cell = ((row + 1) * bands + band) * (side + 1) + column + 1
-        counts = np.bincount(cell, minlength=(side + 1) * bands * (side + 1)).reshape(side + 1, bands, side + 1)
+        counts = np.zeros((side + 1, bands, side + 1), np.int32)
+        np.add.at(counts.reshape(-1), cell, 1)
         return cls(_integral(counts).transpose(1, 0, 2), sight, range_m)
 
     def around(self, centres_m: FloatArray) -> FloatArray:
@@ -89,12 +89,12 @@ class Surroundings:
         return np.stack(sides, axis=1)
 
 
-def _integral(counts: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Sums over all cells before of (side + 1, B, side + 1) counts whose first row and column are empty."""
-    sums: NDArray[np.intp] = torch.from_numpy(counts).cumsum(2).numpy()  # numpy's own takes four times as long
-    for row, following in pairwise(sums):
+def _integral(counts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Sums over all cells before of (side + 1, B, side + 1) counts whose first row and column are empty, in their place."""
+    np.cumsum(counts, axis=2, out=counts)
+    for row, following in pairwise(counts):
         following += row
-    return sums
+    return counts
 
 
 def shape_features(

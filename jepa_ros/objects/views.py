@@ -73,13 +73,11 @@ class Views:
             return Views((View.of(points_m, lidar_m),))
         return Views(tuple(View.of(points_m[part], origin_m) for part, origin_m in parts))
 
-    def cut(self, centres_m: FloatArray, tops_m: FloatArray) -> NDArray[np.bool_]:
-        """(M,) whether columns end where every view of them ends."""
-        return np.all([view.cuts(centres_m, tops_m) | ~towards for view, towards in self._towards(centres_m)], axis=0)
-
-    def bottom_m(self, centres_m: FloatArray) -> FloatArray:
-        """(M,) height from which columns are in view of any lidar."""
-        return np.min([np.where(towards, view.bottom_m(centres_m), np.inf) for view, towards in self._towards(centres_m)], axis=0)
+    def ends(self, centres_m: FloatArray, tops_m: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
+        """(M,) whether columns end where every view of them ends, and (M,) the height from which they are in view of any lidar."""
+        each = self._towards(centres_m)
+        cut = np.all([view.cuts(centres_m, tops_m) | ~towards for view, towards in each], axis=0)
+        return cut, np.min([np.where(towards, view.bottom_m(centres_m), np.inf) for view, towards in each], axis=0)
 
     def _towards(self, centres_m: FloatArray) -> list[tuple[View, NDArray[np.bool_]]]:
         """Which lidars count for each column: those that look there; the leading one where none does."""
