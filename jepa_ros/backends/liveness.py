@@ -97,8 +97,8 @@ class ReplayDetector:
 def change(before: Tensor, now: Tensor) -> float:
     """Share of what was there before or is there now that differs, 0-1 for statements; two empty samples do not count as equal."""
     if before.dtype == torch.bool:
-        union = int((before | now).sum())
-        return int((before ^ now).sum()) / union if union else 1.0
+        union = _count(before | now)
+        return _count(before ^ now) / union if union else 1.0
     larger = float(torch.maximum(before.abs(), now.abs()).sum())
     return float((before - now).abs().sum()) / larger if larger else 1.0
 
@@ -106,8 +106,13 @@ def change(before: Tensor, now: Tensor) -> float:
 def votes(now: Tensor, claim: Tensor, other: Tensor) -> float:
     """Standard score of the votes for one claim about statements against another, among those in which the claims differ."""
     voters = claim ^ other
-    count = int(voters.sum())
-    return (2 * int((~(now ^ claim) & voters).sum()) - count) / math.sqrt(count) if count else 0.0
+    count = _count(voters)
+    return (2 * _count(~(now ^ claim) & voters) - count) / math.sqrt(count) if count else 0.0
+
+
+def _count(statements: Tensor) -> int:
+    """How many are true; torch's sum of them takes ten times as long."""
+    return int(np.count_nonzero(statements.cpu().numpy()))
 
 
 def _stands_still(odom_from_anchor: FloatArray, now: SensorSample, moment: _Moment, before: SensorSample) -> float:

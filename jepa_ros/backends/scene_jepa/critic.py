@@ -79,6 +79,7 @@ class CriticNetwork(nn.Module):
         """(B, Z, Y, X) logits; seen: from `SceneCritic.seen`."""
         range_YX = torch.from_numpy(_RANGE_YX / np.float32(HALF_M))  # returns thin out with it
         input_BCYX = torch.cat([seen_BCYX, range_YX.expand(len(seen_BCYX), 1, -1, -1)], dim=1)
+        input_BCYX = input_BCYX.contiguous(memory_format=torch.channels_last)  # so few channels take three quarters of the time
         tokens = F.relu(self.stem(input_BCYX))
         for step in self.steps:
             tokens = tokens + F.relu(step(tokens))
