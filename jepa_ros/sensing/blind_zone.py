@@ -105,4 +105,7 @@ class LowObstacles:
 
 def _widened(dip_AD: NDArray[np.float32]) -> NDArray[np.float32]:
     """A sensor with few columns leaves directions empty: its beams are taken to be as low there as in the next directions."""
-    return np.max([np.roll(dip_AD, side, axis=0) for side in range(-GAP, GAP + 1)], axis=0)
+    around, widest = np.concatenate((dip_AD[-GAP:], dip_AD, dip_AD[:GAP])), dip_AD.copy()
+    for first in range(2 * GAP + 1):
+        np.maximum(widest, around[first : first + len(dip_AD)], out=widest)
+    return widest

@@ -106,26 +106,27 @@ def pillars(
     near = np.flatnonzero(
         (height >= bands_m[0]) & (height < bands_m[-1]) & (column >= 0) & (column < grid.columns) & (row >= 0) & (row < grid.rows)
     )
-    cells = row[near].astype(np.intp) * grid.columns + column[near].astype(np.intp)
-    height = height[near]
+    cells = row.take(near).astype(np.int32) * grid.columns + column.take(near).astype(np.int32)
+    height = height.take(near)
     size, count_bands = grid.rows * grid.columns, len(bands_m) - 1
 
-    band = np.zeros(len(height), np.intp)
+    band = np.zeros(len(height), np.int32)
     for edge in bands_m[1:-1]:
         band += height >= np.float32(edge)
     per_band = np.bincount(band * size + cells, minlength=count_bands * size).reshape(count_bands, size)
     count = per_band.sum(axis=0)
     divisor = np.maximum(count, 1)
     features = np.zeros((4 + count_bands, size), np.float32)
-    log_of = np.log1p(np.arange(count.max(initial=0) + 1)) / 4  # most cells hold few points, and a logarithm takes long
-    features[0] = log_of[count]
+    # Most cells hold few points, and a logarithm takes long.
+    log_of = (np.log1p(np.arange(count.max(initial=0) + 1)) / 4).astype(np.float32)
+    features[0] = log_of.take(count)
     features[1] = np.bincount(cells, height, size) / divisor / 2
     highest = np.full(size, -np.inf, np.float32)
     np.maximum.at(highest, cells, height)
     features[2] = np.where(count > 0, highest / 2, 0)
     if intensity is not None and len(cells):
         features[3] = np.bincount(cells, _unit_intensity(intensity)[near], size) / divisor
-    features[4:] = log_of[per_band]
+    features[4:] = log_of.take(per_band)
     return features.reshape(-1, grid.rows, grid.columns)
 
 
