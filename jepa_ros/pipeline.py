@@ -110,8 +110,9 @@ class WorldModelPipeline:
         self.traffic_forecaster = load_traffic_forecaster(config.traffic_forecaster)
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
-        grid = model.spec.grid
-        self.scene_occupancy = SceneOccupancy(grid, config.seen_for_s, load_fusion(config.fusion, model.spec.name)) if grid else None
+        grid, step_s = model.spec.grid, model.spec.dt_s
+        fusion = load_fusion(config.fusion, model.spec.name) if grid else None
+        self.scene_occupancy = SceneOccupancy(grid, config.seen_for_s, fusion, step_s) if grid else None
         self._last_stamp_ns: int | None = None
 
     @classmethod

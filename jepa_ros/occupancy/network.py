@@ -60,17 +60,21 @@ class OccupancyFusion(nn.Module):
         return coming_NM[:, 0] + correction_N1[:, 0]
 
     @torch.inference_mode()
-    def shares(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
-        """(H, Y, X) probabilities that something stands in each cell, and that something moves there."""
+    def stands(self, evidence: Evidence) -> Tensor:
+        """(H, Y, X) logits that something stands in each cell."""
         rows, columns = evidence.place_PYX.shape[1:]
         told_K1YX = self.coefficients(evidence.place_PYX.flatten(1)).view(4, 1, rows, columns)
-        stands_HYX = stands(evidence.model_HYX, told_K1YX, evidence.log_times_H[:, None, None]).sigmoid_()
-        moves_HYX = torch.zeros_like(stands_HYX)
+        return stands(evidence.model_HYX, told_K1YX, evidence.log_times_H[:, None, None])
+
+    @torch.inference_mode()
+    def comes(self, evidence: Evidence) -> Tensor:
+        """(H, Y, X) probabilities that something moves there."""
+        moves_HYX = torch.zeros_like(evidence.objects_HYX)
         cells = np.flatnonzero(evidence.objects_HYX.numpy() >= LEAST)  # torch's nonzero takes six times as long
         if len(cells):
             step, row, column = (torch.from_numpy(index) for index in np.unravel_index(cells, evidence.objects_HYX.shape))
             moves_HYX[step, row, column] = self.moves(evidence.coming((step, row, column))).sigmoid_()
-        return stands_HYX, moves_HYX
+        return moves_HYX
 
 
 def stands(model: Tensor, coefficients_K: Tensor, log_time: Tensor) -> Tensor:

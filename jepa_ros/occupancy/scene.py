@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from jepa_ros.movers import Bodies, TrackedVehicles, near_each
 from jepa_ros.objects.scene.cells import shares_of
+from jepa_ros.occupancy.calibration import OutcomeCalibration
 from jepa_ros.occupancy.evidence import Evidence, gather
 from jepa_ros.occupancy.network import OccupancyFusion
 from jepa_ros.sensing.blind_zone import LowObstacles
@@ -20,19 +22,23 @@ from jepa_ros.sensing.lidar_view import LidarView, lidar_views
 from jepa_ros.sensing.sight import SightMemory, looks_of
 from jepa_ros.types import OCCUPIED_FROM, FloatArray, GridSpec, Observation, OccupancyForecast, SceneState, TrackedPeople
 
+STILL = 0.05  # where less than this moves, at any step, a later sweep tells what stands
+
 
 class SceneOccupancy:
     """Finishes the occupancy of each state. One instance belongs to one stream and one thread."""
 
-    def __init__(self, grid: GridSpec, seen_for_s: float, fusion: OccupancyFusion | None) -> None:
-        """grid: of the world model. seen_for_s: how long a place counts as seen. fusion: None = what the world model says stays."""
+    def __init__(self, grid: GridSpec, seen_for_s: float, fusion: OccupancyFusion | None, step_s: float) -> None:
+        """grid: of the world model. seen_for_s: how long a place counts as seen. fusion: None = what the world model says stays.
+        step_s: between two steps of the world model."""
         self.fusion = fusion
         self._grid = grid
         self._sight, self._low_obstacles, self._hit_rates = SightMemory(grid, seen_for_s), LowObstacles(grid), HitRates(grid)
+        self.calibration = OutcomeCalibration(grid, step_s)
 
     def clear(self) -> None:
         """Forget the stream."""
-        for memory in (self._sight, self._low_obstacles, self._hit_rates):
+        for memory in (self._sight, self._low_obstacles, self._hit_rates, self.calibration):
             memory.clear()
 
     def update(self, observation: Observation, state: SceneState) -> OccupancyForecast:
@@ -41,11 +47,15 @@ class SceneOccupancy:
         occupancy, pose = state.occupancy, observation.odom_from_anchor
         occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM
         views = lidar_views(observation)
-        seen_YX = self._sight.update(observation.stamp_ns, pose, looks_of(observation, views, occupied_YX, self._grid))
+        looks = looks_of(observation, views, occupied_YX, self._grid)
+        seen_YX = self._sight.update(observation.stamp_ns, pose, looks)
         moving = who_moves(state.people, state.vehicles, pose)
         if observation.lidar is not None and self.fusion is not None:
             evidence = self.evidence(observation, views, state, moving)
-            occupancy = _fused(self.fusion, occupancy, evidence)
+            self.calibration.learn(observation, looks)
+            stands_HYX, moves_HYX = self.fusion.stands(evidence), self.fusion.comes(evidence)
+            occupancy = joined(occupancy, evidence, self.calibration.correct(stands_HYX).sigmoid(), moves_HYX)
+            self.calibration.remember(observation.stamp_ns, pose, stands_HYX, moves_HYX.amax(dim=0) < STILL)
         kept_YX = self._low_obstacles.update(pose, views, moving)
         occupancy = _at_least(occupancy, kept_YX.astype(np.float32)) if kept_YX.any() else occupancy
         return replace(occupancy, seen=seen_YX | (occupancy.probability[0] >= OCCUPIED_FROM))
@@ -73,9 +83,8 @@ class SceneOccupancy:
         )
 
 
-def _fused(fusion: OccupancyFusion, occupancy: OccupancyForecast, evidence: Evidence) -> OccupancyForecast:
+def joined(occupancy: OccupancyForecast, evidence: Evidence, stands_HYX: Tensor, moves_HYX: Tensor) -> OccupancyForecast:
     """With both shares, and what stands as the part that has no forecasts in it. Now stays as it was seen."""
-    stands_HYX, moves_HYX = fusion.shares(evidence)
     model = torch.from_numpy(occupancy.probability)
     alone = torch.cat((model[:1], torch.where(evidence.read_HYX, stands_HYX, model[1:])))
     both = alone.clone()

@@ -97,14 +97,14 @@ class SightMemory:
         x, y = self._looked_s.centres_in(odom_from_anchor)
         self.looked_at = np.zeros(x.shape, bool)
         for look in looks:
-            self.looked_at |= _reached(look, x, y, 0.5 * self._grid.resolution_m)
+            self.looked_at |= reached(look, x, y, 0.5 * self._grid.resolution_m)
         self._looked_s.values[self.looked_at] = stamp_s
         cells_N = self._looked_s.cells_of(self._x, self._y, odom_from_anchor)
         seen = stamp_s - self._looked_s.values.ravel().take(cells_N) <= self._remembered_s
         return seen.reshape(self._grid.rows, self._grid.columns)
 
 
-def _reached(look: Look, x: NDArray[np.float32], y: NDArray[np.float32], slack_m: float) -> NDArray[np.bool_]:
+def reached(look: Look, x: NDArray[np.float32], y: NDArray[np.float32], slack_m: float) -> NDArray[np.bool_]:
     """Which of the points (anchor frame) a look reached."""
     x, y = x - np.float32(look.origin_m[0]), y - np.float32(look.origin_m[1])
     distance, direction = np.hypot(x, y), directions(x, y)

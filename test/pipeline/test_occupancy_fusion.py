@@ -77,7 +77,8 @@ def test_before_it_learned_both_parts_count_as_they_are() -> None:
     lately = torch.zeros(len(SHARES), *probability.shape[1:])
     times_s = np.asarray(scene.occupancy.times_s)[1:]
     evidence = gather(probability[1:], probability[0], objects, lately, torch.zeros_like(probability[0]), times_s, scene.occupancy.grid)
-    stands, moves = OccupancyFusion().eval().shares(evidence)
+    fusion = OccupancyFusion().eval()
+    stands, moves = fusion.stands(evidence).sigmoid(), fusion.comes(evidence)
     read = evidence.read_HYX
     torch.testing.assert_close(stands[read], probability[1:][read], rtol=0, atol=0.002)
     torch.testing.assert_close(moves[objects >= LEAST], objects[objects >= LEAST], rtol=0, atol=0.002)

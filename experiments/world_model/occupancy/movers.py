@@ -1,11 +1,12 @@
 """The occupancy that is published, beside its parts: python -m experiments.world_model.occupancy.movers BAG... [--ground-truth CSV]
 
 Runs the whole pipeline over bags at their own rate. Judged are the world model alone, the higher of it and the forecasts of objects, the
-fusion (which the node publishes), its share of what stands (which planners read), and two baselines: the newest sweep stays, and
-constant-velocity flow of points; on cells that the later sweep could see. Entered cells: occupied then, within the true box of something
-that moved and did not cover them before; the threshold is such that no more free cells are called occupied than by flow. Free near: of the
-cells within 5 m that are free now and are called occupied with 0.5 or more, the share that then are. Reliability: mean distance of what is
-said from what is found, over cells of 0.1 and more. Boxes: of the simulator, or a labelled CSV as for `make bench-vehicles`.
+fusion (published), the same without what outcomes correct, its share of what stands (which planners read), and two baselines:
+the newest sweep stays, and constant-velocity flow of points; on cells that the later sweep could see. Entered cells: occupied then, in
+the box of something that moved and did not cover them before; the threshold is such that no more free cells are called occupied than by
+flow. Free near: of the cells within 5 m that are free now and are called occupied with 0.5 or more, the share that then are. Reliability:
+mean distance of what is said from what is found, over cells of 0.1 and more. Boxes: of the simulator, or a labelled CSV as for
+`make bench-vehicles`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import csv
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +28,14 @@ from experiments.world_model.occupancy.cells import CellCounts, at_false_positiv
 from experiments.world_model.table import table
 from experiments.world_model.worlds import Boxes, boxes_by_stamp
 from jepa_ros.backends.bev import BEV_GRID
+from jepa_ros.movers import Bodies
 from jepa_ros.objects.scene.cells import with_movers, without_movers
+from jepa_ros.occupancy.evidence import Evidence
 from jepa_ros.occupancy.network import load_fusion
-from jepa_ros.occupancy.scene import SceneOccupancy
+from jepa_ros.occupancy.scene import SceneOccupancy, joined
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
+from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.sensing.sight import centres
 from jepa_ros.sensing.voxelize import occupancy_grid
 from jepa_ros.training.occupancy.outcomes import FlatSweep, outcome, step_of
@@ -42,7 +47,7 @@ STEP_NS = round(0.4 * NANOSECONDS)
 STEPS = (1, 3, 6, 12)
 PAST_STEPS = (3, 2, 1)
 SETTLED = 10  # observations until trackers and memory are filled
-METHODS = ("fusion", "its standing share", "higher of both", "world model", "flow", "persistence")
+METHODS = ("fusion", "uncorrected", "its standing share", "higher of both", "world model", "flow", "persistence")
 _RANGE_YX = np.hypot(*centres(BEV_GRID).T).reshape(BEV_GRID.rows, BEV_GRID.columns)
 NEAR_M, NEAR_STEPS = 5.0, (3, 6)
 
@@ -63,13 +68,20 @@ class Forecast:
 
 
 class WithParts(SceneOccupancy):
-    """Keeps what the fusion began with."""
+    """Keeps what the fusion began with, and what it says before outcomes correct it."""
 
     parts: dict[str, OccupancyForecast]
 
     def update(self, observation: Observation, state: SceneState) -> OccupancyForecast:
         self.parts = {"world model": state.occupancy, "higher of both": with_movers(state).occupancy}
         return super().update(observation, state)
+
+    def evidence(self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies) -> Evidence:
+        found = super().evidence(observation, views, state, moving)
+        assert self.fusion is not None
+        shares = self.fusion.stands(found).sigmoid(), self.fusion.comes(found)
+        self.parts["uncorrected"] = joined(state.occupancy, found, *shares)
+        return found
 
 
 class Judge:
@@ -85,7 +97,8 @@ class Judge:
     def watch(self, bag: Path, boxes: dict[int, Boxes], every: int) -> None:
         """One bag through the pipeline."""
         pipeline = WorldModelPipeline.load("scene_jepa", device="cpu", config=self._config)
-        scene = pipeline.scene_occupancy = WithParts(BEV_GRID, self._config.seen_for_s, load_fusion(self._config.fusion, "scene_jepa"))
+        fusion = load_fusion(self._config.fusion, "scene_jepa")
+        scene = pipeline.scene_occupancy = WithParts(BEV_GRID, self._config.seen_for_s, fusion, pipeline.spec.dt_s)
         past: deque[BoxedSweep] = deque(maxlen=64)
         waiting: list[Forecast] = []
         for number, observation in enumerate(tqdm(open_bag(bag), desc=bag.name, unit="sweep")):

@@ -78,7 +78,7 @@ def of_bag(bag: Path, weights: str, seed: int) -> CellExamples:
     pipeline = WorldModelPipeline.load("scene_jepa", device="cpu", config=PipelineConfig(weights=weights, fusion="none"))
     spec, grid = pipeline.spec, pipeline.spec.grid
     assert grid is not None
-    recorded = pipeline.scene_occupancy = RecordedOccupancy(grid, PipelineConfig().seen_for_s, OccupancyFusion().eval())
+    recorded = pipeline.scene_occupancy = RecordedOccupancy(grid, PipelineConfig().seen_for_s, OccupancyFusion().eval(), spec.dt_s)
     generator = torch.Generator().manual_seed(seed)
     waiting: list[tuple[FlatSweep, Evidence]] = []
     found: list[tuple[Tensor, ...]] = []
