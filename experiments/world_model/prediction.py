@@ -183,7 +183,7 @@ def short_recording(model: SceneJepa, shards: list[Shard], name: str) -> Section
         motion = batch.actions * (model.spec.dt_s / SHORT_S)
         actions = torch.cat([motion, motion.new_zeros(1, model.spec.horizon - 1, 3)], dim=1)
         out = forward(model, replace(batch, actions=actions))
-        now, then = (model.occupancy_probe(latent).sigmoid() for latent in (out.now_BDYX, out.predicted_BSDYX[:, 0]))
+        now, then = (logits.sigmoid() for logits in (model.occupancy_probe(out.now_BDYX), out.logits_BSYX[:, 0]))
         seen = batch.visible[0, 1] * near_cells()
         for method, maps in (("model", (now + then) / 2), ("persistence", batch.occupied[:, 0].float())):
             scores[method].add(maps[0], batch.occupied[0, 1], seen)

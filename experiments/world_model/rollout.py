@@ -20,8 +20,8 @@ from jepa_ros.types import FloatArray
 class WithoutActions(ScenePredictor):
     """Believes that the ego stays where it is."""
 
-    def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None) -> Tensor:
-        return super().forward(history_BTDYX, torch.zeros_like(actions_BHA), steps)
+    def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None, trunk_BsYX: Tensor | None = None) -> Tensor:
+        return super().forward(history_BTDYX, torch.zeros_like(actions_BHA), steps, trunk_BsYX)
 
 
 class RolledOut(nn.Module):
@@ -36,6 +36,7 @@ class RolledOut(nn.Module):
     def model(model: SceneJepa, horizon: int) -> SceneJepa:
         """The model of one step, made to predict `horizon` of them in this way; if it does already, only their number changes."""
         if not isinstance(model.predictor, RolledOut):
+            model.occupancy_head = None  # it reads all steps off one trunk, and here each has its own
             model.predictor = RolledOut(model.predictor, model.align_map)  # type: ignore[assignment]
         model.spec = dataclasses.replace(model.spec, horizon=horizon)
         return model

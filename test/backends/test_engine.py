@@ -15,7 +15,7 @@ from jepa_ros.memory import LatentMemory
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.types import NANOSECONDS, CameraImage, CameraModel, EgoState, LidarSweep, Observation
 
-SMALL = SceneJepaConfig(stem=8, body=8, camera=8, trunk=8, step=8, probe=8, narrow=2, history=2, horizon=3)
+SMALL = SceneJepaConfig(stem=8, body=8, camera=8, trunk=8, step=8, probe=8, narrow=2, history=2, horizon=3, head=8)
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
@@ -28,7 +28,7 @@ def untrained(device: str = "cpu") -> SceneJepa:
 
 
 def parts_of(model: SceneJepa) -> dict[str, engine.Part]:
-    return parts(model.config, model.encoder, model.predictor, model.occupancy_probe, 3, model.device)
+    return parts(model.config, model.encoder, model.predictor, model.occupancy_head, model.occupancy_probe, 3, model.device)
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ def test_auto_takes_what_was_faster_and_keeps_to_it(cache, monkeypatch):
     model = untrained()
     monkeypatch.setattr(engine, "_is_faster", lambda part, *_: part.module.__class__.__name__ == "ProbeGraph")
     assert model.use_engine("auto") == "onnxruntime"
-    assert set(model._engine.graphs) == {"probe", "probe_now"}
+    assert set(model._engine.graphs) == {"probe"}
     monkeypatch.setattr(engine, "_is_faster", lambda part, *_: True)  # another day, another load
     model.use_engine("auto")
-    assert set(model._engine.graphs) == {"probe", "probe_now"}
+    assert set(model._engine.graphs) == {"probe"}
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent / "other"))
     model.use_engine("auto")
     assert set(model._engine.graphs) == set(parts_of(model))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from jepa_ros.backends.scene_jepa.config import GROUNDED_SCALE, SceneJepaConfig
+from jepa_ros.backends.scene_jepa.latents import to_map
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.forecast.constant_velocity import ConstantVelocity
 from jepa_ros.lazy import Lazy
@@ -17,7 +18,11 @@ from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.types import NANOSECONDS, EgoState, LidarSweep, Observation
 
-CONFIGS = {"wide": SceneJepaConfig(), "narrow": SceneJepaConfig(narrow=2, recall=False, step=32, probe=16)}
+CONFIGS = {
+    "wide": SceneJepaConfig(),
+    "narrow": SceneJepaConfig(narrow=2, recall=False, step=32, probe=16, blocks=(0, 2, 1)),
+    "without a head": SceneJepaConfig(narrow=2, recall=False, step=32, probe=16, head=0),
+}
 
 
 @pytest.fixture(params=CONFIGS)
@@ -50,10 +55,27 @@ def test_occupancy_and_latents_are_those_of_the_whole_prediction(model, steps):
     actions = torch.randn(12, 3)
     whole = model.predict(memory.history(), actions[None])[0]
     prediction = predict_in_parts(model, memory, actions)
-    torch.testing.assert_close(prediction.occupancy(), model.occupancy(whole), rtol=0, atol=2e-5)
+    _, logits = model.futures(to_map(memory.history()), actions[None], torch.arange(12))
+    torch.testing.assert_close(prediction.occupancy(), logits[0].sigmoid(), rtol=0, atol=2e-5)
+    if model.occupancy_head is None:
+        torch.testing.assert_close(prediction.occupancy(), model.occupancy(whole), rtol=0, atol=2e-5)
     torch.testing.assert_close(prediction.next_ND(20), whole[0, :, :20], rtol=0, atol=1e-4)
     torch.testing.assert_close(prediction.latents(), whole, rtol=0, atol=1e-4)
-    assert model.occupancy(whole).std() > 0.01
+    assert prediction.occupancy().std() > 0.01
+
+
+def test_an_untrained_head_says_that_what_all_sweeps_hit_stays() -> None:
+    model = SceneJepa(CONFIGS["narrow"]).eval().requires_grad_(False)
+    said = predict_in_parts(model, walk(model, 4), torch.zeros(12, 3)).occupancy()
+    wall, floor = said[:, 40, 60:70], said[:, 90, 60:70]  # cells: two of them to a token
+    assert (wall > 0.9).all()
+    assert (floor < 0.1).all()
+
+
+def test_a_short_motion_has_as_many_steps() -> None:
+    model = SceneJepa(CONFIGS["narrow"]).eval().requires_grad_(False)
+    prediction = predict_in_parts(model, walk(model, 4), torch.zeros(5, 3))
+    assert (prediction.occupancy().shape, len(prediction.latents())) == ((5, 128, 128), 5)
 
 
 def observation(stamp_s: float) -> Observation:

@@ -24,7 +24,7 @@ from jepa_ros.training.world_model.shard import NO_RING, Shard, open_shards, wri
 from jepa_ros.training.world_model.windows import Windows, WindowSpec
 from jepa_ros.types import NANOSECONDS, CameraModel, EgoState, LidarSweep, Observation
 
-TINY = SceneJepaConfig(history=2, horizon=3, width=24, stem=4, body=4, camera=4, trunk=4, step=4)
+TINY = SceneJepaConfig(history=2, horizon=3, width=24, stem=4, body=4, camera=4, trunk=4, step=4, head=4)
 SPEC = WindowSpec(history=2, horizon=3, dt_s=0.4, targets=3, cameras=1)
 SPEED_MPS = 2.0
 

@@ -30,10 +30,16 @@ class SceneJepaConfig:
     body: int = param(64, "channels at 32 x 32", at_least=1)
     camera: int = param(48, "channels of the image features", at_least=1)
     trunk: int = param(96, "channels of the predictor's trunk", at_least=1)
+    blocks: tuple[int, int, int] = param(
+        (1, 2, 2), "residual blocks of the trunk: where it begins, at half that resolution, and where it ends"
+    )
     step: int = param(64, "channels of the part that each future step has to itself", at_least=1)
     narrow: int = param(1, "residual blocks of encoder and trunk have so many times fewer channels inside than outside", at_least=1)
     recall: bool = param(True, "whether the trunk reads what was learned of older steps too, not only what they observed")
     probe: int = param(32, "hidden channels of the occupancy probe", at_least=1)
+    head: int = param(
+        32, "hidden channels of the occupancy head, see occupancy_head; 0 = none, the probe reads each predicted latent instead", at_least=0
+    )
     columns: bool = param(False, "whether images without a lidar are read column by column, see camera.CameraColumns")
 
     def __post_init__(self) -> None:
@@ -48,3 +54,8 @@ class SceneJepaConfig:
     def remembered(self) -> int:
         """Channels of an older latent that the predictor's trunk reads."""
         return self.width if self.recall else self.grounded
+
+    @property
+    def read(self) -> int:
+        """Channels that the trunk reads: of the older latents, then of the newest."""
+        return (self.history - 1) * self.remembered + self.width

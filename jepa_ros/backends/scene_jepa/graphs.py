@@ -1,6 +1,7 @@
 """The static parts of scene_jepa, as modules of tensors alone: what `engine` exports. Nothing in them waits for the host.
 
-Axes: T history step, H future step, K camera, C observed channel, D latent width, Z sampling height, Y row, X column.
+Axes: T history step, H future step, K camera, C channel that is read, s channel of the trunk, D latent width, Z sampling height,
+Y row, X column.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from jepa_ros.backends.engine import Part
 from jepa_ros.backends.scene_jepa.config import IMAGE_SIZE, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
 from jepa_ros.backends.scene_jepa.latents import TOKENS
-from jepa_ros.backends.scene_jepa.prediction import ObservedSteps, probe_logits
+from jepa_ros.backends.scene_jepa.occupancy_head import OccupancyHead
+from jepa_ros.backends.scene_jepa.prediction import probe_logits
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
 
@@ -36,20 +38,21 @@ class EncoderGraph(nn.Module):
 
 
 class PredictorGraph(nn.Module):
-    """The observed channels of all future latents."""
+    """What all steps have in common, and the occupancy of each."""
 
-    def __init__(self, predictor: ScenePredictor) -> None:
+    def __init__(self, predictor: ScenePredictor, head: OccupancyHead) -> None:
         super().__init__()
-        self.predictor = predictor
+        self.predictor, self.head = predictor, head
 
-    def forward(self, older_TDYX: Tensor, newest_DYX: Tensor, observed_TCYX: Tensor, actions_1HA: Tensor) -> tuple[Tensor]:
-        """(H, C, Y, X)."""
-        shared = self.predictor.trunk_of(older_TDYX[None], newest_DYX[None])
-        return (ObservedSteps(self.predictor, shared, observed_TCYX, actions_1HA)(slice(None)),)
+    def forward(self, older_TCYX: Tensor, newest_DYX: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, s, Y/2, X/2) trunk, and (H, 2Y, 2X) probabilities."""
+        read_BCYX = self.predictor.read(older_TCYX[None], newest_DYX[None])
+        trunk_BsYX = self.predictor.trunk(read_BCYX)
+        return trunk_BsYX, self.head(read_BCYX, trunk_BsYX)[0].sigmoid()
 
 
 class ProbeGraph(nn.Module):
-    """The occupancy probe."""
+    """The occupancy probe, of one latent."""
 
     def __init__(self, probe: OccupancyProbe) -> None:
         super().__init__()
@@ -61,7 +64,13 @@ class ProbeGraph(nn.Module):
 
 
 def parts(
-    config: SceneJepaConfig, encoder: SceneEncoder, predictor: ScenePredictor, probe: OccupancyProbe, heights: int, device: torch.device
+    config: SceneJepaConfig,
+    encoder: SceneEncoder,
+    predictor: ScenePredictor,
+    head: OccupancyHead | None,
+    probe: OccupancyProbe,
+    heights: int,
+    device: torch.device,
 ) -> dict[str, Part]:
     """All parts by name, with inputs of the shapes that they will see."""
     generator = torch.Generator().manual_seed(0)
@@ -70,7 +79,6 @@ def parts(
         return torch.rand(*shape, generator=generator).to(device)
 
     rows, columns = TOKENS
-    past, read = config.history - 1, config.remembered
     pillars, side = some(1, config.pillar_channels, 2 * rows, 2 * columns), rows // 2
     found = {
         f"encoder_{count}": Part(
@@ -78,11 +86,8 @@ def parts(
         )
         for count in CAMERAS
     }
-    observed = 4.0 * (some(config.history, config.grounded, rows, columns) > 0.9)
-    actions = 5 * some(1, config.horizon, 3)
-    found["predictor"] = Part(
-        PredictorGraph(predictor), (some(past, read, rows, columns), some(config.width, rows, columns), observed, actions)
-    )
-    found["probe_now"] = Part(ProbeGraph(probe), (observed[-1:].clone(),))
-    found["probe"] = Part(ProbeGraph(probe), (observed[:1].expand(config.horizon, -1, -1, -1).contiguous(),))
+    if head is not None:
+        past = some(config.history - 1, config.remembered, rows, columns)
+        found["predictor"] = Part(PredictorGraph(predictor, head), (past, some(config.width, rows, columns)))
+    found["probe"] = Part(ProbeGraph(probe), (4.0 * (some(1, config.grounded, rows, columns) > 0.9),))
     return found

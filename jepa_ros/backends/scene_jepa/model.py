@@ -25,6 +25,7 @@ from jepa_ros.backends.scene_jepa.critic import critic_path, fingerprint, load_c
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
 from jepa_ros.backends.scene_jepa.graphs import parts
 from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
+from jepa_ros.backends.scene_jepa.occupancy_head import OccupancyHead
 from jepa_ros.backends.scene_jepa.prediction import ScenePrediction, probe_logits
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
 from jepa_ros.backends.scene_jepa.probe import OccupancyProbe
@@ -51,6 +52,7 @@ class SceneJepa(nn.Module):
         self.encoder = SceneEncoder(config, config.pillar_channels, len(SAMPLE_HEIGHTS_M))
         self.predictor = ScenePredictor(config, self.half_m)
         self.occupancy_probe = OccupancyProbe(config.grounded, config.probe)
+        self.occupancy_head = OccupancyHead(config) if config.head else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self.spec = ModelSpec(
             name="scene_jepa",
@@ -102,7 +104,8 @@ class SceneJepa(nn.Module):
         if engine == "eager":
             self._engine = EAGER
         else:
-            found = parts(self.config, self.encoder, self.predictor, self.occupancy_probe, len(SAMPLE_HEIGHTS_M), self.device)
+            head, probe = self.occupancy_head, self.occupancy_probe
+            found = parts(self.config, self.encoder, self.predictor, head, probe, len(SAMPLE_HEIGHTS_M), self.device)
             self._engine = build(engine, found, fingerprint(self), self.fast)
         return self._engine.name
 
@@ -154,11 +157,26 @@ class SceneJepa(nn.Module):
     @torch.inference_mode()
     def probe(self, latents_BDYX: Tensor) -> Tensor:
         """`occupancy` of (B, D, Y, X) maps, of which only the observed channels are read."""
-        graph = self.graph({1: "probe_now", self.config.horizon: "probe"}.get(len(latents_BDYX), ""))
+        graph = self.graph("probe") if len(latents_BDYX) == 1 else None
         if graph is not None:
             return graph(latents_BDYX[:, : self.config.grounded])[0]
         with self.fast():
             return probe_logits(self.occupancy_probe, latents_BDYX).float().sigmoid()
+
+    def futures(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps_S: Tensor, read_through: bool = False) -> tuple[Tensor, Tensor]:
+        """(B, S, D, Y, X) latents and (B, S, 2Y, 2X) logits of occupancy at some steps, from aligned latents: for training and its judges.
+
+        read_through: whether a gradient of the logits goes on into what they are read off.
+        """
+        if self.occupancy_head is None:
+            predicted_BSDYX = self.predictor(history_BTDYX, actions_BHA, steps_S)
+            latents = predicted_BSDYX if read_through else predicted_BSDYX.detach()
+            return predicted_BSDYX, self.occupancy_probe(latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
+        read_BCYX = self.predictor.read(history_BTDYX[:, :-1], history_BTDYX[:, -1])
+        trunk_BsYX = self.predictor.trunk(read_BCYX)
+        predicted_BSDYX = self.predictor(history_BTDYX, actions_BHA, steps_S, trunk_BsYX)
+        inputs = (read_BCYX, trunk_BsYX) if read_through else (read_BCYX.detach(), trunk_BsYX.detach())
+        return predicted_BSDYX, self.occupancy_head(*inputs)[:, steps_S]
 
     def _staged(self, scene: SceneInput) -> SceneInput:
         """On the device of the model."""
@@ -178,21 +196,17 @@ class SceneJepa(nn.Module):
         return torch.autocast(kind, torch.bfloat16, enabled=native)
 
     def align_map(self, latents_BDYX: Tensor, new_from_old: np.ndarray) -> Tensor:
-        """`align` for (B, D, Y, X). Channels that hold something of single cells are warped cell by cell, not token by token."""
-        observed, learned = latents_BDYX.split([self.config.grounded, self.config.width - self.config.grounded], dim=1)
-        return torch.cat([self._warp_cells(observed, new_from_old), warp(learned, new_from_old, self.half_m)], dim=1)
+        """`align` for (B, D, Y, X), or for its first channels. Those that hold something of single cells are warped cell by cell, not token
+        by token."""
+        observed, learned = latents_BDYX[:, : self.config.grounded], latents_BDYX[:, self.config.grounded :]
+        aligned = [self._warp_cells(observed, new_from_old)]
+        if learned.shape[1]:
+            aligned.append(warp(learned, new_from_old, self.half_m))
+        return torch.cat(aligned, dim=1)
 
-    def aligned_observed(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor:
-        """(T, C, Y, X) observed channels of latents in another anchor frame."""
-        return self._warp_cells(to_map(past_TND)[:, : self.config.grounded], new_from_old)
-
-    def aligned_learned(self, past_TND: Tensor, new_from_old: np.ndarray) -> Tensor:
-        """(T, C, Y, X) learned channels of latents in another anchor frame."""
-        return warp(to_map(past_TND)[:, self.config.grounded :], new_from_old, self.half_m)
-
-    def aligned_history(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor) -> Tensor:
-        """(T + 1, D, Y, X): older latents in the anchor frame of now, and now."""
-        return torch.cat([self.align_map(to_map(past_TND), new_from_old), to_map(now_ND[None])])
+    def aligned(self, past_TND: Tensor, new_from_old: np.ndarray, channels: int) -> Tensor:
+        """(T, C, Y, X) the first `channels` of latents in another anchor frame: those that were observed, or all."""
+        return self.align_map(to_map(past_TND)[:, :channels], new_from_old)
 
     def _warp_cells(self, observed_BCYX: Tensor, new_from_old: np.ndarray) -> Tensor:
         return F.pixel_unshuffle(warp(F.pixel_shuffle(observed_BCYX, 2), new_from_old, self.half_m), 2)
@@ -230,7 +244,7 @@ def load(device: str, weights: str | Path | None = None) -> SceneJepa:
     if "config" not in metadata:
         raise ValueError(f"{path} holds no scene_jepa configuration; write it with jepa_ros.backends.scene_jepa.model.save")
     sizes = json.loads(metadata["config"])
-    _without_carrying(sizes, tensors)
+    _as_of_now(sizes, tensors)
     config = from_dict(SceneJepaConfig, sizes, where=f"{path}: config")
     try:
         with torch.device("meta"):  # costs no memory, whatever sizes the file claims
@@ -243,9 +257,10 @@ def load(device: str, weights: str | Path | None = None) -> SceneJepa:
     return model.to(device).eval().requires_grad_(False)
 
 
-def _without_carrying(sizes: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Files up to 0.5.0 hold numbers of a rule that moved clusters ahead, and an output that said how far to trust it. Tracked objects
-    do that now, see `objects.scene`."""
+def _as_of_now(sizes: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Files of earlier versions. Up to 0.5.1 they have no occupancy head. Up to 0.5.0 they hold numbers of a rule that moved clusters
+    ahead, and an output that said how far to trust it; tracked objects do that now, see `objects.scene`."""
+    sizes.setdefault("head", 0)
     for name in ("predictor.moving.arrives", "predictor.moving.leaves"):
         tensors.pop(name, None)
     if sizes.pop("trust", False):

@@ -26,14 +26,10 @@ class ScenePredictor(nn.Module):
         self.config = config
         self.half_m = half_m
         c, s = config.trunk, config.step
-        read = (config.history - 1) * config.remembered + config.width
-
-        def block() -> ResBlock:
-            return ResBlock(c, config.narrow)
-
-        self.stem = nn.Sequential(down(read, c), block())
-        self.coarse = nn.Sequential(down(c, c), block(), block(), Up(c, c))
-        self.fine = nn.Sequential(block(), block(), ChannelNorm(c), nn.Conv2d(c, s, 1))
+        first, coarse, last = ([ResBlock(c, config.narrow) for _ in range(count)] for count in config.blocks)
+        self.stem = nn.Sequential(down(config.read, c), *first)
+        self.coarse = nn.Sequential(down(c, c), *coarse, Up(c, c))
+        self.fine = nn.Sequential(*last, ChannelNorm(c), nn.Conv2d(c, s, 1))
         self.when = nn.Sequential(nn.Linear(config.horizon + 5, 64), nn.ReLU(), nn.Linear(64, 2 * s))
         self.footprint = nn.Conv2d(2, s, 3, padding=1, bias=False)
         # Beside the change: per token, how much of each older latent to mix in and how far to fade, for observed and learned channels.
@@ -42,12 +38,16 @@ class ScenePredictor(nn.Module):
         nn.init.zeros_(change.project.bias)  # type: ignore[arg-type]  # a bias is there unless switched off
         self.step = nn.Sequential(nn.Conv2d(s, s, 3, padding=1), nn.ReLU(), change)
 
-    def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None) -> Tensor:
-        """(B, S, D, Y, X). actions_BHA: at most `horizon` steps; steps: indices into H (default: all of them)."""
+    def forward(self, history_BTDYX: Tensor, actions_BHA: Tensor, steps: Tensor | None = None, trunk_BsYX: Tensor | None = None) -> Tensor:
+        """(B, S, D, Y, X). actions_BHA: at most `horizon` steps; steps: indices into H (default: all of them).
+
+        trunk_BsYX: where it is known already; then the first channels of a history, such as those that were observed, give as many of
+        what is predicted.
+        """
         if steps is None:
             steps = torch.arange(actions_BHA.shape[1], device=actions_BHA.device)
         batch = len(actions_BHA)
-        shared = self.trunk(history_BTDYX)
+        shared = self.trunk(self.read(history_BTDYX[:, :-1], history_BTDYX[:, -1])) if trunk_BsYX is None else trunk_BsYX
         scale, shift = self.motion(actions_BHA, steps, shared.dtype)
         footprint = self.footprint(self.render(actions_BHA, steps, shared.shape[-2:]).flatten(0, 1).to(shared.dtype))
 
@@ -55,17 +55,19 @@ class ScenePredictor(nn.Module):
         hidden = self.step[:2](F.relu(conditioned.flatten(0, 1) + footprint).contiguous(memory_format=torch.channels_last))
         return self._mix(history_BTDYX, self.step[2](hidden).unflatten(0, (batch, len(steps))))
 
-    def trunk(self, history_BTDYX: Tensor) -> Tensor:
-        """(B, s, Y/2, X/2): all that does not depend on the intended motion."""
-        return self.trunk_of(history_BTDYX[:, :-1, : self.config.remembered], history_BTDYX[:, -1])
+    def read(self, older_BTCYX: Tensor, newest_BDYX: Tensor) -> Tensor:
+        """(B, C, Y, X), channels-last in memory: what the trunk reads, `config.remembered` channels of each older latent first."""
+        older = older_BTCYX[:, :, : self.config.remembered]
+        past, width = older.shape[1:3]
+        batch, _, rows, columns = newest_BDYX.shape
+        # Each map is laid once, where it belongs.
+        read = newest_BDYX.new_empty((batch, rows, columns, self.config.read)).permute(0, 3, 1, 2)
+        read[:, : past * width].unflatten(1, (past, width)).copy_(older)
+        read[:, past * width :].copy_(newest_BDYX)
+        return read
 
-    def trunk_of(self, older_BTCYX: Tensor, newest_BDYX: Tensor) -> Tensor:
-        """`trunk` of what it reads: `config.remembered` channels of the older latents."""
-        read = torch.cat([older_BTCYX.flatten(1, 2), newest_BDYX], dim=1)
-        return self.trunk_from(read.contiguous(memory_format=torch.channels_last))
-
-    def trunk_from(self, read_BCYX: Tensor) -> Tensor:
-        """`trunk` of one map, channels-last in memory, in which the channels of all steps follow each other."""
+    def trunk(self, read_BCYX: Tensor) -> Tensor:
+        """(B, s, Y/2, X/2): all that does not depend on the intended motion. read_BCYX: from `read`."""
         stem = self.stem(read_BCYX)
         shared: Tensor = self.fine(stem + self.coarse(stem))
         return shared
@@ -85,6 +87,9 @@ class ScenePredictor(nn.Module):
         history = history_BTDYX.to(change.dtype).contiguous()  # one layout for all that follows: this part is bound by memory
         mixed = []
         for begin, end, first in ((0, observed, width), (observed, width, width + past)):
+            end = min(end, history.shape[2])
+            if begin >= end:
+                break
             fade, older = change[:, :, first : first + 1], change[:, :, first + 1 : first + past]
             # The newest latent gives way to what is mixed in, so that a mix of equal latents is that latent again.
             shares = torch.cat([older, 1 - fade - older.sum(dim=2, keepdim=True)], dim=2)

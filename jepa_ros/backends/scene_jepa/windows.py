@@ -36,7 +36,8 @@ class OccupancyWindows:
         """To be made in the same `precision` that the calls will be in."""
         self._predictor, self._probe, self._precision = predictor, probe, precision
         config = predictor.config
-        shared_yxC = predictor.trunk(history_TDYX[None])[0].permute(1, 2, 0)
+        read_BCYX = predictor.read(history_TDYX[None, :-1], history_TDYX[None, -1])
+        shared_yxC = predictor.trunk(read_BCYX)[0].permute(1, 2, 0)
         self._size = (shared_yxC.shape[0], shared_yxC.shape[1])
         self._shared_NC = shared_yxC.flatten(0, 1).contiguous()
         observed_TYXC = history_TDYX[:, : probe.width].permute(0, 2, 3, 1).to(shared_yxC.dtype)

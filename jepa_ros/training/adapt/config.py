@@ -54,13 +54,13 @@ class AdaptConfig:
 
 
 def learned_parameters(model: SceneJepa, family: str) -> list[nn.Parameter]:
-    """Of the predictor and the occupancy probe: the probe alone, norms and biases, what tells one step from another (and the probe), or
-    all."""
+    """Of the predictor, the occupancy head and the probe: head and probe alone, norms and biases, what tells one step from another (and
+    head and probe), or all."""
     named = [(name, p) for name, p in model.named_parameters() if not name.startswith("encoder.")]
     wanted = {
-        "probe": lambda name: name.startswith("occupancy_probe."),
+        "probe": lambda name: name.startswith("occupancy_"),
         "norms": lambda name: ".norm." in name or name.endswith(".bias"),
-        "steps": lambda name: name.startswith(("occupancy_probe.", "predictor.when.", "predictor.step.")),
+        "steps": lambda name: name.startswith(("occupancy_", "predictor.when.", "predictor.step.")),
         "predictor": lambda name: True,
     }[family]
     return [parameter for name, parameter in named if wanted(name)]

@@ -72,10 +72,11 @@ def _mean(values: list[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def predict(model: SceneJepa, example: distillation_data.DistillationBatch) -> Tensor:
-    """(B, S, D, Y, X) as the model predicts from a stored example."""
+def predict(model: SceneJepa, example: distillation_data.DistillationBatch) -> tuple[Tensor, Tensor]:
+    """(B, S, D, Y, X) latents and (B, S, 2Y, 2X) logits of occupancy, as the model predicts from a stored example."""
     with model.fast():
-        return model.predictor(example.history_BTDYX, example.actions_BHA, example.steps_S).float()
+        latents, logits = model.futures(example.history_BTDYX, example.actions_BHA, example.steps_S)
+    return latents.float(), logits.float()
 
 
 @torch.inference_mode()
@@ -88,9 +89,7 @@ def judge(model: SceneJepa, files: list[Path]) -> Scores:
     bins = np.zeros((3, BINS))
     for file in files:
         example = distillation_data.read(file)
-        predicted = predict(model, example)
-        with model.fast():
-            logits = model.occupancy_probe(predicted.flatten(0, 1)).float().unflatten(0, predicted.shape[:2])
+        predicted, logits = predict(model, example)
         occupied, visible = example.occupied_BSYX[:, 1:], example.visible_BSYX[:, 1:] * near_cells()
         now = example.history_BTDYX[:, -1]
         loss = F.binary_cross_entropy_with_logits(logits, occupied.float(), reduction="none") * visible

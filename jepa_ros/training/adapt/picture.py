@@ -36,8 +36,8 @@ def example(models: dict[str, SceneJepa], files: list[Path], dt_s: float) -> Map
     shown = torch.where(window.visible_BSYX[0, step] > 0, came, 0.25 + 0 * came)
     maps = {"now": window.occupied_BSYX[0, 0].float().numpy(), f"{step * dt_s:.1f} s later (grey: not seen)": shown.numpy()}
     for name, model in models.items():
-        latents = predict(model, window)[0, step - 1 : step]
-        maps[f"predicted {name}"] = model.occupancy_probe(latents)[0].sigmoid().numpy()
+        _, logits = predict(model, window)
+        maps[f"predicted {name}"] = logits[0, step - 1].sigmoid().numpy()
     return maps
 
 

@@ -1,9 +1,9 @@
-"""`distill`: a narrower scene_jepa learns what a wider one knows, for a computer that the wide one is too slow on.
+"""`distill`: a smaller scene_jepa learns what a larger one knows, for a computer that the larger one is too slow on.
 
-It begins with those channels of the wide network that the others can be replaced by (`narrowing`). Its encoder then learns to say what
-the wide encoder says; frozen, it encodes past and future of the training windows, once (`told`). On those the predictor learns, to meet
-the futures and what the wide model predicts, and what is read off it: occupancy, whose gradient may go on into the predictor.
-Everything resumes where it was stopped.
+Where it is narrower, it begins with those channels of the wide network that the others can be replaced by (`channel_pruning`), and its
+encoder learns to say what the wide encoder says. Where its trunk is shorter, blocks are left out. The encoder, frozen, then encodes past
+and future of the training windows, once (`told`). On those the predictor learns, to meet the futures and what the wide model predicts, and
+what is read off it: occupancy, whose gradient may go on into the predictor. Everything resumes where it was stopped.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
 from jepa_ros.config import load as load_config
@@ -39,6 +41,8 @@ class DistillConfig:
     step: int = param(32, "channels of the part that each future step has to itself", at_least=1)
     probe: int = param(16, "hidden channels of the occupancy probe", at_least=1)
     recall: bool = param(False, "whether the trunk reads what was learned of older steps too")
+    blocks: tuple[int, int, int] = param((0, 2, 1), "residual blocks of the trunk, see SceneJepaConfig")
+    head: int = param(32, "hidden channels of the occupancy head; 0 = none", at_least=0)
     encoder_steps: int = param(200, "optimiser steps of the encoder", at_least=0)
     stored: int = param(480, "batches that the wide model is asked about", at_least=1)
     steps: int = param(2600, "optimiser steps of predictor and probe", at_least=1)
@@ -52,6 +56,7 @@ class DistillConfig:
     moving_weight: float = param(3.0, "weight, beside 1, of the prediction error where something has entered or left", at_least=0.0)
     wide_weight: float = param(1.0, "weight of the distance from what the wide model predicts", at_least=0.0)
     occupancy_weight: float = param(1.0, "weight of the occupancy loss", at_least=0.0)
+    probe_weight: float = param(3.0, "weight, beside 1, of the head's distance from what the probe says of predicted latents", at_least=0.0)
     read_through: bool = param(True, "whether the occupancy loss reaches the predictor, not only the probe")
     seed: int = param(0, "of everything random", at_least=0)
     bf16: bool = param(True, "compute in bfloat16 where it is safe")
@@ -95,10 +100,18 @@ def begin(wide: SceneJepa, windows: Windows, out: Path, config: DistillConfig) -
     if path.is_file():
         return load("cpu", path)
     chosen = {name: getattr(config, name) for name in ("narrow", "step", "probe", "recall")}
+    pruned = dataclasses.replace(wide.config, **chosen)
+    model = wide if pruned == wide.config else _pruned(wide, pruned, windows, config)
+    model = shortened(model, dataclasses.replace(pruned, blocks=config.blocks, head=config.head), config.seed)
+    save(model, path, model.spec.version, {})
+    return model
+
+
+def _pruned(wide: SceneJepa, sizes: SceneJepaConfig, windows: Windows, config: DistillConfig) -> SceneJepa:
     drawn = list(tqdm(batches(windows, 0, config.fitted), desc="draw", total=config.fitted))
     with torch.no_grad():
         scenes = [SceneInput(*(getattr(b.history, name)[:, -1] for name in SceneInput.__dataclass_fields__)) for b in drawn]
-        narrow = narrowed_encoder(wide, dataclasses.replace(wide.config, **chosen), scenes)
+        narrow = narrowed_encoder(wide, sizes, scenes)
         print(f"encoder, error of what is learned: {_encoder_error(wide, narrow, drawn):.4f} fitted")
     _learn_encoder(wide.encoder, narrow.encoder, windows, config)
     with torch.no_grad():
@@ -106,8 +119,25 @@ def begin(wide: SceneJepa, windows: Windows, out: Path, config: DistillConfig) -
         histories = [aligned_history(model, b) for model in (narrow, wide) for b in drawn]
         half = len(drawn)
         narrow_predictor(wide, narrow, Examples(histories[:half], histories[half:], [b.actions for b in drawn]))
-    save(narrow, path, narrow.spec.version, {})
     return narrow
+
+
+def shortened(model: SceneJepa, sizes: SceneJepaConfig, seed: int) -> SceneJepa:
+    """The same weights, without the last residual blocks of each part of the trunk, and with a new occupancy head."""
+    torch.manual_seed(seed)
+    short = SceneJepa(sizes, model.spec.version).eval().requires_grad_(False)
+    known, own = model.state_dict(), short.state_dict()
+    moved: dict[str, str] = {}  # where what follows the blocks lies in the longer trunk
+    for part, behind, then, now in zip(("stem", "coarse", "fine"), (0, 1, 2), model.config.blocks, sizes.blocks, strict=True):
+        first = 0 if part == "fine" else 1
+        for place in range(behind):
+            moved[f"predictor.{part}.{first + now + place}."] = f"predictor.{part}.{first + then + place}."
+    for name in own:
+        source = next((longer + name.removeprefix(shorter) for shorter, longer in moved.items() if name.startswith(shorter)), name)
+        if not name.startswith("occupancy_head."):
+            own[name] = known[source]
+    short.load_state_dict(own)
+    return short
 
 
 def store(wide: SceneJepa, narrow: SceneJepa, windows: Windows, out: Path, config: DistillConfig) -> None:
@@ -123,7 +153,7 @@ def store(wide: SceneJepa, narrow: SceneJepa, windows: Windows, out: Path, confi
 
 def learn(narrow: SceneJepa, out: Path, config: DistillConfig, stop_after: int | None = None) -> SceneJepa:
     """Predictor and probe; leaves `out`/scene_jepa.safetensors. stop_after: end with this step, as if killed there."""
-    learned = [*narrow.predictor.parameters(), *narrow.occupancy_probe.parameters()]
+    learned = [parameter for name, parameter in narrow.named_parameters() if not name.startswith("encoder.")]
     for parameter in learned:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(learned, config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
@@ -161,17 +191,21 @@ def learn(narrow: SceneJepa, out: Path, config: DistillConfig, stop_after: int |
 
 def loss_of(model: SceneJepa, told: DistillationBatch, config: DistillConfig) -> tuple[Tensor, dict[str, float]]:
     """What predictor and probe descend."""
-    predicted = model.predictor(told.history_BTDYX, told.actions_BHA, told.steps_S)
+    predicted, logits = model.futures(told.history_BTDYX, told.actions_BHA, told.steps_S, config.read_through)
     weight = told.weight_BSYX * (1 + config.moving_weight * told.moving_BSYX)
     # What the wide model says counts everywhere, where no sweep looks too; what moves counts more here as well.
     as_wide = losses.prediction_loss(predicted, told.wide_BSDYX, 1 + config.moving_weight * told.moving_BSYX)
     prediction = losses.prediction_loss(predicted, told.target_BSDYX, weight)
-    now = told.history_BTDYX[:, -1:]
-    read = torch.cat([now, predicted if config.read_through else predicted.detach()], dim=1)
-    logits = model.occupancy_probe(read.flatten(0, 1)).unflatten(0, read.shape[:2])
-    occupancy = losses.occupancy_loss(logits, told.occupied_BSYX, told.visible_BSYX)
-    loss = prediction + config.wide_weight * as_wide + config.occupancy_weight * occupancy
-    return loss, {"prediction": prediction.item(), "as_wide": as_wide.item(), "occupancy": occupancy.item()}
+    read = torch.cat([told.history_BTDYX[:, -1:], predicted if config.read_through else predicted.detach()], dim=1)
+    by_probe = model.occupancy_probe(read.flatten(0, 1)).unflatten(0, read.shape[:2])
+    probed = losses.occupancy_loss(by_probe, told.occupied_BSYX, told.visible_BSYX)
+    occupancy = losses.occupancy_loss(logits, told.occupied_BSYX[:, 1:], told.visible_BSYX[:, 1:])
+    # What the probe reads off the predicted latents tells the head of every cell, where no sweep looks too, and by degrees.
+    as_probed = F.binary_cross_entropy_with_logits(logits.float(), by_probe[:, 1:].detach().float().sigmoid())
+    read_off = probed if model.occupancy_head is None else probed + occupancy + config.probe_weight * as_probed
+    loss = prediction + config.wide_weight * as_wide + config.occupancy_weight * read_off
+    scalars = {"prediction": prediction, "as_wide": as_wide, "probed": probed, "occupancy": occupancy, "as_probed": as_probed}
+    return loss, {name: value.item() for name, value in scalars.items()}
 
 
 def _learn_encoder(wide: SceneEncoder, narrow: SceneEncoder, windows: Windows, config: DistillConfig) -> None:

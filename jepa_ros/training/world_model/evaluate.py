@@ -139,10 +139,10 @@ def _score(
     """Adds a window to the scores; returns (1 + H, Y, X) occupancy by method."""
     out = forward(model, batch)
     visible = batch.visible[0] * near_cells()
-    read = torch.cat([out.now_BDYX[:, None], out.predicted_BSDYX], dim=1)[0]
-    times = len(read)
+    logits = torch.cat([model.occupancy_probe(out.now_BDYX), out.logits_BSYX[0]])
+    times = len(logits)
     predicted = {
-        "model": model.occupancy_probe(read).sigmoid(),
+        "model": logits.sigmoid(),
         "persistence": batch.occupied[0, :1].float().expand(times, -1, -1),
         "accumulated": batch.accumulated.expand(times, -1, -1),
         "flow": batch.flow[0].float(),

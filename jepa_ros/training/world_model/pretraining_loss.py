@@ -45,6 +45,7 @@ class Forward:
 
     now_BDYX: Tensor
     predicted_BSDYX: Tensor
+    logits_BSYX: Tensor  # of occupancy at the same steps; no gradient goes on from them
     target_BSDYX: Tensor  # no gradient
     valid_BSYX: Tensor  # 1 where the future sweep saw something of a token
     whole_BDYX: Tensor  # now as all sensors say it, no gradient: `now_BDYX` itself where the lidar is among its sensors
@@ -59,11 +60,11 @@ def forward(model: SceneJepa, batch: Window, teacher: SceneEncoder | None = None
         past = model.encoder(_flat(_steps(batch.history, slice(0, steps - 1))))
         aligned = model.align_map(past.float(), batch.now_from_history[:, :-1].flatten(0, 1).cpu().numpy()).to(now.dtype)
     history = torch.cat([aligned.unflatten(0, (size, steps - 1)), now[:, None]], dim=1)
-    predicted = model.predictor(history, batch.actions, batch.steps)
+    predicted, logits = model.futures(history, batch.actions, batch.steps)
     with torch.no_grad():
         target = (teacher or model.encoder)(_flat(batch.targets)).unflatten(0, (size, -1))
     whole = now.detach() if target.shape[1] == len(batch.steps) else target[:, 0]
-    return Forward(history[:, -1], predicted, target[:, -len(batch.steps) :], seen_tokens(batch.visible[:, 1:]), whole)
+    return Forward(history[:, -1], predicted, logits, target[:, -len(batch.steps) :], seen_tokens(batch.visible[:, 1:]), whole)
 
 
 def seen_tokens(visible: Tensor) -> Tensor:
@@ -98,6 +99,8 @@ def total_loss(
     read = torch.cat([out.now_BDYX[:, None], out.predicted_BSDYX], dim=1).detach()
     logits = model.occupancy_probe(read.flatten(0, 1)).unflatten(0, read.shape[:2])
     probe = losses.occupancy_loss(logits, batch.occupied, batch.visible)
+    if model.occupancy_head is not None:
+        probe = probe + losses.occupancy_loss(out.logits_BSYX, batch.occupied[:, 1:], batch.visible[:, 1:])
 
     with torch.no_grad():
         unchanged = out.now_BDYX[:, None].expand_as(out.target_BSDYX)
