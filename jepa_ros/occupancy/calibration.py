@@ -2,7 +2,8 @@
 
 A network that was trained elsewhere says .3 on a street where .5 is right. Every sweep shows what earlier forecasts of this instant were
 worth. Two numbers correct the logits, an offset and a factor: Platt scaling, fitted by logistic regression to the last tens of seconds,
-and held near "nothing to correct" until there is evidence. Nothing is labelled, and nothing is kept when the stream ends.
+held near "nothing to correct" until there is evidence, and within bounds always. Nothing is labelled, and nothing is kept when the stream
+ends.
 Axes: K step that is judged, N cell, M return, B bin of logits, H step, Y/X grid rows and columns.
 """
 
@@ -30,6 +31,8 @@ ALIKE = 50.0  # cells that count as one: neighbours, and the same place a step l
 HELD = 20.0  # how much evidence "nothing to correct" is worth
 LEAST_LOGIT = float(np.log(LEAST / (1.0 - LEAST)))  # less is as good as empty, and there is so much of it that nothing else would count
 EDGES = np.linspace(-7.0, 7.0, 29)  # of the bins, logits
+# Bounds, lest a bad odometry, which puts every wall elsewhere a moment later, should talk walls away: what is said with .9 stays above .5.
+OFFSETS, FACTORS = (-1.0, 2.0), (0.5, 2.0)
 ROUNDS = 4  # of Newton's method, begun where the last fit ended
 
 
@@ -119,14 +122,16 @@ class OutcomeCalibration:
         self._logits_B += np.bincount(bins[known_N], logit_N[known_N], minlength=len(EDGES) - 1)
 
     def _fit(self) -> None:
-        """Newton's method on the likelihood of what was seen, and a pull towards an offset of 0 and a factor of 1."""
+        """Newton's method on the likelihood of what was seen, and a pull towards an offset of 0 and a factor of 1: one number after the
+        other, since each has its bounds."""
         count_B, hits_B = self._count_B / ALIKE, self._hits_B / ALIKE
         logit_B = self._logits_B / np.maximum(self._count_B, 1e-6)
-        reads_B2 = np.stack((np.ones_like(logit_B), logit_B), axis=1)
-        correction = np.array([self.offset, self.factor - 1.0])
+
+        def step(reads_B: FloatArray, from_none: float) -> float:
+            probability_B = 1.0 / (1.0 + np.exp(-(self.offset + self.factor * logit_B)))
+            slope = reads_B @ (hits_B - count_B * probability_B) - HELD * from_none
+            return float(slope / (reads_B**2 @ (count_B * probability_B * (1.0 - probability_B)) + HELD))
+
         for _ in range(ROUNDS):
-            probability_B = 1.0 / (1.0 + np.exp(-(logit_B + reads_B2 @ correction)))
-            slope = reads_B2.T @ (hits_B - count_B * probability_B) - HELD * correction
-            curvature = reads_B2.T @ (reads_B2 * (count_B * probability_B * (1.0 - probability_B))[:, None]) + HELD * np.eye(2)
-            correction = correction + np.linalg.solve(curvature, slope)
-        self.offset, self.factor = float(correction[0]), float(1.0 + correction[1])
+            self.offset = float(np.clip(self.offset + step(np.ones_like(logit_B), self.offset), *OFFSETS))
+            self.factor = float(np.clip(self.factor + step(logit_B, self.factor - 1.0), *FACTORS))

@@ -56,3 +56,9 @@ def test_nothing_is_learned_of_cells_that_no_sweep_shows() -> None:
 
 def test_the_first_look_moves_it_a_part_of_the_way() -> None:
     assert 0.2 < corrected(drive(said=0.2, true=0.6, seconds=0.6), 0.2) < 0.5
+
+
+def test_no_evidence_talks_a_wall_away() -> None:
+    calibration = drive(said=0.9, true=0.0, seconds=12.0)  # an odometry that slides: walls are never where they were said to be
+    assert 0.5 < corrected(calibration, 0.9) < 0.7
+    assert corrected(drive(said=0.1, true=0.99, seconds=12.0), 0.1) < 0.8
