@@ -19,16 +19,16 @@ from pathlib import Path
 
 import torch
 
-from experiments.world_model import prediction
+from experiments.world_model import headline, prediction
 from experiments.world_model.occupancy.cells import CellCounts
 from experiments.world_model.table import Row, Section, summary, table
-from experiments.world_model.worlds import simulated_bags
+from experiments.world_model.worlds import SCENARIO_COUNT, STREAMED, simulated_bags
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load
 from jepa_ros.training.world_model.dataset import prepare
 from jepa_ros.training.world_model.evaluate import HELD, METHODS
 from jepa_ros.training.world_model.shard import Shard, open_shards
 
-PARTS = ("prediction", "sensors", "recordings", "people", "probes", "surprise", "interaction", "speed")
+PARTS = ("prediction", "published", "learned", "sensors", "recordings", "people", "probes", "surprise", "interaction", "speed")
 EVERY_REAL = 4  # windows of a recording follow each other at its own rate
 P99_MS, MEMORY_MB = 150.0, 1500.0
 RANK_SHARE = 0.4
@@ -78,6 +78,17 @@ class Bench:
             for world, example in seen.examples.items():
                 name = Path(world).name
                 draw_strip(example, self.model.spec.dt_s, self.args.pictures / f"world_model_{name}.png", name)
+
+    def published(self) -> Iterator[Section]:
+        """What the node publishes, through the whole pipeline."""
+        worlds = simulated_bags(self.root / "streamed", min(self.args.simulated, SCENARIO_COUNT), recorded=STREAMED)
+        if worlds or self.args.bags:
+            yield headline.published(worlds, self.args.bags, str(self.args.weights or ""))
+
+    def learned(self) -> Iterator[Section]:
+        """What the learned channels are worth."""
+        if self.bags:
+            yield headline.learned(self.model, self._shards(), self.args.every)
 
     def sensors(self) -> Iterator[Section]:
         """Each sensor alone, in simulation."""
@@ -209,7 +220,7 @@ def main() -> None:
     version = load("cpu", args.weights).spec.version
     report = {"bench": "world_model", "version": version, "host": platform.machine(), "threads": torch.get_num_threads(), "cpu_s": spent}
     report["rows"] = [vars(row) for section in sections for row in section.rows]
-    print(json.dumps({**report, **{section.title: section.figures for section in sections}}, default=float))
+    print(headline.as_json({**headline.headline(sections), **report, **{section.title: section.figures for section in sections}}))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,15 @@ def scenario_of(seed: int) -> str:
     return list(SCENARIOS)[seed % SCENARIO_COUNT]
 
 
-def simulated_bags(folder: Path, count: int, first_seed: int = FIRST_SEED) -> list[Path]:
-    """`count` bags of 20 s below `folder`; those that are there are kept. Empty, and said so, where MuJoCo is not installed."""
+RECORDED = {"rate_hz": 2.5, "camera_size": (256, 96)}  # frames a model step apart: what windows are made of
+STREAMED = {"rate_hz": 5.0, "cameras": 0, "duration_s": 12.0}  # for the whole pipeline, which needs a lidar's rate
+
+
+def simulated_bags(folder: Path, count: int, first_seed: int = FIRST_SEED, recorded: Mapping[str, Any] = RECORDED) -> list[Path]:
+    """`count` bags of 20 s below `folder`; those that are there are kept. Empty, and said so, where MuJoCo is not installed.
+
+    recorded: fields of `BagSpec`.
+    """
     try:
         from jepa_ros.sim.bag import BagSpec, write_bag
     except ModuleNotFoundError as error:
@@ -36,7 +44,7 @@ def simulated_bags(folder: Path, count: int, first_seed: int = FIRST_SEED) -> li
         return []
     bags = []
     for seed in tqdm(range(first_seed, first_seed + count), desc="simulate", unit="bag"):
-        spec = BagSpec(seed=seed, scenario=scenario_of(seed), rate_hz=2.5, camera_size=(256, 96))
+        spec = BagSpec(seed=seed, scenario=scenario_of(seed), **recorded)
         bag = folder / f"{spec.scenario}_{seed}"
         bags.append(bag if bag.is_dir() else write_bag(bag, spec))
     return bags

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from experiments.world_model import headline
 from experiments.world_model.occupancy.cells import CellCounts, at_false_positive_rate, best_f1, cells_of
 from experiments.world_model.people_section import AveragePrecision
 from experiments.world_model.probes import r_squared
 from experiments.world_model.rollout import RolledOut
 from experiments.world_model.surprise import auroc
+from experiments.world_model.table import Section
 from experiments.world_model.worlds import Boxes
 from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
@@ -117,3 +121,12 @@ def test_a_rollout_of_one_step_predictions_goes_from_anchor_frame_to_anchor_fram
     predicted = rolled(history, actions, torch.tensor([0, 2]))
     assert predicted.shape == (1, 2, 40, 64, 64)
     assert torch.allclose(predicted, history[:, -1:].expand_as(predicted), atol=1e-4)
+
+
+def test_the_headline_takes_what_was_measured_and_says_what_was_not() -> None:
+    by_method = {method: {"entered": share, "AP": float("nan")} for method, share in (("fusion", 0.4), ("flow", 0.5), ("persistence", 0.0))}
+    figures = {"simulated": {time_s: by_method for time_s in ("0.4", "1.2", "2.4", "4.8")}}
+    told = json.loads(headline.as_json(headline.headline([Section(headline.PUBLISHED, figures=figures)])))
+    assert told["moving"]["1.2"] == {"model": 0.4, "flow": 0.5, "persistence": 0.0}
+    assert told["occupancy"]["simulated"]["2.4"]["fusion"]["AP"] is None  # not NaN, which is no JSON
+    assert told["interaction_auroc"] is told["learned_vs_stated"] is told["camera_vs_lidar"] is None

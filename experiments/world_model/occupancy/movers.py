@@ -87,11 +87,11 @@ class WithParts(SceneOccupancy):
 class Judge:
     """Counts cells of each method, bag by bag."""
 
-    def __init__(self, fusion: str) -> None:
-        """fusion: weights, empty = the shipped ones."""
+    def __init__(self, fusion: str, weights: str = "") -> None:
+        """fusion, weights: of the fusion and of the world model, empty = the shipped ones."""
         self.counts = {method: CellCounts(max(STEPS) + 1) for method in METHODS}
         self.near = {method: np.zeros(2) for method in METHODS}  # of free cells nearby that are called occupied: how many, and how many are
-        self._config = PipelineConfig(fusion=fusion)
+        self._config = PipelineConfig(weights=weights, fusion=fusion)
         self._near = near_cells().numpy() > 0
 
     def watch(self, bag: Path, boxes: dict[int, Boxes], every: int) -> None:
