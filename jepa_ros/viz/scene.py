@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from jepa_ros.planning.footprint import Footprint
 from jepa_ros.sensing import anchor_points
@@ -57,7 +58,7 @@ def draw_scene(
     _moments(figure, state, width, ceiling)
     if state.timings_ms:
         draw_timings(figure.add_axes((LEFT, 0.03, width, 0.08)), state)
-    _headline(figure, state, plan, note)
+    _headline(figure, state, plan, note, LEFT + width)
     figure.savefig(path, dpi=DPI, facecolor=theme.PAPER)
 
 
@@ -83,14 +84,24 @@ def _moments(figure: Figure, state: SceneState, width: float, ceiling: float) ->
     figure.text(LEFT, bottom + height + 0.035, "Predicted occupancy", fontsize=10, fontweight="bold", color=theme.INK, va="bottom")
 
 
-def _headline(figure: Figure, state: SceneState, plan: Plan | None, note: str) -> None:
+def _headline(figure: Figure, state: SceneState, plan: Plan | None, note: str, right: float) -> None:
+    """right: where the map begins, in figure units."""
     moment = datetime.fromtimestamp(state.stamp_s, tz=timezone.utc)
     figure.text(LEFT, 0.965, "jepa_ros", fontsize=17, fontweight="bold", color=theme.INK, va="center")
     words = f"{' + '.join(state.sensors)}     {moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 100000} UTC"
     words += f"     {note}" if note else ""
-    figure.text(LEFT + 0.085, 0.963, words, fontsize=9.5, color=theme.MUTED, va="center")
+    _say(figure, LEFT + 0.085, 0.963, words, right, theme.MUTED)
     for line, height in zip(summary(state, plan), (0.928, 0.9), strict=True):
-        figure.text(LEFT, height, line, fontsize=9.5, color=theme.INK, va="center")
+        _say(figure, LEFT, height, line, right, theme.INK)
+
+
+def _say(figure: Figure, x: float, y: float, words: str, right: float, colour: str) -> Text:
+    """One line, in smaller letters where it would reach beyond `right`."""
+    text = figure.text(x, y, words, fontsize=9.5, color=colour, va="center")
+    room, needed = (right - x) * figure.bbox.width, text.get_window_extent().width
+    if needed > room:
+        text.set_fontsize(9.5 * room / needed)
+    return text
 
 
 def _cap(state: SceneState) -> str:
