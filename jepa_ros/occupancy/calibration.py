@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_ros.occupancy.evidence import LEAST
+from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.sensing.sight import Look, centres, reached
-from jepa_ros.sensing.voxelize import OCCUPIED_M, cell_indices
-from jepa_ros.types import NANOSECONDS, FloatArray, GridSpec, Observation
+from jepa_ros.sensing.voxelize import cell_indices
+from jepa_ros.types import NANOSECONDS, FloatArray, GridSpec
 
 JUDGED = (1, 3, 6, 12)  # steps; of forecasts that are a step apart
 CELLS = 2000  # of a forecast that are looked at again, drawn at random
@@ -81,9 +82,8 @@ class OutcomeCalibration:
         steps = [step - 1 for step in JUDGED if step <= len(logits_HYX)]
         self._said.append(_Said(stamp_ns, odom_from_anchor, cell_N, logits_HYX[steps].flatten(1)[:, cell_N].numpy()))
 
-    def learn(self, observation: Observation, looks: Sequence[Look]) -> None:
-        """Compares what was said with the lidar sweep of an observation; looks: how far each lidar saw in it."""
-        stamp_ns = observation.stamp_ns
+    def learn(self, stamp_ns: int, odom_from_anchor: FloatArray, views: Sequence[LidarView], looks: Sequence[Look]) -> None:
+        """Compares what was said with a sweep: the returns of each lidar, and how far it saw."""
         if self._last_ns is not None:
             fades = np.exp((self._last_ns - stamp_ns) / NANOSECONDS / FADES_S)
             self._count_B, self._hits_B, self._logits_B = fades * self._count_B, fades * self._hits_B, fades * self._logits_B
@@ -93,9 +93,8 @@ class OutcomeCalibration:
         due = [(said, place) for said in self._said for place in range(len(said.logit_KN)) if self._is_due(said, place, stamp_ns)]
         if not due:
             return
-        points, ground_m, now = observation.flattened_m, observation.ground_height_m, observation.odom_from_anchor
-        height = points[:, 2] - np.float32(ground_m)
-        body_m = points[(height >= OCCUPIED_M[0]) & (height <= OCCUPIED_M[1]), :2] @ now[:2, :2].T + now[:2, 3]
+        now = odom_from_anchor
+        body_m = np.concatenate([view.body_m[:, :2] for view in views]) @ now[:2, :2].T + now[:2, 3]
         for said, place in due:
             self._compare(said, place, body_m, now, looks)
         self._fit()

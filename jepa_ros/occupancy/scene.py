@@ -52,7 +52,7 @@ class SceneOccupancy:
         moving = who_moves(state.people, state.vehicles, pose)
         if observation.lidar is not None and self.fusion is not None:
             evidence = self.evidence(observation, views, state, moving)
-            self.calibration.learn(observation, looks)
+            self.calibration.learn(observation.stamp_ns, pose, views, looks)
             stands_HYX, moves_HYX = self.fusion.stands(evidence), self.fusion.comes(evidence)
             occupancy = joined(occupancy, evidence, self.calibration.correct(stands_HYX).sigmoid(), moves_HYX)
             self.calibration.remember(observation.stamp_ns, pose, stands_HYX, moves_HYX.amax(dim=0) < STILL)

@@ -1,12 +1,11 @@
 """What comes true corrects what is said: more where too little was said, nothing where it was right."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from jepa_ros.occupancy.calibration import OutcomeCalibration
+from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.sensing.sight import Look
 from jepa_ros.types import NANOSECONDS, GridSpec
 
@@ -29,8 +28,7 @@ def drive(said: float, true: float, seconds: float, looked: bool = True) -> Outc
         hits = random.uniform(-FIELD_M, FIELD_M, (count, 2))
         points = np.column_stack(((hits - pose[:2, 3]) @ pose[:2, :2], np.ones(len(hits))))
         stamp_ns = sweep * NANOSECONDS // 10
-        sweep_seen = SimpleNamespace(stamp_ns=stamp_ns, flattened_m=points, ground_height_m=0.0, odom_from_anchor=pose)
-        calibration.learn(sweep_seen, looks)  # type: ignore[arg-type]  # all that it reads of an observation
+        calibration.learn(stamp_ns, pose, [LidarView(points.astype(np.float32), np.zeros(3), 0.0)], looks)
         calibration.remember(stamp_ns, pose, logits, torch.ones(64, 64, dtype=torch.bool))
     return calibration
 

@@ -205,7 +205,7 @@ class SceneJepa(nn.Module):
         return torch.cat(aligned, dim=1)
 
     def aligned(self, past_TND: Tensor, new_from_old: np.ndarray, channels: int) -> Tensor:
-        """(T, C, Y, X) the first `channels` of latents in another anchor frame: those that were observed, or all."""
+        """(T, channels, Y, X) latents in another anchor frame. Only their first `channels` are computed."""
         return self.align_map(to_map(past_TND)[:, :channels], new_from_old)
 
     def _warp_cells(self, observed_BCYX: Tensor, new_from_old: np.ndarray) -> Tensor:
