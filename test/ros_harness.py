@@ -139,6 +139,13 @@ class Robot:
         finally:
             self.node.destroy_client(client)
 
+    def wait_for_service(self, kind: type, service: str, timeout_s: float = 90.0) -> None:
+        client = self.node.create_client(kind, service)
+        try:
+            assert self.spin_until(client.service_is_ready, timeout_s), f"{service} did not appear"
+        finally:
+            self.node.destroy_client(client)
+
     def drive(self, count: int, start_ns: int = START_NS, lidar: bool = True, camera: bool = True, pause_s: float = 0.1) -> list[int]:
         """`count` sets of messages 0.1 s apart; returns their stamps."""
         stamps = [start_ns + 100_000_000 * step for step in range(count)]

@@ -54,6 +54,8 @@ class World:
         if not self.met:
             publishers = (self.occupancy, self.pedestrians, *((self.latent,) if latent else ()))
             assert self.robot.spin_until(lambda: all(publisher.get_subscription_count() > 1 for publisher in publishers), 60.0)
+            # It listens before it loads its model and offers services after: what is said meanwhile would be old when it is asked.
+            self.robot.wait_for_service(PlanPath, "/planner/plan_path")
             self.robot.spin(0.5)  # one of them is the robot's own; that we know the node does not mean that it knows us
             self.met = True
         stamp_ns = time.time_ns() - round(age_s * 1e9)
