@@ -13,11 +13,13 @@ pytest.importorskip("jepa_ros.msg", reason="needs the built interfaces: run `mak
 
 from ros_harness import transform
 
+from jepa_ros.planning.footprint import Footprint
+from jepa_ros.ros.tools.doctor.body import body_findings
 from jepa_ros.ros.tools.doctor.findings import Finding, Level
 from jepa_ros.ros.tools.doctor.heard import Heard
 from jepa_ros.ros.tools.doctor.machine import MachineFacts, discovery_findings, machine_findings
 from jepa_ros.ros.tools.doctor.sensors import mount_findings
-from jepa_ros.types import LidarSweep
+from jepa_ros.types import EgoState, LidarSweep, Observation
 
 WELL = MachineFacts(middleware="rmw_test", load=0.5, cores=2, free_memory_bytes=8 << 30)
 X, Y = (axis.ravel() for axis in np.meshgrid(np.linspace(-15, 15, 41), np.linspace(-15, 15, 41)))
@@ -93,3 +95,29 @@ def test_little_shared_memory(tmp_path: Path) -> None:
     environment = {"FASTDDS_DEFAULT_PROFILES_FILE": str(profile)}
     found = machine_findings(MachineFacts("rmw_fastrtps_cpp", environment, tmp_path), 0, from_elsewhere=False)
     assert any("--shm-size" in finding.fix for finding in found)
+
+
+CAR = Footprint.parse("[[3.6, 0.9], [3.6, -0.9], [-0.9, -0.9], [-0.9, 0.9]]")
+
+
+@pytest.mark.parametrize(
+    ("robot", "box", "lidar_height_m", "told"),
+    [
+        (Footprint.of(0.4), (-0.5, -0.5, 0.5, 0.5), 0.6, []),
+        (Footprint.of(0.4), None, 0.6, []),  # guessed, and about right
+        (Footprint.of(0.4), None, 1.7, ["does not see what is within 2.1 m of its"]),  # a robot with a mast, taken for a car
+        (Footprint.of(0.4), (-0.5, -0.5, 1.6, 0.5), 0.6, ["within 1.2 m of its front"]),
+        (CAR, (-0.9, -1.1, 3.6, 1.1), 1.7, []),
+        (CAR, None, 1.7, ["within 1.6 m of its back", "up to 1.1 m at its front"]),
+        (CAR, (-0.9, -0.9, 0.9, 0.9), 1.7, ["up to 2.7 m at its front"]),
+        (None, (-2.5, -2.0, 2.5, 2.0), 0.6, []),  # nobody says how large the robot is
+    ],
+)
+def test_what_is_left_out_as_the_robot_must_be_as_large_as_the_robot(robot, box, lidar_height_m: float, told: list[str]) -> None:
+    mount = np.eye(4)
+    mount[2, 3] = lidar_height_m
+    seen = Observation(0, EgoState(0, np.eye(4), np.zeros(2)), LidarSweep(0, ROOM.astype(np.float32), None, None, None, mount), ())
+    found = wrong(list(body_findings(robot, box, seen)))
+    assert [text in finding.text for text, finding in zip(told, found, strict=True)] == [True] * len(told), found
+    assert all("sensing.own_body_m: [-" in finding.fix for finding in found)
+    assert list(body_findings(robot, None, None)) == []

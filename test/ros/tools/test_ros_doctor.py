@@ -31,7 +31,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, Point
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from jepa_ros.ros.conversions import header_message  # noqa: E402
-from jepa_ros.ros.tools.doctor.cli import open_node, overrides_of, planner_refusals  # noqa: E402
+from jepa_ros.ros.tools.doctor.cli import examine_planner, open_node, overrides_of  # noqa: E402
 from jepa_ros.ros.tools.doctor.findings import Finding, Level, as_json, as_text, sorted_once, worst  # noqa: E402
 from jepa_ros.ros.tools.doctor.machine import MachineFacts  # noqa: E402
 from jepa_ros.ros.tools.doctor.session import Examination  # noqa: E402
@@ -255,8 +255,8 @@ def test_parameters_that_nobody_declares_and_values_that_cannot_be(tmp_path: Pat
     context = Context()
     rclpy.init(context=context, domain_id=50 + next(DOMAINS) % 50)
     planner = list(overrides_of(file, "planner"))
-    assert "robot_radius_m" in planner_refusals(planner, context=context)[0].text
-    assert "controller.enabled" in planner_refusals(planner[1:], context=context)[0].fix
+    assert "robot_radius_m" in examine_planner(planner, context=context)[1][0].text
+    assert "controller.enabled" in examine_planner(planner[1:], context=context)[1][0].fix
     node, config, found = open_node(overrides, context=context)
     node.destroy_node()
     assert config.device == "auto"

@@ -19,8 +19,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.utilities import remove_ros_args
 
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.ros.planner.config import PlannerNodeConfig
+from jepa_ros.ros.tools.doctor.body import footprint_in
 from jepa_ros.ros.tools.doctor.findings import Finding, as_json, as_text, sorted_once, warning, worst
 from jepa_ros.ros.tools.doctor.machine import MachineFacts, configuration_refused
 from jepa_ros.ros.tools.doctor.session import Examination
@@ -55,17 +57,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def examine(arguments: argparse.Namespace) -> list[Finding]:
     """Listen, then judge."""
-    overrides, found = [], []
+    overrides, found, footprint = [], [], None
     if arguments.params:
         try:
             overrides = list(overrides_of(arguments.params, "world_model"))
-            found += planner_refusals(list(overrides_of(arguments.params, "planner")))
+            footprint, refused = examine_planner(list(overrides_of(arguments.params, "planner")))
+            found += refused
         except (OSError, ValueError, yaml.YAMLError) as problem:
             found.append(configuration_refused(f"{arguments.params} cannot be read: {problem}"))
     node, config, refused = open_node(overrides)
     node.get_logger().set_level(LoggingSeverity.WARN)  # the page says it
     found += refused
-    examination = Examination(node, config)
+    examination = Examination(node, config, footprint)
     spin(node, SETTLING_S)
     examination.settled()
     spin(node, arguments.seconds)
@@ -86,13 +89,14 @@ def open_node(overrides: list[Parameter], **options: Any) -> tuple[Node, WorldMo
     return node, settings.config, _unknown(settings.problems)
 
 
-def planner_refusals(overrides: list[Parameter], **options: Any) -> list[Finding]:
-    """What the planner would say of its part of the parameter file."""
+def examine_planner(overrides: list[Parameter], **options: Any) -> tuple[Footprint | None, list[Finding]]:
+    """The footprint that the planner's part of the parameter file gives, and what the planner would say of that part."""
     node = Node("doctor_of_planner", parameter_overrides=overrides, use_global_arguments=False, **options)
     try:
-        return _unknown(Parameters(node, PlannerNodeConfig).problems)
+        settings = Parameters(node, PlannerNodeConfig)
+        return footprint_in(overrides, settings.config), _unknown(settings.problems)
     except ValueError as refusal:
-        return [configuration_refused(str(refusal))]
+        return None, [configuration_refused(str(refusal))]
     finally:
         node.destroy_node()
 

@@ -6,7 +6,8 @@ import os
 import statistics
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -14,9 +15,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.planning.footprint import Footprint
 from jepa_ros.ros.latency import LatencyBook
 from jepa_ros.ros.lifecycle import in_namespace
 from jepa_ros.ros.tf import installed_transforms
+from jepa_ros.ros.tools.doctor.body import RunningShapes, body_findings
 from jepa_ros.ros.tools.doctor.findings import Finding, error, good, sorted_once
 from jepa_ros.ros.tools.doctor.graph import (
     clock_findings,
@@ -34,6 +37,7 @@ from jepa_ros.ros.tools.doctor.sensors import choice_findings, input_findings, m
 from jepa_ros.ros.world_model.config import WorldModelConfig
 from jepa_ros.ros.world_model.subscriptions import Inputs
 from jepa_ros.sensing import InputStatus
+from jepa_ros.sensing.hub.own_body import Box
 from jepa_ros.types import Observation
 
 TAKE_PERIOD_S = 0.05
@@ -43,12 +47,15 @@ KEPT = 5  # observations on which a model that does not run yet is timed
 class Examination:
     """Open from the moment it is made; its owner spins the node. Not thread-safe."""
 
-    def __init__(self, node: Node, config: WorldModelConfig) -> None:
-        """node: in the namespace of the robot. config: as world_model's parameters are, or will be."""
+    def __init__(self, node: Node, config: WorldModelConfig, footprint: Footprint | None = None) -> None:
+        """node: in the namespace of the robot. config: as world_model's parameters are, or will be. footprint: the planner's, by the same
+        parameter file; None = it says none."""
         self._node = node
         self._config = config
         self._statuses: dict[str, DiagnosticStatus] = {}
         self._settled: dict[str, InputStatus] = {}
+        self._footprint = footprint
+        self._shapes: RunningShapes | None = None
         self._seen: deque[Observation] = deque(maxlen=KEPT)
         self._hub = ListeningHub(config.sensing, installed_transforms(config.sensing.buffer_s), lambda: node.get_clock().now().nanoseconds)
         self._inputs = Inputs(node, config.inputs, self._hub, True, lambda: None, LatencyBook())
@@ -58,6 +65,7 @@ class Examination:
     def settled(self) -> None:
         """Everything has been found by now: what is missing from here on is missing."""
         self._settled = self._hub.status()
+        self._shapes = RunningShapes(self._node)
 
     def findings(self, facts: MachineFacts, measure: bool = False) -> list[Finding]:
         """All that is right and wrong, the worst first. measure: load the model, and time it where no world_model runs."""
@@ -72,6 +80,7 @@ class Examination:
             *input_findings({name: status for name, status in statuses.items() if name not in blamed}, self._settled),
             *rate_findings(heard, hub.leader, statuses),
             *mount_findings([seen.lidar for seen in self._seen if seen.lidar is not None], self._lidars(taken)),
+            *self._body_findings(),
             *transform_findings(hub, time.monotonic()),
             *clock_findings(node),
             *quality_findings(node, inputs.topics),
@@ -94,6 +103,13 @@ class Examination:
 
     def _lidars(self, taken: set[str]) -> str:
         return ", ".join(sorted(name for name, status in self._hub.status().items() if status.kind == "lidar" and name in taken))
+
+    def _body_findings(self) -> Iterator[Finding]:
+        """By what running nodes say, else by the parameter file."""
+        footprint, box = self._footprint, cast(Box, self._config.sensing.own_body_m) or None
+        if self._shapes is not None:
+            footprint, box = self._shapes.footprint() or footprint, self._shapes.own_body_m() or box
+        return body_findings(footprint, box, self._seen[-1] if self._seen else None)
 
     def _problem_findings(self) -> list[Finding]:
         """What the nodes would say of how messages come, and of names that nobody publishes."""
