@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+LOOKED_AT = 1 << 14  # cells at once: what is computed of them stays in the cache
 CYCLIST_SIZE_M = (1.8, 0.6)  # length and width of a city bicycle with its rider
 
 
@@ -91,6 +92,33 @@ def near_each(x: Floats, y: Floats, poses: Floats, halves_m: Floats, margins_m: 
     along = np.maximum(np.abs(cos * dx + sin * dy) - halves_m[:, 0].reshape(each), 0.0)
     across = np.maximum(np.abs(cos * dy - sin * dx) - halves_m[:, 1].reshape(each), 0.0)
     return np.asarray(along**2 + across**2 <= margins_m.reshape(each) ** 2)
+
+
+def cells_near(
+    x_X: Floats, y_Y: Floats, poses: Floats, halves_m: Floats, margins_m: Floats, layers_M: NDArray[np.intp] | None = None, layers: int = 1
+) -> NDArray[np.bool_]:
+    """(layers, Y, X) which places of a grid lie within a margin of a box, as `near_boxes` says. Of each box only what is around it is
+    looked at. x_X, y_Y: ascending. layers_M: the layer of each box; None = all are in the first."""
+    found = np.zeros((layers, len(y_Y), len(x_X)), bool)
+    reach_M = np.hypot(*halves_m.T) + margins_m
+    bounds = [
+        (np.searchsorted(at, poses[:, k] - reach_M), np.searchsorted(at, poses[:, k] + reach_M, "right")) for k, at in enumerate((x_X, y_Y))
+    ]
+    (left_M, right_M), (low_M, high_M) = bounds
+    side_M = np.maximum(right_M - left_M, high_M - low_M)
+    order = np.argsort(side_M, kind="stable")
+    order = order[((right_M > left_M) & (high_M > low_M))[order]]  # the others lie beside the grid
+    while len(order):
+        most = max(1, int(np.searchsorted(np.arange(1, len(order) + 1) * side_M[order] ** 2, LOOKED_AT)))
+        part, order = order[:most], order[most:]
+        beside = np.arange(side_M[part[-1]])
+        # Windows of one size; what hangs over the grid is its last row or column once more.
+        column = np.minimum(left_M[part, None] + beside, len(x_X) - 1)
+        row = np.minimum(low_M[part, None] + beside, len(y_Y) - 1)
+        near = near_each(x_X[column][:, None, :], y_Y[row][:, :, None], poses[part], halves_m[part], margins_m[part])
+        box, up, along = np.nonzero(near)
+        found[0 if layers_M is None else layers_M[part][box], row[box, up], column[box, along]] = True
+    return found
 
 
 class Kind(enum.IntEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jepa_ros.movers import Bodies, TrackedVehicles, near_each
+from jepa_ros.movers import Bodies, TrackedVehicles, cells_near
 from jepa_ros.objects.scene.cells import shares_of
 from jepa_ros.occupancy.calibration import OutcomeCalibration
 from jepa_ros.occupancy.evidence import Evidence, gather
@@ -111,17 +110,6 @@ def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor
 
 
 def cells_around(bodies: Bodies, grid: GridSpec) -> NDArray[np.bool_]:
-    """(Y, X) cells whose centres lie in a body or within half a cell of it. Of each body only the cells near it are looked at."""
-    found = np.zeros((grid.rows, grid.columns), bool)
-    if not len(bodies.boxes):
-        return found
-    halves_m, margins_m = 0.5 * bodies.boxes[:, 3:], bodies.radii_m + 0.5 * grid.resolution_m
-    farthest = math.ceil(float((np.hypot(*halves_m.T) + margins_m).max()) / grid.resolution_m)
-    beside, origin_m = np.arange(-farthest, farthest + 1), np.array(grid.origin_m)
-    column, row = np.floor((bodies.boxes[:, :2] - origin_m) / grid.resolution_m).astype(int).T[:, :, None] + beside
-    x, y = (origin_m[axis] + grid.resolution_m * (cell + 0.5) for axis, cell in enumerate((column, row)))
-    near = near_each(x[:, None, :], y[:, :, None], bodies.boxes[:, :3], halves_m, margins_m)
-    near &= ((row >= 0) & (row < grid.rows))[:, :, None] & ((column >= 0) & (column < grid.columns))[:, None, :]
-    body, up, along = np.nonzero(near)
-    found[row[body, up], column[body, along]] = True
-    return found
+    """(Y, X) cells whose centres lie in a body or within half a cell of it."""
+    x, y = (origin + grid.resolution_m * (np.arange(n) + 0.5) for origin, n in zip(grid.origin_m, (grid.columns, grid.rows), strict=True))
+    return cells_near(x, y, bodies.boxes[:, :3], 0.5 * bodies.boxes[:, 3:], bodies.radii_m + 0.5 * grid.resolution_m)[0]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jepa_ros.movers import cells_near
 from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.footprint.contact import highest_under, under
 from jepa_ros.planning.grids import (
@@ -127,8 +128,16 @@ class Surroundings:
         body_M1 = future.radii_P[:, None].expand_as(likely_PK)[likely_PK][:, None].double().numpy()
         spread_MT = future.covariances_PKT3[likely_PK][..., [0, 2]].amax(-1).sqrt().double().numpy()
         around_MT = body_M1 + spread_MT + AROUND_EXPECTED_M
-        cleared = [clear_boxes(layer, self.grid, poses_MT3[:, t], halves_M2, around_MT[:, t]) for t, layer in enumerate(local_TYX)]
-        return np.where(local_TYX[:1] >= self.occupied_from, local_TYX, np.stack(cleared))
+        modes, times = around_MT.shape
+        expected_TYX = cells_near(
+            *cell_centres(self.grid),
+            poses_MT3.reshape(-1, 3),
+            halves_M2.repeat(times, axis=0),
+            around_MT.ravel(),
+            np.tile(np.arange(times), modes),
+            times,
+        )
+        return np.where(expected_TYX & (local_TYX[:1] < self.occupied_from), np.float32(0.0), local_TYX)
 
     def free_near(self, goal: FloatArray, tolerance_m: float) -> bool:
         """Whether the robot could stand at the goal (x m, y m, yaw rad or NaN) or within the tolerance of it. Out of reach of this plan it

@@ -7,8 +7,8 @@ import pytest
 import torch
 from planning_scenes import goal_at, in_anchor, make_scene, pose
 
-from jepa_ros.movers import BoxForecast, TrackedVehicles
-from jepa_ros.planning.grids import clear_boxes, clear_discs
+from jepa_ros.movers import BoxForecast, TrackedVehicles, cells_near, near_boxes
+from jepa_ros.planning.grids import cell_centres, clear_boxes, clear_discs
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts, outside_box, people_future
 from jepa_ros.planning.planner import Planner, PlannerConfig
 from jepa_ros.planning.scene import PlanningScene
@@ -89,6 +89,21 @@ def test_a_box_is_cleared_and_a_point_is_cleared_as_a_disc() -> None:
     np.testing.assert_array_equal(point, clear_discs(full, grid, np.array([[1.0, 1.0]]), 0.9))
     car = clear_boxes(full, grid, np.array([[0.0, 0.0, np.pi / 2]]), np.array([[2.2, 0.9]]), np.array([0.1]))
     assert (car == 0).sum() == pytest.approx((2 * 2.3) * (2 * 1.0) / 0.25**2, rel=0.12)
+
+
+def test_cells_near_boxes_of_any_size_are_found_in_the_layer_of_each() -> None:
+    """Windows hold all that a look at the whole grid finds, whether a box is a point or its margin covers the grid, on it or beside it."""
+    rng, grid = np.random.default_rng(2), GridSpec(30, 47, 0.4, (-3.1, -8.0))
+    x, y = cell_centres(grid)
+    count = 300
+    poses = np.column_stack((rng.uniform(-15, 25, (count, 2)), rng.uniform(-4, 4, count)))
+    halves = np.where(rng.random((count, 1)) < 0.5, 0.0, rng.uniform(0, 4, (count, 2)))
+    margins, layers = rng.choice([0.0, 0.3, 2.0, 30.0], count, p=[0.3, 0.4, 0.29, 0.01]), rng.integers(0, 3, count)
+    found = cells_near(x, y, poses, halves, margins, layers, 3)
+    for layer in range(3):
+        mine = layers == layer
+        np.testing.assert_array_equal(found[layer], near_boxes(x[None], y[:, None], poses[mine], halves[mine], margins[mine]))
+    assert not cells_near(x, y, poses[:0], halves[:0], margins[:0]).any()
 
 
 def with_car(scene: SceneState, start: tuple[float, float, float], speed_mps: float) -> SceneState:
