@@ -60,20 +60,20 @@ class LatentMemory:
         Each step takes the remembered latent nearest in time; where the past is too short the oldest one stands in, which says "nothing
         moved" and is the least that can be assumed.
         """
-        now_ND, past_TND, new_from_old = self.parts()
-        if not len(past_TND):
+        now_ND, past, new_from_old = self.parts()
+        if not past:
             return now_ND[None, None]
-        return torch.cat([self._model.align(past_TND, new_from_old), now_ND[None]])[None]
+        return torch.cat([self._model.align(torch.stack(past), new_from_old), now_ND[None]])[None]
 
-    def parts(self) -> tuple[Tensor, Tensor, FloatArray]:
-        """Of `history` the newest latent, (N, D), and the older ones as they are, (T - 1, N, D), with (T - 1, 4, 4) new_from_old."""
+    def parts(self) -> tuple[Tensor, list[Tensor], FloatArray]:
+        """Of `history` the newest latent, (N, D), and the T - 1 older ones as they are, with (T - 1, 4, 4) new_from_old."""
         now = self._entries[-1]
         wanted_ns = [now.stamp_ns - k * self._step_ns for k in reversed(range(1, self._model.spec.history))]
         past = [min(self._entries, key=lambda entry: abs(entry.stamp_ns - stamp_ns)) for stamp_ns in wanted_ns]
         if not past:
-            return now.latent_ND, now.latent_ND[:0][None][:0], np.zeros((0, 4, 4))
+            return now.latent_ND, [], np.zeros((0, 4, 4))
         new_from_old = np.stack([np.linalg.inv(now.odom_from_anchor) @ entry.odom_from_anchor for entry in past])
-        return now.latent_ND, torch.stack([entry.latent_ND for entry in past]), new_from_old
+        return now.latent_ND, [entry.latent_ND for entry in past], new_from_old
 
 
 def steady_motion(ego: EgoState, horizon: int, dt_s: float) -> FloatArray:

@@ -34,6 +34,6 @@ class WholePrediction:
 def predict_in_parts(model: WorldModel, memory: LatentMemory, actions_HA: Tensor) -> Prediction:
     """From all that a memory holds, under (H, A) actions."""
     if isinstance(model, PredictsInParts):
-        now_ND, past_TND, new_from_old = memory.parts()
-        return model.predict_in_parts(past_TND, new_from_old, now_ND, actions_HA[None])
+        now_ND, past, new_from_old = memory.parts()
+        return model.predict_in_parts(past, new_from_old, now_ND, actions_HA[None])
     return WholePrediction(model, model.predict(memory.history(), actions_HA[None])[0])

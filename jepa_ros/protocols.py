@@ -6,7 +6,7 @@ Axes: B batch, T history step (oldest first, last = now), H future step, N laten
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -143,8 +143,9 @@ class Prediction(Protocol):
 class PredictsInParts(Protocol):
     """What a world model offers besides `WorldModel` where its occupancy takes less than all of the predicted latents."""
 
-    def predict_in_parts(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> Prediction:
-        """From older latents, oldest first, each in its own anchor frame, (T, 4, 4) new_from_old, the newest latent, and (1, H, A)."""
+    def predict_in_parts(self, past: Sequence[Tensor], new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> Prediction:
+        """From T older (N, D) latents, oldest first, each in its own anchor frame, (T, 4, 4) new_from_old, the newest latent, and actions
+        (1, H, A)."""
 
 
 @runtime_checkable

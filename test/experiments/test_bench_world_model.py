@@ -70,6 +70,18 @@ def test_thresholds_for_a_world_come_from_the_other_worlds() -> None:
     assert counts.pooled(0).average_precision() == 1.0
 
 
+def test_entered_cells_are_recalled_at_the_false_positives_that_flow_has_in_the_same_world() -> None:
+    positive = np.array([[True, False], [False, False]])
+    cells = {"occupied": positive, "free": ~positive, "entered": positive, "left": ~positive}
+    counts, careful, careless = CellCounts(1), CellCounts(1), CellCounts(1)
+    for world, of_true, of_free in (("a", 0.9, 0.1), ("b", 0.3, 0.8)):
+        counts.add(world, 0, torch.tensor([[of_true, of_free], [0.0, 0.0]]), cells)
+        careful.add(world, 0, torch.from_numpy(positive.astype(np.float32)), cells)
+        careless.add(world, 0, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), cells)
+    assert counts.entered_beside(0, careful) == 0.5  # of "b" the entered cell comes after a free one
+    assert counts.entered_beside(0, careless) == 1.0  # which flow calls occupied, too
+
+
 def person_at(x_m: float) -> np.ndarray:
     """(N, 3) returns of a person and of a wall."""
     rng = np.random.default_rng(round(100 * x_m))

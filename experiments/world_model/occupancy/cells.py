@@ -105,6 +105,16 @@ class CellCounts:
             "cells": total["entered"] + total["left"],
         }
 
+    def entered_beside(self, time: int, other: CellCounts) -> float:
+        """Share of the entered cells called occupied where, world by world, no more free cells are called so than by `other`, which says
+        yes or no."""
+        hits = total = 0.0
+        for world, counts in self._worlds.items():
+            curve, rate = Curve(counts[time]), float(Curve(other._worlds[world][time]).false_positive_rate()[1])
+            hits += curve.above["entered"][at_false_positive_rate(rate)(curve)]
+            total += curve.total["entered"]
+        return hits / max(total, 1)
+
 
 def best_f1(curve: Curve) -> int:
     """F1 and IoU rank thresholds alike."""

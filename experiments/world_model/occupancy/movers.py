@@ -3,10 +3,10 @@
 Runs the whole pipeline over bags at their own rate. Judged are the world model alone, the higher of it and the forecasts of objects, the
 fusion (published), the same without what outcomes correct, its share of what stands (which planners read), and two baselines:
 the newest sweep stays, and constant-velocity flow of points; on cells that the later sweep could see. Entered cells: occupied then, in
-the box of something that moved and did not cover them before; the threshold is such that no more free cells are called occupied than by
-flow. Free near: of the cells within 5 m that are free now and are called occupied with 0.5 or more, the share that then are. Reliability:
-mean distance of what is said from what is found, over cells of 0.1 and more. Boxes: of the simulator, or a labelled CSV as for
-`make bench-vehicles`.
+the box of something that moved and did not cover them before; the threshold is such that in each bag no more free cells are called
+occupied than by flow. Free near: of the cells within 5 m that are free now and are called occupied with 0.5 or more, the share that then
+are. Reliability: mean distance of what is said from what is found, over cells of 0.1 and more. Boxes: of the simulator, or a labelled CSV
+as for `make bench-vehicles`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from experiments.world_model.occupancy.cells import CellCounts, at_false_positive_rate, cells_of, plain_cells
+from experiments.world_model.occupancy.cells import CellCounts, cells_of, plain_cells
 from experiments.world_model.table import table
 from experiments.world_model.worlds import Boxes, boxes_by_stamp
 from jepa_ros.backends.bev import BEV_GRID
@@ -139,7 +139,6 @@ class Judge:
         """Time in s -> method -> figures; AP of what says yes or no is NaN."""
         found: dict[str, dict[str, dict[str, float]]] = {}
         for step in STEPS:
-            rate = float(self.counts["flow"].pooled(step).false_positive_rate()[1])
             row = found[f"{0.4 * step:.1f}"] = {}
             for method in METHODS:
                 curve = self.counts[method].pooled(step)
@@ -148,7 +147,7 @@ class Judge:
                     "IoU": float(curve.iou()[(len(curve.iou()) - 1) // 2]),
                     "best IoU": float(curve.iou().max()),
                     "reliability": curve.calibration_error(),
-                    "entered": self.counts[method].moving_recall(step, at_false_positive_rate(rate))["entered"],
+                    "entered": self.counts[method].entered_beside(step, self.counts["flow"]),
                 }
         return found
 

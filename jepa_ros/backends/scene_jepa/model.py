@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +138,18 @@ class SceneJepa(nn.Module):
         return from_map(predicted.flatten(0, 1)).unflatten(0, (batch, horizon))
 
     @torch.inference_mode()
-    def predict_in_parts(self, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> ScenePrediction:
+    def predict_in_parts(self, past: Sequence[Tensor], new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> ScenePrediction:
         """What `predict` and `occupancy` say, as far as it is read. See `protocols.PredictsInParts`; a wrong shape is a ValueError."""
-        self._checked_history(past_TND[None])
         self._check_actions(actions_BHA, 1)
-        missing = self.spec.history - 1 - len(past_TND)
+        missing = self.spec.history - 1 - len(past)
+        wrong = [tuple(latent_ND.shape) for latent_ND in (*past, now_ND) if latent_ND.shape != self.spec.latent_shape]
+        if wrong or missing < 0:
+            raise ValueError(f"needs at most {self.spec.history} latents of {self.spec.latent_shape}, got {len(past) + 1}, {wrong}")
         if missing:
-            oldest = past_TND[:1] if len(past_TND) else now_ND[None]
-            pose = new_from_old[:1] if len(past_TND) else np.eye(4)[None]
-            past_TND = torch.cat([oldest.expand(missing, -1, -1), past_TND])
+            oldest, pose = (past[0], new_from_old[:1]) if len(past) else (now_ND, np.eye(4)[None])
+            past = [oldest] * missing + list(past)
             new_from_old = np.concatenate([np.repeat(pose, missing, axis=0), new_from_old])
-        return ScenePrediction(self, past_TND, new_from_old, now_ND, actions_BHA.to(now_ND))
+        return ScenePrediction(self, past, new_from_old, now_ND, actions_BHA.to(now_ND))
 
     @torch.inference_mode()
     def occupancy(self, latents_BND: Tensor) -> Tensor:
@@ -204,9 +206,9 @@ class SceneJepa(nn.Module):
             aligned.append(warp(learned, new_from_old, self.half_m))
         return torch.cat(aligned, dim=1)
 
-    def aligned(self, past_TND: Tensor, new_from_old: np.ndarray, channels: int) -> Tensor:
-        """(T, channels, Y, X) latents in another anchor frame. Only their first `channels` are computed."""
-        return self.align_map(to_map(past_TND)[:, :channels], new_from_old)
+    def aligned(self, past: Sequence[Tensor], new_from_old: np.ndarray, channels: int) -> Tensor:
+        """(T, channels, Y, X) of T (N, D) latents in another anchor frame. Only their first `channels` are read."""
+        return self.align_map(torch.stack([to_map(latent_ND)[:channels] for latent_ND in past]), new_from_old)
 
     def _warp_cells(self, observed_BCYX: Tensor, new_from_old: np.ndarray) -> Tensor:
         return F.pixel_unshuffle(warp(F.pixel_shuffle(observed_BCYX, 2), new_from_old, self.half_m), 2)

@@ -43,10 +43,12 @@ class OccupancyHead(nn.Module):
         # Convolutions of one cell as matrix products: as convolutions they are slow on a CPU.
         entered_BYXC = F.linear(read_BCYX.permute(0, 2, 3, 1), self.enter.weight.flatten(1), self.enter.bias)
         hidden_BCYX = F.relu(self.mix(F.relu(entered_BYXC.permute(0, 3, 1, 2) + self.up(trunk_BsYX))))
-        direct_BOM = self.direct.weight.flatten(1) @ read_BCYX.flatten(2) + self.direct.bias[:, None]  # type: ignore[index]  # not off
-        read_off_BOM = self.out.weight.flatten(1) @ hidden_BCYX.flatten(2) + self.out.bias[:, None]  # type: ignore[index]
+        assert self.out.bias is not None
+        trust_less_1, added = self.out.bias.chunk(2)
+        direct_BOM = _of_cells(self.direct, read_BCYX, self.direct.bias)
+        read_off_BOM = _of_cells(self.out, hidden_BCYX, torch.cat([1.0 + trust_less_1, added]))
         trust_BOM, added_BOM = read_off_BOM.chunk(2, dim=1)
-        logits_BOM = torch.addcmul(added_BOM + direct_BOM, trust_BOM, direct_BOM)
+        logits_BOM = torch.addcmul(added_BOM, trust_BOM, direct_BOM)
         batch, _, rows, columns = read_BCYX.shape
         cells = logits_BOM.view(batch, self.config.horizon, 2, 2, rows, columns).permute(0, 1, 4, 2, 5, 3)
         return cells.reshape(batch, self.config.horizon, 2 * rows, 2 * columns)
@@ -65,3 +67,10 @@ class OccupancyHead(nn.Module):
         for step, share in enumerate(shares):
             begin = step * config.remembered
             self.direct.weight[:, begin : begin + config.grounded] = share * defined.weight.repeat(config.horizon, 1, 1, 1)
+
+
+def _of_cells(convolution: nn.Conv2d, maps_BCYX: Tensor, bias_O: Tensor | None) -> Tensor:
+    """(B, O, Y X) what a convolution of one cell, with this bias, makes of channels-last maps: the bias goes in with the product."""
+    assert bias_O is not None
+    weight_BOC = convolution.weight.flatten(1).expand(len(maps_BCYX), -1, -1)
+    return torch.baddbmm(bias_O[:, None], weight_BOC, maps_BCYX.flatten(2))

@@ -8,6 +8,7 @@ Axes: T history step, H future step, N token, D latent width, C observed channel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -34,19 +35,19 @@ class Model(Protocol):
     def graph(self, part: str) -> Graph | None: ...
     def occupancy(self, latents_BND: Tensor) -> Tensor: ...
     def fast(self) -> AbstractContextManager[object]: ...
-    def aligned(self, past_TND: Tensor, new_from_old: np.ndarray, channels: int) -> Tensor: ...
+    def aligned(self, past: Sequence[Tensor], new_from_old: np.ndarray, channels: int) -> Tensor: ...
     def predict(self, history_BTND: Tensor, actions_BHA: Tensor) -> Tensor: ...
 
 
 class ScenePrediction:
     """Of one history under one intended motion. Holds the history, and what the trunk made of it."""
 
-    def __init__(self, model: Model, past_TND: Tensor, new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> None:
-        """past_TND: older latents, oldest first, each in its own anchor frame, with (T, 4, 4) new_from_old, already checked."""
+    def __init__(self, model: Model, past: Sequence[Tensor], new_from_old: np.ndarray, now_ND: Tensor, actions_BHA: Tensor) -> None:
+        """past: T older (N, D) latents, oldest first, each in its own anchor frame, with (T, 4, 4) new_from_old, already checked."""
         self._model = model
-        self._past, self._new_from_old, self._now, self._actions = past_TND, new_from_old, now_ND, actions_BHA
+        self._past, self._new_from_old, self._now, self._actions = past, new_from_old, now_ND, actions_BHA
         self._trunk_BsYX: Tensor | None = None
-        self._observed_TCYX = past_TND[:0]
+        self._observed_TCYX: Tensor | None = None
 
     @torch.inference_mode()
     def occupancy(self) -> Tensor:
@@ -71,7 +72,7 @@ class ScenePrediction:
     @torch.inference_mode()
     def next_ND(self, channels: int | None = None) -> Tensor:
         """(N, D) latents of the first step, or only their first `channels`."""
-        if channels is None or channels > self._observed_TCYX.shape[1] or self._trunk_BsYX is None:
+        if channels is None or self._trunk_BsYX is None or self._observed_TCYX is None or channels > self._observed_TCYX.shape[1]:
             return self.latents()[0, :, :channels]
         first = torch.zeros(1, dtype=torch.long, device=self._now.device)
         with self._model.fast():

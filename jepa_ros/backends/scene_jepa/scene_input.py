@@ -52,6 +52,6 @@ def camera_input(observation: Observation) -> tuple[Tensor, Tensor, Tensor]:
 
 def shrink(camera: CameraImage) -> Tensor:
     """(3, H, W) float RGB in 0-1 at IMAGE_SIZE."""
-    rgb = torch.from_numpy(camera.rgb.astype(np.float32)).permute(2, 0, 1)[None]
+    rgb = torch.from_numpy(camera.rgb.copy()).permute(2, 0, 1)[None]  # as bytes: a fifth of the time with AVX2, the same within 1 of 255
     resized = F.interpolate(rgb, size=IMAGE_SIZE, mode="bilinear", antialias=True, align_corners=False)
-    return resized[0] / 255
+    return resized[0].float() / 255
