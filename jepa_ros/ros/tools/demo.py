@@ -34,8 +34,8 @@ from jepa_ros.sensing.bag import choose_topics
 from jepa_ros.sensing.bags.reading import is_static, transforms_of
 from jepa_ros.sim.bag import BagSpec, write_bag
 
-DEFAULT_BAG = Path(".ros/demo_bag")
-DEFAULT_SPEC = BagSpec(seed=20028, scenario="crossing", duration_s=8.0)  # a seed that no training has seen
+DEFAULT_SPEC = BagSpec(seed=20071, scenario="crossing", duration_s=8.0)  # no training has seen it; a cyclist rides ahead, in view
+DEFAULT_BAG = Path(f".ros/demo_bag_{DEFAULT_SPEC.seed}")
 LINGER_S = 1.5  # the last diagnostics come once a second
 ANSWER_S = 10.0
 LOAD_S = 300.0  # a large model from a slow disk

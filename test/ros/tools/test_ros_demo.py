@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: run through scripts/env.sh after make build")
 pytest.importorskip("jepa_ros.msg", reason="the interfaces are not built: make build")
 
+import numpy as np
 import rclpy
 from paths import ROOT
 from PIL import Image
@@ -18,11 +19,22 @@ from rclpy.node import Node
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 
+from jepa_ros.ros.tools.demo import DEFAULT_SPEC
 from jepa_ros.sensing import bag_info
+from jepa_ros.sim.simulation import Simulation
 
 TINY_BAG = ROOT / "test" / "resources" / "tiny_bag"
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def test_who_opens_the_page_of_the_simulated_bag_finds_the_cyclist() -> None:
+    """README says so: one rides ahead of the robot, in view of the camera, two seconds into the run."""
+    simulation = Simulation(DEFAULT_SPEC.scenario, DEFAULT_SPEC.seed)
+    simulation.step(2.0)
+    base_from_world = np.linalg.inv(simulation.world_from_base())
+    riders = [base_from_world @ np.append(one.position_m, 1.0) for one in simulation.agents() if one.kind == "cyclist"]
+    assert any(5.0 < x < 16.0 and abs(y) < 0.5 * x for x, y, *_ in riders), riders
 
 
 def run_demo(bag: Path, out: Path, *more: str) -> subprocess.CompletedProcess:
