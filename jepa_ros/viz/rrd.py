@@ -114,11 +114,12 @@ class Recording:
         feet_m = _lifted(people.positions_m, state, ground, 0.1)
         sizes = np.column_stack([people.radii_m, people.radii_m, np.full(len(people.ids), 0.5 * PERSON_HEIGHT_M)])
         speeds = np.hypot(*people.velocities_mps.reshape(-1, 2).T)
+        names = [f"cyclist {one}" if rides else f"{one}" for one, rides in zip(people.ids, people.cyclists, strict=True)]
         boxes = rerun.Boxes3D(
             centers=_lifted(people.positions_m, state, ground, 0.5 * PERSON_HEIGHT_M),
             half_sizes=sizes,
             colors=[_rgba(theme.colour_of(int(one)), 255 if walk else 120) for one, walk in zip(people.ids, walks, strict=True)],
-            labels=[f"{one}  {speed:.1f} m/s" if walk else "" for one, speed, walk in zip(people.ids, speeds, walks, strict=True)],
+            labels=[f"{name}  {speed:.1f} m/s" if walk else "" for name, speed, walk in zip(names, speeds, walks, strict=True)],
         )
         self._log("odom/people/boxes", boxes)
         strips, colours, radii = [], [], []
@@ -171,7 +172,7 @@ class Recording:
         seen = [person for person in moment.people if person.box_px]
         corners = np.array([person.box_px for person in seen]).reshape(-1, 4)
         colours = [_rgba(person.colour, 255 if person.modes else 150) for person in seen]
-        labels = [f"{person.id}" if person.modes else "" for person in seen]
+        labels = ["" if not person.modes else f"cyclist {person.id}" if person.kind == "cyclist" else f"{person.id}" for person in seen]
         boxes = rerun.Boxes2D(mins=corners[:, :2], sizes=corners[:, 2:] - corners[:, :2], colors=colours, labels=labels)
         self._log("camera/people", boxes)
         ways = [(person.way_px, _rgba(person.colour)) for person in seen if len(person.way_px) > 1]
@@ -214,7 +215,9 @@ def _layout(image_px: tuple[int, int] | None) -> object:
     ground = layout.LineGrid3D(visible=False)
     left = [
         layout.TimeSeriesView(origin="curves", name="latency, ms", contents="curves/latency_ms"),
-        layout.TimeSeriesView(origin="curves", name="surprise", contents="curves/surprise"),
+        layout.TimeSeriesView(
+            origin="curves", name="surprise", contents="curves/surprise", axis_y=layout.ScalarAxis(range=(0.0, 1.0), zoom_lock=True)
+        ),
         layout.TextLogView(origin="plans", name="plans"),
     ]
     if image_px is not None:

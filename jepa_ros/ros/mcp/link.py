@@ -17,9 +17,10 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from jepa_ros.action import PursueGoal
-from jepa_ros.msg import LatentState, OccupancyForecast, PedestrianForecastArray
+from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
 from jepa_ros.ros import readers
 from jepa_ros.ros.lifecycle import in_namespace
+from jepa_ros.ros.mcp.answers import Told
 from jepa_ros.srv import Imagine, PlanPath
 from jepa_ros.types import FloatArray
 
@@ -81,6 +82,7 @@ class RobotLink:
         for kind, topic in (
             (OccupancyForecast, "world_model/occupancy"),
             (PedestrianForecastArray, "world_model/pedestrians"),
+            (ObjectForecastArray, "world_model/objects"),
             (LatentState, "world_model/latent"),
         ):
             node.create_subscription(kind, topic, partial(self._keep, topic.split("/")[1]), 1)
@@ -94,18 +96,18 @@ class RobotLink:
         self._executor.shutdown()
         self._thread.join(5.0)
 
-    def scene(self) -> tuple[OccupancyForecast, PedestrianForecastArray | None, float | None]:
-        """Newest occupancy, people and surprise. Raises NotThere where no forecast is fresh."""
+    def scene(self) -> Told:
+        """The newest of everything. Raises NotThere where no forecast is fresh."""
         occupancy = self._fresh("occupancy")
         if occupancy is None:
             raise NotThere("no forecast comes: is world_model active, and do its sensors send? `ros2 run jepa_ros doctor` names the fault")
         latent = self._fresh("latent")
-        return occupancy, self._fresh("pedestrians"), float(latent.surprise) if latent is not None else None
+        surprise = float(latent.surprise) if latent is not None else None
+        return Told(occupancy, self._fresh("pedestrians"), self._fresh("objects"), surprise)
 
     def goal(self, ahead_m: float, left_m: float) -> PoseStamped:
         """A place relative to the robot as it stands in the newest forecast, in the fixed frame; any heading will do."""
-        occupancy, _, _ = self.scene()
-        received = readers.received_of(occupancy)
+        received = readers.received_of(self.scene().occupancy)
         place: FloatArray = received.odom_from_anchor @ np.array([ahead_m, left_m, 0.0, 1.0])
         goal = PoseStamped()
         goal.header.frame_id = received.fixed_frame

@@ -14,7 +14,7 @@ import rclpy
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools.base import Tool
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
@@ -38,9 +38,29 @@ INSTRUCTIONS = (
     "starts only where a plan passes its collision checks, speed limits and deadline, and it stops by itself where that no longer holds. "
     "A refusal says what would work. No tool overrides it."
 )
-Ahead = Annotated[float, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m ahead of the robot; negative is behind")]
-Left = Annotated[float, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m to its left; negative is to the right")]
-Speed = Annotated[float, Field(ge=0.0, le=50.0, allow_inf_nan=False, description="0 = the robot's limit, which holds anyway")]
+SLOWEST_MPS = 0.01  # a limit below it is no speed; as a message, some would even be 0, which stands for no limit
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+def _some_speed(value: float) -> float:
+    if 0.0 < value < SLOWEST_MPS:
+        raise ValueError(f"{value}: at least {SLOWEST_MPS} m/s, or 0 for the robot's own limit; to stand, call stop")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Ahead = Annotated[Number, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m ahead of the robot; negative is behind")]
+Left = Annotated[Number, Field(ge=-REACH_M, le=REACH_M, allow_inf_nan=False, description="m to its left; negative is to the right")]
+Speed = Annotated[
+    Number,
+    Field(ge=0.0, le=50.0, allow_inf_nan=False, description="0 = the robot's limit, which holds anyway"),
+    AfterValidator(_some_speed),
+]
 Name = Annotated[str, Field(max_length=40, pattern=r"^[ -~]*$")]  # letters of ASCII: all that names of people here are made of
 
 
@@ -56,20 +76,20 @@ class Tools:
         self._stopping = threading.Lock()
 
     async def what_is_around(self) -> Scene:
-        """People and what stands around the robot now, and how surprising the scene is."""
-        return await self._in_turn(lambda: scene_at(*self._link.scene(), 0.0))
+        """People, cyclists, vehicles and what stands around the robot now, and how surprising the scene is."""
+        return await self._in_turn(lambda: scene_at(self._link.scene(), 0.0))
 
     async def what_will_happen(
-        self, in_s: Annotated[float, Field(ge=0.0, le=4.8, allow_inf_nan=False, description="seconds from now")]
+        self, in_s: Annotated[Number, Field(ge=0.0, le=4.8, allow_inf_nan=False, description="seconds from now")]
     ) -> Scene:
         """The same, as it is predicted for a later moment."""
-        return await self._in_turn(lambda: scene_at(*self._link.scene(), in_s))
+        return await self._in_turn(lambda: scene_at(self._link.scene(), in_s))
 
     async def imagine_motion(
         self,
-        speed_mps: Annotated[float, Field(ge=-3.0, le=3.0, allow_inf_nan=False)],
-        turn_radps: Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False, description="positive is to the left")],
-        duration_s: Annotated[float, Field(ge=0.4, le=4.8, allow_inf_nan=False)],
+        speed_mps: Annotated[Number, Field(ge=-3.0, le=3.0, allow_inf_nan=False)],
+        turn_radps: Annotated[Number, Field(ge=-2.0, le=2.0, allow_inf_nan=False, description="positive is to the left")],
+        duration_s: Annotated[Number, Field(ge=0.4, le=4.8, allow_inf_nan=False)],
     ) -> Imagined:
         """What the world model predicts if the robot moved like this. Nothing moves."""
 
@@ -97,10 +117,10 @@ class Tools:
         self,
         person: Annotated[Name, Field(description='"person" (the nearest) or "person 12" (by id)')],
         relation: Annotated[Literal["near", "left_of", "right_of", "behind"], Field(description="as seen from the robot")] = "near",
-        distance_m: Annotated[float, Field(ge=0.0, le=REACH_M, allow_inf_nan=False, description="0 = as near as may be")] = 0.0,
+        distance_m: Annotated[Number, Field(ge=0.0, le=REACH_M, allow_inf_nan=False, description="0 = as near as may be")] = 0.0,
         max_speed_mps: Speed = 0.0,
         keep_away_from: Annotated[list[Name], Field(max_length=16, description='"people", or "person 12"')] = [],  # noqa: B006 - pydantic's own copy
-        keep_distance_m: Annotated[float, Field(ge=0.0, le=5.0, allow_inf_nan=False)] = 0.0,
+        keep_distance_m: Annotated[Number, Field(ge=0.0, le=5.0, allow_inf_nan=False)] = 0.0,
     ) -> Way:
         """Drive to a place beside somebody, where they will be, and keep a distance to others on the way."""
 
@@ -121,21 +141,20 @@ class Tools:
 
     async def stop(self) -> Said:
         """Stand still, at once."""
-
-        def halt() -> Said:
-            with self._stopping:
-                self._stops += 1
-                self._link.stop()
-            return Said(True, "told to stand")
-
         try:
-            return await anyio.to_thread.run_sync(halt)
+            await anyio.to_thread.run_sync(self._halt)
         except NotThere as error:
             return Said(False, str(error))
+        return Said(True, "told to stand")
 
     async def why_refused(self) -> Said:
         """Why the last goal was refused, and what the controller does now."""
         return Said(True, f"{self._refusal}. The controller: {self._link.controller_state()}")
+
+    def _halt(self) -> None:
+        with self._stopping:
+            self._stops += 1
+            self._link.stop()
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
         if self._waiting >= MOST_WAITING:
@@ -196,11 +215,11 @@ def make_server(link: RobotLink) -> MCPServer[Any]:
         tools.is_there_a_safe_way,
         tools.go_there,
         tools.pursue,
-        tools.stop,
         tools.why_refused,
     )
+    stop = Tool.from_function(tools.stop)  # whatever else a caller says with it, it stops
     return MCPServer(
-        "jepa_ros", instructions=INSTRUCTIONS, log_level="WARNING", tools=[_strict(Tool.from_function(tool)) for tool in offered]
+        "jepa_ros", instructions=INSTRUCTIONS, log_level="WARNING", tools=[stop, *(_strict(Tool.from_function(tool)) for tool in offered)]
     )
 
 

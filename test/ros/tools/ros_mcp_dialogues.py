@@ -121,7 +121,7 @@ def must_be_refused(tool: str, **arguments: Any) -> Callable[[Ask, Stage], Await
 async def through_what_stands(ask: Ask, stage: Stage) -> None:
     """Into the nearest thing that stands there: refused with what would work, or a way that ends before it."""
     around = (await seen_around(ask))["nearest_occupied_m"]
-    occupancy = stage.link.scene()[0]
+    occupancy = stage.link.scene().occupancy
     grid = np.frombuffer(bytes(occupancy.probability), np.uint8).reshape(len(occupancy.times_s), occupancy.rows, occupancy.columns)[0]
     rows, columns = np.nonzero(grid > 200)
     x = occupancy.origin.x + occupancy.resolution_m * (columns + 0.5)
@@ -202,6 +202,13 @@ async def a_stop_in_a_flood(ask: Ask, stage: Stage) -> None:
     assert await stage.stands()
 
 
+async def a_stop_with_more_words_than_it_needs(ask: Ask, stage: Stage) -> None:
+    """What it does not declare is no reason not to stop."""
+    await ask("go_there", ahead_m=4.0, left_m=0.0)
+    assert (await ask("stop", reason="the user said so")).structured_content["done"]
+    assert await stage.stands()
+
+
 async def a_tool_that_is_not_there(ask: Ask, stage: Stage) -> None:
     assert "set_cmd_vel" in refusal(await ask("set_cmd_vel", linear=2.0))
 
@@ -261,12 +268,15 @@ HOSTILE = {
     "a name of a megabyte": must_be_refused("pursue", person="person " + 1_000_000 * "1"),
     "names of a megabyte to keep away from": must_be_refused("pursue", person="person", keep_away_from=4 * [1_000_000 * "x"]),
     "through somebody": must_be_refused("pursue", person="person", relation="through"),
+    "a limit that a message cannot hold": must_be_refused("go_there", ahead_m=2.0, left_m=0.0, max_speed_mps=1e-300),
+    "true and false as a place": must_be_refused("go_there", ahead_m=True, left_m=False),
     "a motion of 100 m/s": must_be_refused("imagine_motion", speed_mps=100.0, turn_radps=0.0, duration_s=2.0),
 }
 MAY_MOVE = {
     "through what stands": through_what_stands,
     "through people": through_people,
     "a stop in a flood": a_stop_in_a_flood,
+    "a stop with more words than it needs": a_stop_with_more_words_than_it_needs,
     "into somebody": into_somebody,
     "past somebody, again and again": past_somebody_again_and_again,
     "pursues somebody": pursues_somebody,

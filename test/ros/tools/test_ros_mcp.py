@@ -41,7 +41,7 @@ def stage() -> Iterator[Stage]:
 
 def test_dialogues(stage: Stage) -> None:
     dialogues = {dialogue.__name__: dialogue for dialogue in HARMLESS} | HOSTILE | MAY_MOVE
-    assert len(dialogues) == 35
+    assert len(dialogues) == 38
 
     async def talk() -> None:
         async with mcp.Client(stage.server) as client:

@@ -16,6 +16,8 @@ from jepa_ros.objects.scene.objects import objects_of
 from jepa_ros.objects.track_state import cycling
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros import readers
+from jepa_ros.ros.conversions import occupancy_message, pedestrians_message
+from jepa_ros.ros.mcp.answers import Told, scene_at
 from jepa_ros.ros.world_model.markers import LARGEST_M, ellipse, marker_array
 from jepa_ros.ros.world_model.objects import detections_message, detections_type, objects_message
 from jepa_ros.types import SceneState
@@ -126,3 +128,19 @@ def test_objects_that_cannot_be_are_refused(fault: str) -> None:
         van.modes = []
     with pytest.raises(ValueError, match="object 1000001"):
         readers.moving_objects_of(message)
+
+
+@pytest.mark.parametrize("in_s", [0.0, 2.0])
+def test_a_language_model_is_told_classes_and_places_relative_to_the_robot(in_s: float) -> None:
+    state, x, y = street(), VAN[0], VAN[1]
+    people, objects = pedestrians_message(state, "learned", FRAMES), objects_message(state, ("learned", "constant_turn_rate"), FRAMES)
+    scene = scene_at(Told(occupancy_message(state, FRAMES), people, objects, 0.5), in_s)
+    kinds = {person.id: person.kind for person in scene.people}
+    assert [kinds[int(one)] for one in state.people.ids] == ["person", "cyclist"]
+    (van,) = scene.vehicles
+    assert (van.id, van.length_m, van.width_m, van.speed_mps) == (1_000_001, 5.2, 2.0, SPEED_MPS)
+    if in_s:
+        x, y = state.vehicle_forecast.poses[0, 0, int(np.abs(state.vehicle_forecast.times_s - in_s).argmin()), :2]
+    ahead, left, *_ = np.linalg.inv(state.anchor_pose) @ [x, y, 0.0, 1.0]
+    assert (van.ahead_m, van.left_m) == pytest.approx((ahead, left), abs=0.06)
+    assert scene_at(Told(occupancy_message(state, FRAMES), None, None, None), in_s).vehicles == []
