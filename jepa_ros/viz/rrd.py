@@ -7,6 +7,7 @@ for, over what was then really seen.
 from __future__ import annotations
 
 import base64
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ try:
 except ImportError:
     rerun = layout = None
 
-MISSING = "rerun-sdk is not installed: pip install rerun-sdk (0.2 GB to fetch, 0.5 GB on disk), then again"
+MISSING = f"rerun-sdk is not installed: {sys.executable} -m pip install rerun-sdk (0.2 GB to fetch, 0.5 GB on disk), then again"
 MOST_POINTS = 9000  # of a sweep: as many as can be told apart on a screen
 SHOWN_FROM = 0.2  # probability from which a cell has a tile
 TILES = (0.95, 0.75, 0.55, 0.35)  # of a cell, for each horizon

@@ -80,9 +80,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def print_viewers_hint(pictures: list[str], out: Path) -> None:
-    """How the Rerun viewer shows the run, or what is missing for it."""
+    """What to open to see the run, and what is missing for the Rerun viewer."""
     from jepa_ros.viz.rrd import MISSING, is_installed  # rerun-sdk, where it is installed, takes a second to import
 
+    if f"{out}/report.html" in pictures:
+        print(f"open {(out / 'report.html').resolve().as_uri()} in a browser")
     if f"{out}/{RRD}" in pictures:
         print(f"rerun {out}/{RRD} shows the run in the Rerun viewer")
     elif not is_installed():
