@@ -105,11 +105,11 @@ CAR = Footprint.parse("[[3.6, 0.9], [3.6, -0.9], [-0.9, -0.9], [-0.9, 0.9]]")
     [
         (Footprint.of(0.4), (-0.5, -0.5, 0.5, 0.5), 0.6, []),
         (Footprint.of(0.4), None, 0.6, []),  # guessed, and about right
-        (Footprint.of(0.4), None, 1.7, ["does not see what is within 2.1 m of its"]),  # a robot with a mast, taken for a car
+        (Footprint.of(0.4), None, 1.7, ["nothing is seen within 2.1 m of its"]),  # a robot with a mast, taken for a car
         (Footprint.of(0.4), (-0.5, -0.5, 1.6, 0.5), 0.6, ["within 1.2 m of its front"]),
         (CAR, (-0.9, -1.1, 3.6, 1.1), 1.7, []),
-        (CAR, None, 1.7, ["within 1.6 m of its back", "up to 1.1 m at its front"]),
-        (CAR, (-0.9, -0.9, 0.9, 0.9), 1.7, ["up to 2.7 m at its front"]),
+        (CAR, None, 1.7, ["within 1.6 m of its back", "sees of its front, up to 1.1 m"]),
+        (CAR, (-0.9, -0.9, 0.9, 0.9), 1.7, ["sees of its front, up to 2.7 m"]),
         (None, (-2.5, -2.0, 2.5, 2.0), 0.6, []),  # nobody says how large the robot is
     ],
 )

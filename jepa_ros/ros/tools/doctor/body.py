@@ -70,16 +70,14 @@ def body_findings(footprint: Footprint | None, configured_m: Box | None, seen: O
     if footprint is None or box is None:
         return
     robot = tuple(float(side) for side in (*footprint.outline_N2.min(axis=0), *footprint.outline_N2.max(axis=0)))
-    sizes = f"what is left out as its own returns is {_sides(box)} ({how}), the planner's footprint {_sides(robot)}"
+    sizes = f"returns from {_sides(box)} are left out as the robot's own ({how}); the planner's footprint is {_sides(robot)}"
     further_m = np.array([-1.0, -1.0, 1.0, 1.0]) * (np.array(box) - np.array(robot))  # of the box, on each side
     most, least = int(further_m.argmax()), int(further_m.argmin())
     fix = f"in world_model sensing.own_body_m: {[round(side, 2) for side in robot]}, or correct the planner's footprint or robot_radius_m"
     if further_m[most] > APART_M:
-        yield warning("robot", f"{sizes}: it does not see what is within {further_m[most]:.1f} m of its {SIDES[most]}", fix)
+        yield warning("robot", f"{sizes}: nothing is seen within {further_m[most]:.1f} m of its {SIDES[most]}", fix)
     if further_m[least] < -APART_M:
-        text = (
-            f"{sizes}: what its lidars see of the robot itself counts as an obstacle, up to {-further_m[least]:.1f} m at its {SIDES[least]}"
-        )
+        text = f"{sizes}: what a lidar sees of its {SIDES[least]}, up to {-further_m[least]:.1f} m of it, counts as an obstacle"
         yield warning("robot", text, fix)
     if np.abs(further_m).max() <= APART_M:
         yield good("robot", sizes)
