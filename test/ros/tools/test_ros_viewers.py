@@ -47,7 +47,7 @@ def offered() -> Iterator[dict[str, tuple[str, QoSProfile]]]:
     robot = Robot(publish=False)
     for node in ("world_model", "planner"):
         robot.start_node(node, autostart=True, model="persistence", device="cpu")
-    last = ("/world_model/annotated_image", "/planner/footprint", "/world_model/occupancy_grid/in_4_8s")
+    last = ("/world_model/annotated_image", "/planner/footprint", "/planner/markers", "/world_model/occupancy_grid/in_4_8s")
     there = robot.spin_until(lambda: all(robot.node.get_publishers_info_by_topic(topic) for topic in last), 60.0)
     names = {topic for topic, _ in robot.node.get_topic_names_and_types() if topic.startswith(("/world_model/", "/planner/"))}
     ends = {topic: robot.node.get_publishers_info_by_topic(topic) for topic in names}
