@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -154,7 +154,7 @@ class WorldModelPipeline:
                 stamp_ns=0,
                 ego=EgoState(0, np.eye(4), np.zeros(2)),
                 lidar=lidar if "lidar" in self.spec.inputs else None,
-                cameras=(camera,) if "camera" in self.spec.inputs else (),
+                cameras=tuple(replace(camera, name=name) for name in self.spec.cameras or ("",)) if "camera" in self.spec.inputs else (),
             )
         )
         nothing = SceneLatents(torch.zeros(self.spec.latent_shape), np.eye(4), self.spec.name)

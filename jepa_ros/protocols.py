@@ -41,6 +41,7 @@ class ModelSpec:
     occupancy_needs: tuple[str, ...] = ()  # inputs without which occupancy() says nothing that may be planned on
     required_inputs: tuple[str, ...] = ()  # those without which encode() fails: observations that lack one are not handed to it
     actions: ActionMeaning = ActionMeaning.POSE
+    cameras: tuple[str, ...] = ()  # names of those that encode() needs, where it is not any one
 
     def __post_init__(self) -> None:
         fits = {ActionMeaning.NONE: self.action_dim == 0, ActionMeaning.POSE: self.action_dim == 3, ActionMeaning.OWN: self.action_dim > 0}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from jepa_ros.backends.arm.model import ArmWorldModel
@@ -20,7 +21,7 @@ from jepa_ros.sim.carry.episodes import GRIP_FRAME, MOTION_STEPS, Grip, closing_
 from jepa_ros.types import FloatArray
 
 FIRST_SEED = 50_000
-LIFT_M, ACROSS_M = (0.05, 0.10), 0.05  # of a carry: up, and at most to either side
+LIFT_M, ACROSS_M = (0.04, 0.08), 0.03  # of a carry: up, and at most to either side
 REACHED_M = 0.025
 FIRM = 4.0  # the friction with which a goal image is made: what it shows is held there
 
@@ -88,15 +89,9 @@ def fewest_steps(carry: Carry) -> int:
 
 
 def carry_planned(carry: Carry, world: ArmWorldModel, min_hold: float) -> Carried:
-    """Takes an image before the fingers close and one after, plans once, and executes the plan."""
-    arm = Arm(carry.grip.box, carry.grip.start_m)
-    latents, states, commanded = [], [], 0.0
-    for action in carry.grip.approach_GA:
-        commanded = float(np.clip(commanded + arm.step(action)[6], 0, 1))
-        latents.append(world.encode_image(render(arm.model, arm.data)))
-        states.append([*arm.hand_m, 0.0, arm.tilt_rad, 0.0, closing_of(arm.width_m), commanded])
-    history = np.array(states)[-GRIP_FRAME:]
-    plan = world.plan_holding(torch.cat(latents), history, world.encode_image(carry.goal_image)[0], 0, float("inf"), min_hold)
+    """Takes images before the fingers close and after, plans once, and executes the plan."""
+    latents, states = _looked(carry, world)
+    plan = world.plan_holding(latents, states, world.encode_goal(carry.goal_image)[0], 0, float("inf"), min_hold)
     if min_hold > 0 and (plan.hold_L is None or plan.hold_L[-1] < min_hold):
         return Carried(0, False, float(np.linalg.norm(carry.way_m)))
     actions = plan.actions_LA.copy()
@@ -104,12 +99,38 @@ def carry_planned(carry: Carry, world: ArmWorldModel, min_hold: float) -> Carrie
     return _carried(carry, actions)
 
 
+def carry_paced(carry: Carry, world: ArmWorldModel, min_hold: float) -> Carried:
+    """The straight way, which is told as to the fixed speeds, in the fewest equal actions that hold so surely; else in the most."""
+    latents, states = _looked(carry, world)
+    counts = range(fewest_steps(carry), MOTION_STEPS + 1)
+    ways = torch.zeros(len(counts), MOTION_STEPS, ACTION_WIDTH)
+    for row, count in zip(ways, counts, strict=True):
+        row[:count, :3] = torch.from_numpy(carry.way_m / count)
+    hold_SL = world.imagine_actions(latents, states, ways).hold_SL
+    assert hold_SL is not None
+    holding = (count for count, hold_L in zip(counts, hold_SL, strict=True) if hold_L[count - 1] >= min_hold)
+    return carry_evenly(carry, next(holding, MOTION_STEPS))
+
+
+def _looked(carry: Carry, world: ArmWorldModel) -> tuple[Tensor, FloatArray]:
+    """Latents and states before the fingers close, and after."""
+    arm = Arm(carry.grip.box, carry.grip.start_m)
+    latents, states, commanded = [], [], 0.0
+    for action in carry.grip.approach_GA:
+        commanded = float(np.clip(commanded + arm.step(action)[6], 0, 1))
+        latents.append(world.encode_images(list(arm.look())))
+        states.append([*arm.hand_m, 0.0, arm.tilt_rad, 0.0, closing_of(arm.width_m), commanded])
+    return torch.cat(latents), np.array(states)[-GRIP_FRAME:]
+
+
 def carry_all(kind: str, carries: list[Carry], world: ArmWorldModel | None = None, min_hold: float = 0.0, steps: int = 0) -> list[Carried]:
-    """kind: planned, even (in `steps`) or fastest."""
+    """kind: planned, paced, even (in `steps`) or fastest."""
     done = []
     for carry in tqdm(carries, desc=f"{kind} {min_hold or steps or ''}", unit="carry", mininterval=5):
         if kind == "planned" and world is not None:
             done.append(carry_planned(carry, world, min_hold))
+        elif kind == "paced" and world is not None:
+            done.append(carry_paced(carry, world, min_hold))
         else:
             done.append(carry_evenly(carry, steps or fewest_steps(carry)))
     return done

@@ -9,8 +9,8 @@ import numpy as np
 from jepa_ros.sim.carry.episodes import GRIP_FRAME, NO_GRIP, Episodes, generate, load_episodes
 from jepa_ros.training.arm.episodes import HELD, LOST, UNKNOWN, ArmEpisodes
 
-SPLITS = {  # name -> first number, episodes, motions that follow from a grip
-    "train": (0, 2500, 2),
+SPLITS = {  # in the order in which they are made: name -> first number, episodes, motions that follow from a grip
+    "train": (0, 3000, 2),
     "validation": (10_000, 250, 2),
     "test": (20_000, 800, 4),
 }

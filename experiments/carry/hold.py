@@ -99,10 +99,10 @@ def features_of(grips: Grips, pixels_KC: Tensor) -> dict[str, Tensor]:
 
 
 def pixels_of(episodes: ArmEpisodes, grips: Grips) -> Tensor:
-    """(K, C) a coarse image of each closed grip."""
+    """(K, C) coarse images of each closed grip."""
     index = grips.index_K.numpy()
-    image = torch.from_numpy(episodes.images[index, episodes.grip[index]]).float()
-    return torch.nn.functional.avg_pool2d(image.permute(0, 3, 1, 2), PIXELS).flatten(1) / 255
+    images = torch.from_numpy(episodes.images[index, episodes.grip[index]]).flatten(0, 1).float()
+    return torch.nn.functional.avg_pool2d(images.permute(0, 3, 1, 2), PIXELS).reshape(len(index), -1) / 255
 
 
 def decided_by_motion(held: NDArray[np.bool_], grip: NDArray[np.int64]) -> float:

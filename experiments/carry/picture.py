@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.carry.hold import Told
+from jepa_ros.sim.carry.arm import VIEWS
 from jepa_ros.sim.carry.episodes import GRIP_FRAME, MOTION_STEPS, NO_GRIP, Episodes
 from jepa_ros.viz import theme
 
@@ -24,11 +25,13 @@ def draw_grips(test: Episodes, told: Told, path: Path, rows: int = 3) -> None:
     chosen = np.flatnonzero(test.grip != NO_GRIP)
     decided = [name for name in np.unique(told.grip) if 0 < told.held[told.grip == name].mean() < 1][:rows]
     cases = [int(np.flatnonzero((told.grip == name) & (told.held == held))[0]) for name in decided for held in (True, False)]
-    figure, grid = plt.subplots(len(cases), MOTION_STEPS + 1, figsize=(7.7, 1.32 * len(cases)), squeeze=False, layout="constrained")
+    figure, grid = plt.subplots(
+        len(cases), MOTION_STEPS + 1, figsize=(7.7, (1.05 * len(VIEWS) + 0.2) * len(cases)), squeeze=False, layout="constrained"
+    )
     for row, case in zip(grid, cases, strict=True):
         for k, axes in enumerate(row):
             words = f"{told.steps_KL[case, k - 1]:.2f}" if k else "held" if told.held[case] else "lost"
-            axes.imshow(test.images[chosen[case], GRIP_FRAME + k])
+            axes.imshow(np.concatenate(test.images[chosen[case], GRIP_FRAME + k], axis=0))
             axes.set_title(words, fontsize=7.5, color=theme.INK, pad=2)
             axes.set_axis_off()
     figure.savefig(path, dpi=110)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_ros.protocols import ModelSpec
@@ -45,6 +47,15 @@ class ActionPlanner(Protocol):
 
         Raises ValueError for states that do not fit, TimeoutError where the time is not enough for a search.
         """
+        ...
+
+
+@runtime_checkable
+class GoalEncoder(Protocol):
+    """What an `ActionPlanner` offers besides where a goal image shows less than its cameras see."""
+
+    def encode_goal(self, rgb_YX3: NDArray[np.uint8]) -> Tensor:
+        """(1, N, D)."""
         ...
 
 

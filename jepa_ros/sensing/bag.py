@@ -67,10 +67,12 @@ def open_bag(path: str | Path, topics: Topics = None, config: SensingConfig | No
     return BagObservations(feed_bag(path, topics, config, required))
 
 
-def feed_bag(path: str | Path, topics: Topics = None, config: SensingConfig | None = None, required: Iterable[str] = ()) -> _BagFeed:
+def feed_bag(
+    path: str | Path, topics: Topics = None, config: SensingConfig | None = None, required: Iterable[str] = (), cameras: Iterable[str] = ()
+) -> _BagFeed:
     """As `open_bag`, for those who also need the hub that the messages go through (frames, counters) and the log time it has come to."""
     info, config = bag_info(path), config or SensingConfig()
-    return _BagFeed(info, choose_topics(info, topics, config.base_frame), config, required)
+    return _BagFeed(info, choose_topics(info, topics, config.base_frame), config, required, cameras)
 
 
 def choose_topics(info: BagInfo, topics: Topics = None, base_frame: str = "") -> BagChoice:
@@ -94,13 +96,15 @@ class BagChoice(Choice):
 class _BagFeed:
     """Drives a hub by the log time of a bag."""
 
-    def __init__(self, info: BagInfo, choice: Choice, config: SensingConfig, required: Iterable[str] = ()) -> None:
+    def __init__(
+        self, info: BagInfo, choice: Choice, config: SensingConfig, required: Iterable[str] = (), cameras: Iterable[str] = ()
+    ) -> None:
         self._info, self._choice = info, choice
         self._now_ns = 0
         self._count = 0
         self._delay_ns = round(config.match_tolerance_s * NANOSECONDS)
         self._lead_ns = choice.lead_ns if isinstance(choice, BagChoice) else 0
-        self.hub = SensorHub(config, clock_ns=lambda: self._now_ns, required=required)
+        self.hub = SensorHub(config, clock_ns=lambda: self._now_ns, required=required, cameras=cameras)
         self._transforms = transforms_of(info)
         self._static = {name for name in self._transforms if is_static(name)}
         self._wanted = choice.topics | self._transforms - self._static

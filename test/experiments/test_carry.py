@@ -6,7 +6,7 @@ import torch
 
 pytest.importorskip("mujoco")
 
-from experiments.carry.carry import carry_evenly, carry_planned, draw_carry, fewest_steps
+from experiments.carry.carry import carry_evenly, carry_paced, carry_planned, draw_carry, fewest_steps
 from experiments.carry.data import learnable
 from experiments.carry.hold import IMAGINED, decided_by_motion, features_of, pixels_of, tell
 from experiments.carry.probes import DeepProbe, LinearProbe, auroc
@@ -18,8 +18,8 @@ from jepa_ros.backends.arm.plan import ArmPlanning, Quickest, proposals
 from jepa_ros.sim.carry.episodes import episode
 from jepa_ros.training.arm.hold import grips_of
 
-TINY = ArmModelConfig(width=8, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2, members=2, hold_width=8)
-FACTS = ArmFacts(max_move_m=0.06, max_turn_rad=0.5, holds=True)
+TINY = ArmModelConfig(views=2, width=8, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2, members=2, hold_width=8)
+FACTS = ArmFacts(max_move_m=0.06, max_turn_rad=0.5, holds=True, cameras=("/camera", "/wrist"))
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,10 @@ def one_thread():
 @pytest.fixture
 def model() -> ArmModel:
     torch.manual_seed(0)
-    return ArmModel(TINY).eval().requires_grad_(False)
+    model = ArmModel(TINY).eval().requires_grad_(False)
+    for predictor in model.predictors:  # an untrained one says that nothing changes
+        torch.nn.init.normal_(predictor.predictor_proj.weight, std=0.3)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +104,22 @@ def test_the_quickest_way_that_holds_is_taken_without_a_search(least, steps):
     assert plan.energy < 1e-4
 
 
+def test_a_goal_is_an_image_of_the_first_camera_alone(model):
+    world = ArmWorldModel(model, FACTS)
+    images = np.random.default_rng(3).integers(0, 255, (2, 64, 64, 3), np.uint8)
+    now, goal = world.encode_images(images), world.encode_goal(images[0])
+    torch.testing.assert_close(goal[..., :8], now[..., :8])
+    assert not goal[..., 8:].any()
+    with pytest.raises(ValueError, match="encode an image of every camera"):
+        world.imagine_actions(goal, np.zeros((1, 8)), torch.zeros(1, 1, 7))
+    with pytest.raises(ValueError, match="2 views and name 0 cameras"):
+        ArmWorldModel(model, ArmFacts())
+
+
 def test_what_is_asked_to_hold_is_no_quicker(model):
     world = ArmWorldModel(model, FACTS)
     rng = np.random.default_rng(2)
-    now, goal = (world.encode_image(rng.integers(0, 255, (64, 64, 3), np.uint8)) for _ in range(2))
+    now, goal = (world.encode_images(rng.integers(0, 255, (2, 64, 64, 3), np.uint8)) for _ in range(2))
     history, states = torch.cat([now, now]), np.zeros((1, 8))
     plan = world.plan_actions(history, states, goal[0])
     assert plan.hold_L is not None
@@ -113,7 +128,7 @@ def test_what_is_asked_to_hold_is_no_quicker(model):
     world.planning = ArmPlanning(propose=False)
     searched = world.plan_actions(history, states, goal[0], steps=3)
     still = world.imagine_actions(history, states, torch.zeros(1, 3, 7)).latents_SLND[0, -1]
-    assert searched.energy < float((still - goal[0]).abs().mean())
+    assert searched.energy < float((still - goal[0])[:, :8].abs().mean()), "the first camera's latents count"
 
 
 def test_a_gentle_carry_keeps_what_a_quick_one_drops():
@@ -128,6 +143,8 @@ def test_a_carry_that_does_not_hold_is_not_begun(model):
     carry = draw_carry(60_000)
     world = ArmWorldModel(model, FACTS, planning=ArmPlanning())
     assert carry_planned(carry, world, 0.0).steps > 0
+    assert carry_paced(carry, world, 0.0).steps == fewest_steps(carry)
+    assert carry_paced(carry, world, 1.0).steps == 6, "where nothing holds so surely, as gently as it goes"
     refused = carry_planned(carry, world, 1.0)
     assert (refused.steps, refused.dropped, refused.arrived) == (0, False, False)
 

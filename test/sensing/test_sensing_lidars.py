@@ -119,6 +119,22 @@ def test_a_model_that_needs_a_camera_steps_with_its_images():
         SensorHub(required=("sonar",))
 
 
+def test_a_model_of_two_cameras_waits_for_both_images():
+    hub, now = rig(required=("camera",), cameras=("cam", "wrist"))
+    hub.put_camera_info("wrist", messages.camera_info())
+    for k in range(4):
+        now[0] += 240_000_000
+        hub.put_image("wrist", messages.image(T + 0.3 * k))
+        assert hub.take() is None, "the other image is on its way"
+        if k != 2:
+            hub.put_image("cam", messages.image(T + 0.3 * k))
+        now[0] += 60_000_000
+        observation = hub.take()
+        assert (observation is None) == (k == 2), "without its image nothing is made"
+        if observation is not None:
+            assert {camera.name for camera in observation.cameras} == {"cam", "wrist"}
+
+
 def test_a_model_that_needs_a_lidar_gets_no_frame_without():
     hub, now = rig(required=("lidar",))
     for k in range(20):

@@ -86,7 +86,7 @@ def test_a_bag_gives_runs_without_gaps(tmp_path):
     actions = runs[1].actions(GripperRange(0.09, 0.0).closing)
     np.testing.assert_allclose(actions[:, 2], [0, 0, 0.04, 0.04, 0.04, 0.04, 0.04], atol=1e-6)
     np.testing.assert_allclose(actions[1, 6], 5 / 9, atol=1e-6)
-    assert runs[0].images[0].shape == (64, 64, 3)
+    assert runs[0].images[0].shape == (1, 64, 64, 3)
 
 
 def test_a_topic_that_could_be_several_must_be_named(tmp_path):
@@ -133,14 +133,14 @@ def test_the_owners_command_leaves_a_model_that_answers(tmp_path, capsys):
     assert isinstance(model, ActionPlanner)
     assert isinstance(model, ActionImaginer)
     image = np.full((48, 64, 3), 120, np.uint8)
-    now = model.encode_image(image)
+    now = model.encode_images([image])
     history = torch.cat([now, now])
     states = np.array([[0.1, 0, 0.05, 0, 0, 0, 0.0, 0.0], [0.1, 0, 0.05, 0, 0, 0, 0.55, 0.7]])
     steps = model.spec.horizon
     imagined = model.imagine_actions(history, states, torch.zeros(3, steps, 7))
     assert imagined.hold_SL.shape == imagined.hold_spread_SL.shape == (3, steps)
     assert (np.diff(imagined.hold_SL) <= 1e-9).all(), "what is lost does not come back"
-    goal = model.encode_image(np.full((48, 64, 3), 60, np.uint8))[0]
+    goal = model.encode_goal(np.full((48, 64, 3), 60, np.uint8))[0]
     plan = model.plan_holding(history, states, goal, 2, 5.0, 0.0)
     assert plan.actions_LA.shape == (2, 7)
     assert plan.hold_L.shape == (2,)
@@ -155,11 +155,11 @@ def synthetic(count: int) -> ArmEpisodes:
     rng = np.random.default_rng(1)
     frames = 8
     fast = rng.random(count) < 0.5
-    images = rng.integers(0, 30, (count, frames, 64, 64, 3), np.uint8)
+    images = rng.integers(0, 30, (count, frames, 1, 64, 64, 3), np.uint8)
     actions = np.zeros((count, frames - 1, 7), np.float32)
     actions[:, 2:, 2] = np.where(fast, 0.05, 0.01)[:, None]
-    images[:, :, 20:44, 20:44] += 150
-    images[fast, 4:, 20:44, 20:44] -= 150
+    images[:, :, :, 20:44, 20:44] += 150
+    images[fast, 4:, :, 20:44, 20:44] -= 150
     outcome = np.full((count, frames), UNKNOWN, np.int8)
     outcome[:, 2:] = HELD
     outcome[fast, 4:] = LOST

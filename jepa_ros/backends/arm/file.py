@@ -24,6 +24,8 @@ class ArmFacts:
     horizon: int = param(6, "actions that can be imagined", at_least=1, at_most=10)
     holds: bool = param(False, "trained on grips with a known outcome: it can predict whether a grip holds")
 
+    cameras: tuple[str, ...] = param((), "topics of the cameras, in the order of training")
+
     def __post_init__(self) -> None:
         validate(self)
 

@@ -8,6 +8,7 @@ Axes: T history frame, S candidate, L step, P token, D latent width, M member.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from jepa_ros.backends.arm.network import GRID, MAX_STEPS, SIDE_PX, ArmModel, mo
 from jepa_ros.backends.arm.plan import ArmPlanning, Quickest
 from jepa_ros.backends.checkpoints import fingerprint
 from jepa_ros.backends.vjepa2_ac.poses import difference
-from jepa_ros.backends.vjepa2_ac.rollout import Imagination
 from jepa_ros.protocols import ActionMeaning, ModelSpec
 from jepa_ros.types import FloatArray, Observation
 
@@ -43,30 +43,43 @@ class ArmWorldModel:
         self.facts = facts
         self._model = model.to(device).eval().requires_grad_(False)
         self._device = torch.device(device)
+        if model.config.views > 1 and len(facts.cameras) != model.config.views:
+            raise ValueError(f"the weights have {model.config.views} views and name {len(facts.cameras)} cameras: {facts.cameras}")
         self.spec = ModelSpec(
             name="arm",
             version=fingerprint(model.state_dict()),
             dt_s=facts.dt_s,
             history=HISTORY,
             horizon=min(facts.horizon, MAX_STEPS - HISTORY),
-            latent_shape=(GRID**2, model.config.width),
+            latent_shape=(GRID**2, model.config.latent_width),
             action_dim=ACTION_WIDTH,
             actions=ActionMeaning.OWN,
             inputs=("camera",),
             required_inputs=("camera",),
+            cameras=facts.cameras if model.config.views > 1 else (),
         )
 
     def encode(self, observation: Observation) -> Tensor:
-        """(1, P, D) of the first camera's image. ValueError without a camera."""
-        if not observation.cameras:
-            raise ValueError(f"arm sees through a camera only, and the observation at {observation.stamp_s:.3f} s has none")
-        return self.encode_image(observation.cameras[0].rgb)
+        """(1, P, D) of the images of the cameras that were there in training. Raises ValueError where one is missing."""
+        images = {camera.name: camera.rgb for camera in observation.cameras}
+        wanted = self.spec.cameras or tuple(images)[:1]
+        if not wanted or set(wanted) - set(images):
+            raise ValueError(
+                f"arm sees through {' and '.join(self.spec.cameras) or 'a camera'}, and the observation at {observation.stamp_s:.3f} s has "
+                f"images of {', '.join(images) or 'no camera'}: remap your topics to the names that they had in the recordings"
+            )
+        return self.encode_images([images[name] for name in wanted])
 
     @torch.inference_mode()
-    def encode_image(self, rgb_YX3: NDArray[np.uint8]) -> Tensor:
-        """(1, P, D)."""
-        image = torch.from_numpy(model_image(rgb_YX3))
-        return self._model.encode(image[None].to(self._device)).clone()
+    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(1, P, D) of one image of each camera, (Y, X, 3) of any size."""
+        seen = np.stack([model_image(rgb_YX3) for rgb_YX3 in images])
+        return self._model.encode(torch.from_numpy(seen)[None].to(self._device)).clone()
+
+    @torch.inference_mode()
+    def encode_goal(self, rgb_YX3: NDArray[np.uint8]) -> Tensor:
+        """(1, P, D) of what the first camera shall see; what the others shall see is left open."""
+        return self._model.encode_goal(torch.from_numpy(model_image(rgb_YX3))[None].to(self._device)).clone()
 
     def align(self, latents_BPD: Tensor, new_from_old: np.ndarray) -> Tensor:
         """Image latents belong to no place on the ground; they stay as they are."""
@@ -118,9 +131,10 @@ class ArmWorldModel:
             raise ValueError(f"min_hold = {min_hold}: these weights were trained without the outcome of grips")
         now_PD = history_TND[-1].to(self._device)
         motion_7 = self._model.infer_motion(now_PD[None], goal_ND[None].to(self._device))[0]
+        seen_ND = goal_ND[:, : self._model.config.width].to(self._device)
         quickest = Quickest(
-            lambda actions_SLA: self.imagine_actions(history_TND, states_TX, actions_SLA), goal_ND.to(self._device), self.facts,
-            self.spec.horizon, self.planning,
+            lambda actions_SLA: self.imagine_actions(history_TND, states_TX, actions_SLA), seen_ND, self.facts, self.spec.horizon,
+            self.planning,
         )  # fmt: skip
         return quickest.plan(motion_7.cpu(), steps, deadline_s, min_hold)
 
@@ -134,17 +148,18 @@ class ArmWorldModel:
                 f"and commanded), got {states.cpu().numpy().tolist()}"
             )
         history_TPD = history_TPD[-frames:].to(self._device)
+        if not history_TPD[-1].any(dim=0).all():
+            raise ValueError("the present latent is one of a goal: encode an image of every camera")
         # Poses are counted from the first image, as in training: where the robot stands in its own frame is nothing to be learned.
-        counted = difference(states[:1, :7].expand(frames, -1), states[:, :7])
-        counted[:, 6] = states[:, 6]
         past = difference(states[:-1, :7], states[1:, :7])
         past[:, 6] = states[1:, 7] - states[:-1, 7]
         actions_SLA = actions_SLA.to(self._device, torch.float32)
-        rolled = []
-        for member in range(self._model.config.members):
-            imagination = Imagination(self._model.predictor(member), history_TPD, counted, past)
-            rolled.append(torch.cat([imagination.rollout(part) for part in actions_SLA.split(ROLL_BATCH)]))
-        return torch.stack(rolled)
+        parts = [torch.cat([past.expand(len(part), -1, -1), part], dim=1) for part in actions_SLA.split(ROLL_BATCH)]
+        fingers = states[None, :, 6:8]
+        members = range(self._model.config.members)
+        return torch.stack(
+            [torch.cat([self._model.roll(history_TPD[None], part, fingers, member) for part in parts]) for member in members]
+        )
 
     def _held(self, rolled_MSLPD: Tensor, gripped_PD: Tensor, states_TX: FloatArray, actions_SLA: Tensor) -> Tensor:
         """(M, S, L): a grip that is lost does not come back."""

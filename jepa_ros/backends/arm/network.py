@@ -1,7 +1,8 @@
 """A small action-conditioned world model: a convolutional encoder of 64 x 64 images and predictors like V-JEPA 2-AC's at a small width.
 
-It sees images, how far the gripper is closed, and intended actions; no other state: poses are counted from zero at the first image.
-Axes: B batch, T frame, L rolled step, P token (GRID x GRID), D latent width, A = 7 action, M member of the ensemble.
+It sees images of one or more cameras, how far the gripper is closed and meant to be, and intended actions; no other state: poses are
+counted from zero at the first image.
+Axes: B batch, T frame, L rolled step, V view, P token (GRID x GRID), D latent width (of all views), A = 7 action, M member of the ensemble.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ MOVE_SCALE, TURN_SCALE = 20.0, 5.0  # 5 cm and 0.2 rad -> 1: the first guess of 
 MAX_STEPS = 12  # of a sequence: context and rolled ones
 MOTION_FEATURES = 14  # of `motion_features`
 SQUEEZE_SCALE = 5.0  # commanded less measured closing: a fifth is a firm squeeze
+PREDICTOR_SQUEEZE = 10.0  # the same for the predictor: what decides lies within a twentieth
+STATE = 8  # numbers of a state: pose, closing, squeeze
 SEEN_ACTION = 7  # numbers of a motion that two images tell: moves, turns, change of closing
 
 
@@ -31,16 +34,22 @@ SEEN_ACTION = 7  # numbers of a motion that two images tell: moves, turns, chang
 class ArmModelConfig:
     """Sizes."""
 
-    width: int = param(64, "width D of the latents", at_least=8)
-    channels: int = param(32, "channels of the first convolution; doubled twice", at_least=4)
-    predictor_width: int = param(144, "width of a predictor", at_least=24)
-    predictor_depth: int = param(3, "blocks of a predictor", at_least=1)
+    views: int = param(1, "cameras; the first one sees the whole reach, and goals are images of it", at_least=1, at_most=8)
+    width: int = param(64, "width of the latents of one view", at_least=8)
+    channels: int = param(16, "channels of the first convolution; doubled twice", at_least=4)
+    predictor_width: int = param(96, "width of a predictor", at_least=24)
+    predictor_depth: int = param(2, "blocks of a predictor", at_least=1)
     predictor_heads: int = param(3, "attention heads of a predictor", at_least=1)
-    members: int = param(3, "predictors: their spread shows how certain a prediction is", at_least=1)
+    members: int = param(2, "predictors: their spread shows how certain a prediction is", at_least=1)
     hold_width: int = param(64, "width of the head that predicts whether a grip holds", at_least=1)
 
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def latent_width(self) -> int:
+        """D: the views' latents lie side by side."""
+        return self.views * self.width
 
 
 class Residual(nn.Module):
@@ -78,7 +87,7 @@ class HoldHead(nn.Module):
 
     def __init__(self, config: ArmModelConfig) -> None:
         super().__init__()
-        inputs = 2 * GRID * GRID * config.width + MOTION_FEATURES
+        inputs = 2 * GRID * GRID * config.latent_width + MOTION_FEATURES
         self.layers = nn.Sequential(nn.Linear(inputs, config.hold_width), nn.GELU(), nn.Dropout(0.2), nn.Linear(config.hold_width, 1))
         self.register_buffer("scale", torch.ones(()))  # of the logit, fitted on validation data: what it says is a probability
         self.register_buffer("shift", torch.zeros(()))
@@ -110,9 +119,9 @@ class ArmModel(nn.Module):
     def __init__(self, config: ArmModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.channels, config.width)
+        self.encoders = nn.ModuleList(Encoder(config.channels, config.width) for _ in range(config.views))
         sizes = PredictorConfig(
-            encoder_width=config.width, width=config.predictor_width, depth=config.predictor_depth, heads=config.predictor_heads,
+            encoder_width=config.latent_width, width=config.predictor_width, depth=config.predictor_depth, heads=config.predictor_heads,
             grid=GRID, max_steps=MAX_STEPS,
         )  # fmt: skip
         self.predictors = nn.ModuleList(_predictor(sizes) for _ in range(config.members))
@@ -123,42 +132,69 @@ class ArmModel(nn.Module):
         """One of the ensemble."""
         return cast(ActionConditionedPredictor, self.predictors[member])
 
-    def encode(self, images_BYX3: Tensor) -> Tensor:
+    def encode(self, images_BVYX3: Tensor) -> Tensor:
         """(B, P, D)."""
-        return self.encoder(images_BYX3)
+        return torch.cat([encoder(image) for encoder, image in zip(self.encoders, images_BVYX3.unbind(1), strict=True)], dim=-1)
 
-    def teach(self, latents_BTPD: Tensor, actions_BTA: Tensor, closing_BT: Tensor, member: int = 0) -> Tensor:
-        """(B, T - 1, P, D) predicted latents of frames 1 to T - 1, each from the true ones before it."""
-        states = states_from(actions_BTA, closing_BT[:, :-1])
-        return normalised(self.predictor(member)(latents_BTPD[:, :-1], actions_BTA, states).float())
+    def encode_goal(self, images_BYX3: Tensor) -> Tensor:
+        """(B, P, D) of images of the first view; what the others would show is unknown, and zero."""
+        seen = cast(Encoder, self.encoders[0])(images_BYX3)
+        return F.pad(seen, (0, self.config.latent_width - self.config.width))
 
-    def roll(self, latents_BTPD: Tensor, actions_BTA: Tensor, closing_BT: Tensor, member: int = 0) -> Tensor:
+    def teach(self, latents_BTPD: Tensor, actions_BTA: Tensor, fingers_BT2: Tensor, member: int = 0) -> Tensor:
+        """(B, T - 1, P, D) predicted latents of frames 1 to T - 1, each from the true ones before it. fingers: as for `roll`."""
+        states, now = states_from(actions_BTA, fingers_BT2[:, :-1]), latents_BTPD[:, :-1]
+        return self._changed(now, self.predictor(member)(now, actions_BTA, states))
+
+    def roll(self, latents_BTPD: Tensor, actions_BTA: Tensor, fingers_BT2: Tensor, member: int = 0) -> Tensor:
         """(B, L, P, D) predicted latents after the T frames given, each from the predicted ones before it.
 
-        actions: all T - 1 + L; closing: of the T frames.
+        actions: all T - 1 + L; fingers: how far they were closed at the T frames, and meant to be. One row of latents is shared by all rows
+        of actions, which then begin alike.
         """
-        predictor, context_steps = self.predictor(member), latents_BTPD.shape[1]
-        states = states_from(actions_BTA, closing_BT)
-        predicted, context = predictor.extend(None, latents_BTPD, actions_BTA[:, :context_steps], states[:, :context_steps])
-        rolled = [normalised(predicted[:, -1:].float())]
-        for t in range(context_steps, actions_BTA.shape[1]):
+        predictor, given, shared = self.predictor(member), latents_BTPD.shape[1], len(latents_BTPD) < len(actions_BTA)
+        states = states_from(actions_BTA, fingers_BT2.expand(len(actions_BTA), -1, -1))
+        begin, context = 0, None
+        if shared and given > 1:
+            begin = given - 1
+            _, seen = predictor.extend(None, latents_BTPD[:, :begin], actions_BTA[:1, :begin], states[:1, :begin])
+            context = seen.expand(len(actions_BTA))
+        latents_BTPD = latents_BTPD[:, begin:].expand(len(actions_BTA), -1, -1, -1)
+        predicted, context = predictor.extend(context, latents_BTPD, actions_BTA[:, begin:given], states[:, begin:given])
+        rolled = [self._changed(latents_BTPD[:, -1:], predicted[:, -1:])]
+        for t in range(given, actions_BTA.shape[1]):
             predicted, context = predictor.extend(context, rolled[-1], actions_BTA[:, t : t + 1], states[:, t : t + 1])
-            rolled.append(normalised(predicted.float()))
+            rolled.append(self._changed(rolled[-1], predicted))
         return torch.cat(rolled, dim=1)
 
     def infer_motion(self, before_BPD: Tensor, after_BPD: Tensor) -> Tensor:
-        """(B, A) the sum of the actions that lead from one latent to another, any number of them; scaled as in `scaled`."""
-        return self.inverse(torch.cat([before_BPD, after_BPD], dim=1).flatten(1))
+        """(B, A) the sum of the actions that lead from one latent to another, scaled as in `scaled`. By the first view."""
+        seen = torch.cat([before_BPD, after_BPD], dim=1)[..., : self.config.width]
+        return self.inverse(seen.flatten(1))
+
+    def renew(self, member: int, seed: int) -> None:
+        """A predictor that has learned nothing yet: it says that nothing changes."""
+        torch.manual_seed(seed)
+        self.predictors[member] = _predictor(self.predictor(member).config)
+
+    def _changed(self, latents: Tensor, change: Tensor) -> Tensor:
+        """What a predictor tells is the change. Each view is normalised by itself, as its encoder does."""
+        return normalised((latents + change).float().unflatten(-1, (self.config.views, self.config.width))).flatten(-2)
 
 
-def states_from(actions_BTA: Tensor, closing_BT: Tensor) -> Tensor:
-    """(B, T, A) the state before each action: the pose counted from zero at the first frame, the closing as measured, then as intended."""
+def states_from(actions_BTA: Tensor, fingers_BT2: Tensor) -> Tensor:
+    """(B, T, STATE) the state before each action: the pose counted from zero at the first frame, the closing and the squeeze.
+
+    fingers: closing as measured and as commanded where that is known. Later the closing changes as intended, and the squeeze stays.
+    """
     state = torch.zeros_like(actions_BTA[:, 0])
+    squeeze = torch.zeros_like(state[:, :1])
     states = []
     for t, action in enumerate(actions_BTA.unbind(1)):
-        if t < closing_BT.shape[1]:
-            state = torch.cat([state[:, :6], closing_BT[:, t : t + 1].to(state)], dim=1)
-        states.append(state)
+        if t < fingers_BT2.shape[1]:
+            measured, commanded = fingers_BT2[:, t, :1].to(state), fingers_BT2[:, t, 1:].to(state)
+            state, squeeze = torch.cat([state[:, :6], measured], dim=1), PREDICTOR_SQUEEZE * (commanded - measured)
+        states.append(torch.cat([state, squeeze], dim=1))
         state = advance(state, action)
     return torch.stack(states, dim=1)
 
@@ -175,9 +211,12 @@ def unscaled(numbers_A: Tensor) -> Tensor:
 
 def _predictor(sizes: PredictorConfig) -> ActionConditionedPredictor:
     predictor = ActionConditionedPredictor(sizes)
+    predictor.state_encoder = nn.Linear(STATE, sizes.width)
     with torch.no_grad():
-        for layer in (predictor.action_encoder, predictor.state_encoder):
-            layer.weight *= scaled(torch.ones(7))
+        predictor.predictor_proj.weight.zero_()
+        predictor.predictor_proj.bias.zero_()
+        predictor.action_encoder.weight *= scaled(torch.ones(7))
+        predictor.state_encoder.weight[:, :7] *= scaled(torch.ones(7))
     return predictor
 
 

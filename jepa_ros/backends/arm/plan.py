@@ -119,8 +119,8 @@ class Quickest:
         return self._told(imagined, 0, found.actions_L7, float(self._distance(imagined.latents_SLND[:, -1])), message)
 
     def _distance(self, latents_SPD: Tensor) -> Tensor:
-        """(S,) mean absolute difference from the goal."""
-        return (latents_SPD - self._goal_PD).abs().mean(dim=(1, 2)).cpu()
+        """(S,) mean absolute difference from the goal, in the view that it shows."""
+        return (latents_SPD[..., : self._goal_PD.shape[-1]] - self._goal_PD).abs().mean(dim=(1, 2)).cpu()
 
     def _told(self, imagined: ImaginedActions, which: int, actions_L7: Tensor, energy: float, message: str) -> ActionPlan:
         count = len(actions_L7)

@@ -1,4 +1,4 @@
-"""A simulated arm over DDS: camera, end effector's pose, gripper, what is held, /clock. It explores by itself, or follows commands."""
+"""A simulated arm over DDS: two cameras, end effector's pose, gripper, what is held, /clock. It explores by itself, or follows commands."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from jepa_ros.ros.conversions import byte_array, time_message
 from jepa_ros.ros.entry import run
 from jepa_ros.ros.parameters import Parameters
 from jepa_ros.sim.arm.arm import ACTION_WIDTH, OPEN_M, STEP_S
-from jepa_ros.sim.arm.camera import FIELD_DEG, SIDE_PX, render
+from jepa_ros.sim.arm.camera import SIDE_PX, View
 from jepa_ros.sim.carry import episodes
-from jepa_ros.sim.carry.arm import REACH_M, Arm, draw_box
+from jepa_ros.sim.carry.arm import REACH_M, VIEWS, Arm, draw_box
 from jepa_ros.types import NANOSECONDS
 
 PAUSE_S = 2.0  # of simulated time between two episodes: what comes after is another scene
 KEPT = 50  # messages of each topic for a recorder that is held up; an episode with gaps teaches nothing
-BASE, OPTICAL, JOINT = "base_link", "camera_optical_frame", "gripper"
+BASE, JOINT = "base_link", "gripper"
+CAMERAS = {"camera": VIEWS[0], "wrist_camera": VIEWS[1]}
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class ArmSimulator(Node):
         self._publishers = {
             name: self.create_publisher(kind, name, QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.RELIABLE))
             for name, kind in {
-                "camera/image_raw": Image, "camera/camera_info": CameraInfo, "arm/pose": PoseStamped, "joint_states": JointState,
-                "arm/gripper_command": Float64, "arm/held": Bool, "/clock": Clock,
+                **{f"{camera}/image_raw": Image for camera in CAMERAS}, **{f"{camera}/camera_info": CameraInfo for camera in CAMERAS},
+                "arm/pose": PoseStamped, "joint_states": JointState, "arm/gripper_command": Float64, "arm/held": Bool, "/clock": Clock,
             }.items()
         }  # fmt: skip
         self.create_subscription(Float32MultiArray, "~/action", self._on_action, 20)
@@ -110,29 +111,30 @@ class ArmSimulator(Node):
 
     def _tell(self) -> None:
         arm, stamp = self._arm, time_message(self._time_ns)
-        image = render(arm.model, arm.data)
-        optical, base = Header(stamp=stamp, frame_id=OPTICAL), Header(stamp=stamp, frame_id=BASE)
+        base = Header(stamp=stamp, frame_id=BASE)
         pose = PoseStamped(header=base)
         pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = arm.hand_m.tolist()
         pose.pose.orientation.y, pose.pose.orientation.w = float(np.sin(arm.tilt_rad / 2)), float(np.cos(arm.tilt_rad / 2))
         held = self._gripped_at is not None and np.linalg.norm(arm.box_in_hand_m - self._gripped_at) < episodes.SLIPPED_M
         self._publish("/clock", Clock(clock=stamp))
-        self._publish("camera/camera_info", _camera_info(optical))
         self._publish("arm/pose", pose)
         self._publish("joint_states", JointState(header=base, name=[JOINT], position=[arm.width_m]))
         self._publish("arm/gripper_command", Float64(data=self._commanded_m))
         self._publish("arm/held", Bool(data=bool(held)))
-        self._publish(
-            "camera/image_raw",
-            Image(header=optical, height=SIDE_PX, width=SIDE_PX, encoding="rgb8", step=3 * SIDE_PX, data=byte_array(image)),
-        )
+        for (camera, view), image in zip(CAMERAS.items(), arm.look(), strict=True):
+            optical = Header(stamp=stamp, frame_id=f"{camera}_optical_frame")
+            self._publish(f"{camera}/camera_info", _camera_info(optical, view))
+            self._publish(
+                f"{camera}/image_raw",
+                Image(header=optical, height=SIDE_PX, width=SIDE_PX, encoding="rgb8", step=3 * SIDE_PX, data=byte_array(image)),
+            )
 
     def _publish(self, name: str, message: Any) -> None:
         self._publishers[name].publish(message)
 
 
-def _camera_info(header: Header) -> CameraInfo:
-    focal = SIDE_PX / (2 * np.tan(np.radians(FIELD_DEG) / 2))
+def _camera_info(header: Header, view: View) -> CameraInfo:
+    focal = SIDE_PX / (2 * np.tan(np.radians(view.field_deg) / 2))
     centre = SIDE_PX / 2
     return CameraInfo(
         header=header, height=SIDE_PX, width=SIDE_PX, distortion_model="plumb_bob", d=[0.0] * 5,

@@ -14,7 +14,7 @@ import torch
 from geometry_msgs.msg import Twist, Vector3
 from nav_msgs.msg import Path
 
-from jepa_ros.backends.actions import ActionImaginer, ActionPlan, ActionPlanner
+from jepa_ros.backends.actions import ActionImaginer, ActionPlan, ActionPlanner, GoalEncoder
 from jepa_ros.msg import PlanningStatus
 from jepa_ros.planning import Planner
 from jepa_ros.planning.imagined.motions import imagine, plan_actions
@@ -239,7 +239,8 @@ def goal_latent(model: WorldModel, request: PlanActions.Request, newest: readers
         if spec.inputs != ("camera",):
             inputs = " and ".join(spec.inputs)
             raise Refused(PlanStatus.UNSUPPORTED, f"{spec.name} encodes {inputs}: an image alone is no goal for it, give goal_latent")
-        return model.encode(image_observation(request, newest.stamp_ns))[0]
+        seen = image_observation(request, newest.stamp_ns)
+        return (model.encode_goal(seen.cameras[0].rgb) if isinstance(model, GoalEncoder) else model.encode(seen))[0]
     if not len(request.goal_latent.data):
         raise Refused(PlanStatus.INVALID_REQUEST, "goal_image.data and goal_latent.data are both empty: give one of them")
     try:

@@ -45,7 +45,7 @@ class Session:
         self.latency = LatencyBook()
         transforms = installed_transforms(config.sensing.buffer_s)
         self._logger.info(f"transforms are kept by {'tf2_ros' if transforms else 'jepa_ros (tf2_ros is not installed)'}")
-        self.hub = SensorHub(config.sensing, transforms=transforms, required=pipeline.spec.required_inputs)
+        self.hub = SensorHub(config.sensing, transforms=transforms, required=pipeline.spec.required_inputs, cameras=pipeline.spec.cameras)
         self._detections = Detections(node, config.detections, self.hub)
         self.worker = PipelineWorker(
             pipeline, self._detections, self._publish, self._keep_score, self._report, self.latency, self._transport_ms

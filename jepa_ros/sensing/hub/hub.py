@@ -36,10 +36,12 @@ class SensorHub:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         transforms: Transforms | None = None,
         required: Iterable[str] = (),
+        cameras: Iterable[str] = (),
     ) -> None:
         """`clock_ns`: when messages arrive; a bag gives its log time. `transforms`: what keeps the frames; None = a TransformTree.
 
         `required`: of "lidar" and "camera", what every observation must have. With the camera alone, images lead instead of sweeps.
+        `cameras`: names of those that every observation must have an image of.
         """
         self.config = config or SensingConfig()
         self.last_timings_ms: Mapping[str, float] = {}
@@ -47,7 +49,7 @@ class SensorHub:
         self._lock = threading.Lock()
         self._inbox = Inbox(self.config, clock_ns, transforms)
         self._builder = ObservationBuilder(self._inbox, self._lock)
-        self._selector = Selector(self._inbox, self.config, clock_ns, required)
+        self._selector = Selector(self._inbox, self.config, clock_ns, required, cameras)
         self._taken_epoch = 0
 
     @property
@@ -151,6 +153,8 @@ class SensorHub:
             return None
         there = {kind for kind, seen in (("lidar", observation.lidar), ("camera", observation.cameras)) if seen}
         missing = self._selector.required - there
+        if set(self._selector.cameras) - {camera.name for camera in observation.cameras}:
+            missing |= {"camera"}
         with self._lock:
             if selection.epoch != self._inbox.epoch:
                 return None  # time jumped while this was decoded

@@ -23,10 +23,13 @@ class Selector:
     Images lead where all lidars are lost, or where `required` names the camera and not the lidar: such a model steps with its camera.
     """
 
-    def __init__(self, inbox: Inbox, config: SensingConfig, clock_ns: Callable[[], int], required: Iterable[str] = ()) -> None:
+    def __init__(
+        self, inbox: Inbox, config: SensingConfig, clock_ns: Callable[[], int], required: Iterable[str] = (), cameras: Iterable[str] = ()
+    ) -> None:
         self.required = frozenset(required)
         if self.required - set(SENSORS):
             raise ValueError(f"required inputs {sorted(self.required)}: of {', '.join(SENSORS)}")
+        self.cameras = tuple(cameras)  # names of those without whose images nothing is made
         self.taken_ns: int | None = None  # stamp of the last observation of this epoch
         self._inbox = inbox
         self._clock_ns = clock_ns
@@ -120,7 +123,9 @@ class Selector:
         newest = max((waiting[-1] for waiting in self._inbox.images.values() if waiting), key=lambda image: image.stamp_ns, default=None)
         if newest is None or newest.used or not (self.cameras_lead or self._lidar_lost(newest.stamp_ns)):
             return False, None
-        if patient and not self._waited(newest) and not (self._odometry_settled(newest.stamp_ns) and self._sweeps_came(newest.stamp_ns)):
+        stamp = newest.stamp_ns
+        came = self._odometry_settled(stamp) and self._sweeps_came(stamp) and self._images_came(stamp)
+        if patient and not self._waited(newest) and not came:
             return True, None
         if self._is_old(newest) or (selection := self._start(newest)) is None:
             newest.used = True
@@ -231,6 +236,13 @@ class Selector:
     def _sweeps_came(self, stamp: int) -> bool:
         """Whether every lidar that goes on has a sweep for an image of this stamp."""
         return all(self._sweep_settled(name, stamp) for name in self._inbox.sweeps if not self.is_lost(name))
+
+    def _images_came(self, stamp: int) -> bool:
+        """Whether every camera that is named has an image near this stamp, and no nearer one is expected."""
+        there = [self._inbox.images.get(name) for name in self.cameras]
+        return all(
+            waiting and abs(waiting[-1].stamp_ns - stamp) <= self._match_ns and self._image_settled(waiting, stamp) for waiting in there
+        )
 
     def _odometry_settled(self, stamp: int) -> bool:
         newest = self._inbox.ego.newest_ns

@@ -8,17 +8,19 @@ World frame: x right (fingers close along it), y away from the camera, z up from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from jepa_ros.sim.arm.arm import ACTION_WIDTH, OPEN_M, PHYSICS_S, STEP_S, scene_xml
 from jepa_ros.sim.arm.arm import Arm as PlainArm
 from jepa_ros.sim.arm.arm import Box as PlainBox
+from jepa_ros.sim.arm.camera import SCENE, WRIST, render
 from jepa_ros.types import FloatArray
 
-MOVING_SHARE = 0.85  # of an action; then it rests: the image shows where the action led
+MOVING_SHARE = 0.6  # of an action; then it rests: the image shows where the action led
 REACH_M = np.array([[-0.08, -0.08, 0.03], [0.08, 0.08, 0.16]])  # lowest and highest place of the point between the pads
 MAX_MOVE_M = 0.06  # per axis and action
 MAX_TILT_RAD = 0.5  # of the wrist, either way
@@ -27,6 +29,7 @@ WRIST_JOINT = '<joint name="hand_tilt" type="hinge" axis="0 1 0" damping="0.5"/>
 WRIST_MOTOR = '<position joint="hand_tilt" kp="60" kv="1"/>'
 FRICTION = (0.25, 0.80)  # lowest and highest
 DENSITY_KG_M3 = (300.0, 800.0)
+VIEWS = (replace(SCENE, rays_per_px=1), WRIST)  # one ray a pixel: most of an episode's time is in its images
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,10 @@ class Arm(PlainArm):
         """Between the pads, as the gripper measures it."""
         motors, pads = self.data.qpos[[11, 13]], self.data.qpos[[12, 14]]
         return float((motors + pads).sum())
+
+    def look(self) -> NDArray[np.uint8]:
+        """(V, Y, X, 3) what the cameras of VIEWS see now."""
+        return np.stack([render(self.model, self.data, view) for view in VIEWS])
 
     @property
     def box_in_hand_m(self) -> FloatArray:

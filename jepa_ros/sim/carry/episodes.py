@@ -1,7 +1,7 @@
 """Episodes of an exploring gripper: four of five grip something and carry it about, the fifth wanders. Nothing is rewarded.
 
 Grip and motion are drawn apart: several motions follow from the same grip, and some of them keep what others lose. An episode depends on
-its number alone. Axes: E episode, T frame, A action; frame t, action t, frame t + 1.
+its number alone. Axes: E episode, T frame, V view, A action; frame t, action t, frame t + 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.sim.arm.arm import ACTION_WIDTH, OPEN_M, SPRING_N_M
-from jepa_ros.sim.arm.camera import render
 from jepa_ros.sim.arm.episodes import generate as write_shards
 from jepa_ros.sim.arm.episodes import load_columns, wander
 from jepa_ros.sim.carry.arm import MAX_MOVE_M, REACH_M, Arm, Box, draw_box
@@ -27,14 +26,15 @@ ACTIONS = GRIP_FRAME + MOTION_STEPS
 SLIPPED_M = 0.010  # in the hand: what moved less is held
 GROUP = 5  # episodes: four carries, then one that wanders
 NO_GRIP = -1
-SPEED_M = (0.010, MAX_MOVE_M)  # of an action: slowest and fastest carry
+SQUEEZE = (1.1, 2.1)  # softest and firmest, as a multiple of what holds a thing still; the hardest motion asks for 2.6
+SPEED_M = (0.006, MAX_MOVE_M)  # of an action: slowest and fastest carry
 
 
 @dataclass(frozen=True)
 class Episodes:
     """What was seen and done; hand, box and held are the simulator's truth, never a model's input."""
 
-    images: NDArray[np.uint8]  # (E, T, Y, X, 3)
+    images: NDArray[np.uint8]  # (E, T, V, Y, X, 3) by the camera beside the table and the one on the wrist
     actions: NDArray[np.float32]  # (E, T - 1, A) as far as the arm's limits let them
     closing: NDArray[np.float32]  # (E, T) 0 the pads are wide open, 1 they touch: what the gripper measures
     number: NDArray[np.int64]  # (E,)
@@ -86,11 +86,11 @@ def episode(number: int, motions: int = 2) -> Episodes:
         grip = draw_grip(np.random.default_rng((which, 0)))
         arm = Arm(grip.box, grip.start_m)
         plan = np.concatenate([grip.approach_GA, draw_motion(rng, MOTION_STEPS)])
-    images, actions, closing = [render(arm.model, arm.data)], [], [closing_of(arm.width_m)]
+    images, actions, closing = [arm.look()], [], [closing_of(arm.width_m)]
     hand, boxes, in_hand = [arm.hand_m], [arm.box_m], [arm.box_in_hand_m]
     for action in plan:
         actions.append(arm.step(action))
-        images.append(render(arm.model, arm.data))
+        images.append(arm.look())
         closing.append(closing_of(arm.width_m))
         hand.append(arm.hand_m)
         boxes.append(arm.box_m)
@@ -115,13 +115,13 @@ def closing_of(width_m: float) -> float:
 
 
 def draw_grip(rng: np.random.Generator) -> Grip:
-    """Down beside the box, often off its middle, and closed: mostly by 1.1 to 1.65 times of what it takes to hold the box still."""
+    """Down beside the box, often off its middle, and closed: by SQUEEZE times of what it takes to hold the box still."""
     box = draw_box(rng)
-    off_m = np.array([rng.normal(0, 0.002), rng.uniform(-0.6, 0.6) * (0.3 if box.round else 1.0) * box.half_m[1], 0.0])
+    off_m = np.array([rng.normal(0, 0.002), rng.uniform(-0.25, 0.25) * (0.3 if box.round else 1.0) * box.half_m[1], 0.0])
     place = np.append(box.place_m, 0.0) + off_m
     place[2] = np.clip(box.half_m[2] * rng.uniform(0.8, 1.4), *REACH_M[:, 2])
     start = np.clip(place + rng.uniform([-0.008, -0.02, 0.02], [0.008, 0.02, 0.05]), *REACH_M)
-    squeeze = rng.uniform(1.1, 1.65) if rng.random() < 0.85 else rng.uniform(0.6, 3.0)
+    squeeze = np.exp(rng.uniform(*np.log(SQUEEZE)))
     gap_m = squeeze * box.least_squeeze_n / SPRING_N_M
     approach = np.zeros((GRIP_FRAME, ACTION_WIDTH))
     approach[0, :3] = place - start

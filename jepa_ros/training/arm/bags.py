@@ -40,7 +40,8 @@ JUMP_M = 0.3  # of the hand within one sample: it was put elsewhere, or the reco
 class ArmTopics:
     """Where things are; empty = found by type."""
 
-    image: str = param("", "sensor_msgs/Image or CompressedImage of the camera that sees the gripper")
+    image: str = param("", "sensor_msgs/Image or CompressedImage of the camera that sees the arm's whole reach")
+    wrist: str = param("", "the same of a camera on the wrist that sees the fingers and what they hold; empty = there is none")
     pose: str = param("", "geometry_msgs/PoseStamped of the end effector in the robot's base frame")
     gripper: str = param("", "sensor_msgs/JointState with the gripper's joint")
     joint: str = param("", "name of that joint; its position is the width between the fingers, or grows with it")
@@ -55,7 +56,7 @@ class ArmTopics:
 class Run:
     """Samples without a gap."""
 
-    images: list[Any] = field(default_factory=list)  # (64, 64, 3) uint8
+    images: list[Any] = field(default_factory=list)  # (V, 64, 64, 3) uint8
     poses: list[FloatArray] = field(default_factory=list)  # (6,) x, y, z m, three Euler angles rad
     widths: list[float] = field(default_factory=list)  # m, as measured
     commands: list[float] = field(default_factory=list)  # m, as told
@@ -84,7 +85,7 @@ def read_runs(path: Path, topics: ArmTopics, dt_s: float) -> list[Run]:
             continue  # a damaged message is one sample less
         if value is not None:
             values[raw.topic].append((stamp_ns, value))
-    for name in (found.image, found.pose, found.gripper):
+    for name in filter(None, (found.image, found.wrist, found.pose, found.gripper)):
         if not values[name]:
             raise BagError(f"{path}: nothing of use came on {name}")
         values[name].sort(key=lambda pair: pair[0])
@@ -106,13 +107,14 @@ def find_topics(path: Path, topics: ArmTopics) -> tuple[ArmTopics, dict[str, str
 
     found = ArmTopics(
         image=choose(topics.image, IMAGES, "camera"),
+        wrist=choose(topics.wrist, IMAGES, "camera on the wrist", needed=False) if topics.wrist else "",
         pose=choose(topics.pose, {POSE}, "end effector's pose"),
         gripper=choose(topics.gripper, {JOINTS}, "gripper"),
         joint=topics.joint,
         command=choose(topics.command, NUMBERS, "gripper's command", needed=False),
         outcome=choose(topics.outcome, TRUTHS, "outcome", needed=False),
     )
-    used = {name for name in (found.image, found.pose, found.gripper, found.command, found.outcome) if name}
+    used = {name for name in (found.image, found.wrist, found.pose, found.gripper, found.command, found.outcome) if name}
     return found, {name: there[name] for name in used}
 
 
@@ -145,22 +147,22 @@ def _sampled(values: dict[str, list[tuple[int, Any]]], topics: ArmTopics, dt_ns:
         index = bisect_right(times.get(name, []), at_ns) - 1
         return values[name][index][1] if index >= 0 and at_ns - times[name][index] <= age_ns else None
 
+    cameras = [name for name in (topics.image, topics.wrist) if name]
     runs: list[Run] = []
     run = Run()
     at_ns = times[topics.image][0]
     while at_ns <= times[topics.image][-1] + dt_ns // 2:
-        index = bisect_left(times[topics.image], at_ns - dt_ns // 2)
-        there = index < len(times[topics.image]) and times[topics.image][index] <= at_ns + dt_ns // 2
+        there = all(_near(times[name], at_ns, dt_ns // 2) for name in cameras)
         pose, width = (newest(name, at_ns + dt_ns // 4, 2 * dt_ns) for name in (topics.pose, topics.gripper))
         jumped = pose is not None and len(run) > 0 and np.linalg.norm(pose[:3] - run.poses[-1][:3]) > JUMP_M
         if not there or pose is None or width is None or jumped:
             runs, run = [*runs, run], Run()
-            if not there:  # go on where images go on
+            if not _near(times[topics.image], at_ns, dt_ns // 2):  # go on where images go on
                 later = bisect_left(times[topics.image], at_ns)
                 at_ns = times[topics.image][later] if later < len(times[topics.image]) else at_ns + dt_ns
                 continue
         if pose is not None and width is not None:
-            run.images.append(values[topics.image][_nearest(times[topics.image], at_ns)][1])
+            run.images.append(np.stack([values[name][_nearest(times[name], at_ns)][1] for name in cameras]))
             run.poses.append(pose)
             run.widths.append(width)
             told = newest(topics.command, at_ns + dt_ns // 4, 10**18) if topics.command else None
@@ -169,6 +171,11 @@ def _sampled(values: dict[str, list[tuple[int, Any]]], topics: ArmTopics, dt_ns:
             run.held.append(None if held is None else bool(held))
         at_ns += dt_ns
     return [one for one in [*runs, run] if len(one) > 1]
+
+
+def _near(times_ns: list[int], at_ns: int, within_ns: int) -> bool:
+    index = bisect_left(times_ns, at_ns - within_ns)
+    return index < len(times_ns) and times_ns[index] <= at_ns + within_ns
 
 
 def _nearest(times_ns: list[int], at_ns: int) -> int:

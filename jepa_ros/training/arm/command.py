@@ -16,7 +16,7 @@ from jepa_ros.backends.arm.network import ArmModel
 from jepa_ros.config import load as load_config
 from jepa_ros.config import param, validate
 from jepa_ros.sensing.bags.records import BagError
-from jepa_ros.training.arm.bags import ArmTopics, read_runs
+from jepa_ros.training.arm.bags import ArmTopics, find_topics, read_runs
 from jepa_ros.training.arm.episodes import HELD, UNKNOWN, ArmEpisodes
 from jepa_ros.training.arm.hold import Grips, fit_hold, grips_of, hold_probability, without_imagination
 from jepa_ros.training.arm.loop import ArmTraining, health, train
@@ -44,7 +44,9 @@ class ArmCommand:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="bag folders, .mcap or .db3 files of one arm and one camera")
+    parser.add_argument(
+        "bags", nargs="+", type=Path, metavar="BAG", help="bag folders, .mcap or .db3 files of one arm with the same cameras"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and arm.safetensors; a killed run goes on there")
     parser.add_argument("--config", type=Path, help="YAML file of ArmCommand fields (docs/arm.md)")
     parser.add_argument("--steps", type=int, help="optimiser steps, instead of the file's")
@@ -62,8 +64,10 @@ def run(args: argparse.Namespace) -> None:
     learned, judged = divided(episodes, config.held_out)
     grips = int((episodes.grip >= 0).sum())
     print(f"{len(episodes)} stretches of {episodes.frames} images, {grips} with a grip; {len(judged)} only judge")
-    model = train(learned, args.out, config.training)
-    facts, told = finish(model, learned, judged, config.dt_s)
+    sizes = dataclasses.replace(config.training.model, views=learned.views)
+    model = train(learned, args.out, dataclasses.replace(config.training, model=sizes))
+    found, _ = find_topics(args.bags[0], config.topics)
+    facts, told = finish(model, learned, judged, config.dt_s, tuple(name for name in (found.image, found.wrist) if name))
     save(model, facts, args.out / "arm.safetensors")
     result = {**told, "gripper_open": gripper.open, "gripper_closed": gripper.closed, **dataclasses.asdict(facts)}
     for name, value in result.items():
@@ -94,7 +98,9 @@ def divided(episodes: ArmEpisodes, share: float) -> tuple[ArmEpisodes, ArmEpisod
     return episodes.part(learned), episodes.part(judged)
 
 
-def finish(model: ArmModel, learned: ArmEpisodes, judged: ArmEpisodes, dt_s: float) -> tuple[ArmFacts, dict[str, Any]]:
+def finish(
+    model: ArmModel, learned: ArmEpisodes, judged: ArmEpisodes, dt_s: float, cameras: tuple[str, ...]
+) -> tuple[ArmFacts, dict[str, Any]]:
     """Teach the head of holding where outcomes are known; what the weights know, and how good they are on stretches that only judged."""
     told: dict[str, Any] = health(model, judged)
     grips, others = _known(model, learned), _known(model, judged)
@@ -116,6 +122,7 @@ def finish(model: ArmModel, learned: ArmEpisodes, judged: ArmEpisodes, dt_s: flo
         max_turn_rad=float(np.percentile(turns, USUAL)),
         horizon=max(1, learned.frames - 1 - CONTEXT),
         holds=holds,
+        cameras=cameras,
     )
     return facts, told
 

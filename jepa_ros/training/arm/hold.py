@@ -54,13 +54,12 @@ def grips_of(model: ArmModel, episodes: ArmEpisodes, context: int = CONTEXT) -> 
     part = episodes.part(chosen)
     latents = encode_all(model, part).float()
     first = at + 1 - context
-    actions, closing = torch.from_numpy(part.actions), torch.from_numpy(part.closing)
-    rows = [(latents[part, first : at + 1], actions[part, first:], closing[part, first : at + 1]) for part in _parts(len(chosen))]
+    actions, fingers = torch.from_numpy(part.actions), torch.from_numpy(part.fingers)
+    rows = [(latents[part, first : at + 1], actions[part, first:], fingers[part, first : at + 1]) for part in _parts(len(chosen))]
     members = range(model.config.members)
     imagined = torch.stack([torch.cat([model.roll(seen, done, closed, member) for seen, done, closed in rows]) for member in members])
-    meant = (closing[:, at - 1] + actions[:, at - 1, 6]).clamp(0, 1)
     return Grips(
-        latents[:, at], latents[:, at + 1 :], imagined, actions[:, at:], torch.stack([closing[:, at], meant], dim=1),
+        latents[:, at], latents[:, at + 1 :], imagined, actions[:, at:], fingers[:, at],
         torch.from_numpy(part.outcome[:, at + 1 :].astype(np.int64)), torch.from_numpy(chosen),
     )  # fmt: skip
 

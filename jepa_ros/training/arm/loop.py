@@ -1,7 +1,7 @@
 """Trains encoder and predictors of an arm's world model: predict latents, one step and many; do not collapse; keep what motions do.
 
-First encoder and first predictor together; then the other members of the ensemble, each from its own start, on latents that no longer
-change. Axes: B batch, T frame, P token, D latent width, A action.
+First the encoders, with the first predictor, on short windows; then every member of the ensemble on long ones, on latents that no longer
+change: what is encoded once is much cheaper to learn from. Axes: B batch, T frame, P token, D latent width, A action.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from jepa_ros.training.metrics import spread
 from jepa_ros.training.world_model.pretraining_loss import ObjectiveConfig, anti_collapse_loss
 
 ENCODE_BATCH = 64
+MOST_CONTEXT = 3  # frames that a rollout begins from in training
 
 
 @dataclass(frozen=True)
 class ArmTraining:
     """A training run."""
 
-    steps: int = param(1200, "optimiser steps of encoder and first predictor", at_least=1)
-    member_steps: int = param(600, "optimiser steps of each further predictor", at_least=1)
-    batch: int = param(24, "windows per step", at_least=2)
-    member_batch: int = param(32, "windows per step of a further predictor", at_least=2)
-    frames: int = param(8, "frames per window", at_least=3, at_most=12)
+    steps: int = param(650, "optimiser steps of the encoders", at_least=1)
+    member_steps: int = param(500, "optimiser steps of each predictor, after the encoders", at_least=1)
+    batch: int = param(32, "windows per step of the encoders", at_least=2)
+    member_batch: int = param(32, "windows per step of a predictor", at_least=2)
+    latent_frames: int = param(3, "frames per window of the encoders", at_least=3, at_most=12)
+    frames: int = param(8, "frames per window of a predictor", at_least=3, at_most=12)
     learning_rate: float = param(1e-3, "peak learning rate", at_least=0.0)
     weight_decay: float = param(0.02, "AdamW weight decay", at_least=0.0)
     inverse_weight: float = param(1.0, "weight of the inverse dynamics, which keep the arm in the latents", at_least=0.0)
@@ -46,21 +48,21 @@ class ArmTraining:
 
 
 class LatentTrainer(short_loop.Trainer):
-    """Encoder, first predictor, inverse dynamics."""
+    """Encoders, inverse dynamics, and a first predictor, which shapes the latents."""
 
     def __init__(self, model: ArmModel, episodes: ArmEpisodes, config: ArmTraining) -> None:
-        self._parameters = [*model.encoder.parameters(), *model.predictors[0].parameters(), *model.inverse.parameters()]
+        self._parameters = [*model.encoders.parameters(), *model.predictors[0].parameters(), *model.inverse.parameters()]
         optimizer = _adamw(self._parameters, config)
         super().__init__(config, {"model": model}, optimizer, torch.Generator().manual_seed(config.seed))
         self._model, self._episodes = model, episodes
 
     def train_step(self) -> dict[str, float]:
         config, model = self.config, self._model
-        images, actions, closing = self._episodes.windows(self.generator, config.batch, config.frames)
+        images, actions, fingers = self._episodes.windows(self.generator, config.batch, config.latent_frames)
         with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             latents = model.encode(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-            prediction = prediction_error(model, latents, latents.detach(), actions, closing, self.generator, member=0)
-            begin, end = _pair(config.frames, self.generator)
+            prediction = prediction_error(model, latents, latents.detach(), actions, fingers, self.generator, member=0)
+            begin, end = _pair(config.latent_frames, self.generator)
             inferred = model.infer_motion(latents[:, begin], latents[:, end])
         # Each place by its own mean: else a code of the place alone, perfectly predictable, would count as variance.
         tokens = (latents - latents.mean(dim=(0, 1))).flatten(0, 2)
@@ -74,7 +76,7 @@ class LatentTrainer(short_loop.Trainer):
 
 
 class MemberTrainer(short_loop.Trainer):
-    """One further predictor, on frozen latents (E, T, P, D)."""
+    """One predictor, on frozen latents (E, T, P, D)."""
 
     def __init__(self, model: ArmModel, member: int, episodes: ArmEpisodes, latents_ETPD: Tensor, config: ArmTraining) -> None:
         self._parameters = list(model.predictors[member].parameters())
@@ -90,9 +92,9 @@ class MemberTrainer(short_loop.Trainer):
         first = int(torch.randint(self._episodes.frames - frames + 1, (), generator=self.generator))
         latents = self._latents[which, first : first + frames].float()
         actions = torch.from_numpy(self._episodes.actions[which.numpy(), first : first + frames - 1])
-        closing = torch.from_numpy(self._episodes.closing[which.numpy(), first : first + frames])
+        fingers = torch.from_numpy(self._episodes.fingers[which.numpy(), first : first + frames])
         with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            loss = prediction_error(self._model, latents, latents, actions, closing, self.generator, self._member)
+            loss = prediction_error(self._model, latents, latents, actions, fingers, self.generator, self._member)
         self.descend(loss, self._parameters)
         return {"prediction": loss.item()}
 
@@ -102,24 +104,27 @@ def train(episodes: ArmEpisodes, out: Path, config: ArmTraining) -> ArmModel:
 
     Raises ValueError where a checkpoint is of another configuration, or the stretches are shorter than a window.
     """
-    if episodes.frames < config.frames:
-        raise ValueError(f"frames = {config.frames}: the episodes have {episodes.frames}")
+    if episodes.views != config.model.views:
+        raise ValueError(f"model.views = {config.model.views}: the episodes have {episodes.views} cameras")
+    if episodes.frames < max(config.frames, config.latent_frames):
+        raise ValueError(f"frames = {config.frames}, latent_frames = {config.latent_frames}: the episodes have {episodes.frames}")
     torch.manual_seed(config.seed)
     model = ArmModel(config.model)
     _finish(LatentTrainer(model, episodes, config), out / "latents.pt", "latents")
     latents = encode_all(model, episodes)
-    for member in range(1, config.model.members):
+    for member in range(config.model.members):
+        model.renew(member, config.seed * 101 + member)
         _finish(MemberTrainer(model, member, episodes, latents, config), out / f"member{member}.pt", f"member {member}")
     return model.eval().requires_grad_(False)
 
 
 def prediction_error(
-    model: ArmModel, latents: Tensor, target: Tensor, actions: Tensor, closing: Tensor, generator: torch.Generator, member: int
+    model: ArmModel, latents: Tensor, target: Tensor, actions: Tensor, fingers: Tensor, generator: torch.Generator, member: int
 ) -> Tensor:
-    """Of one step from true latents, and of many from predicted ones after one or two frames of context."""
-    context = int(torch.randint(1, 3, (), generator=generator))
-    taught = model.teach(latents, actions, closing, member)
-    rolled = model.roll(latents[:, :context], actions, closing[:, :context], member)
+    """Of one step from true latents, and of many from predicted ones after one to three frames of context."""
+    context = int(torch.randint(1, min(MOST_CONTEXT, latents.shape[1] - 1) + 1, (), generator=generator))
+    taught = model.teach(latents, actions, fingers, member)
+    rolled = model.roll(latents[:, :context], actions, fingers[:, :context], member)
     return latent_error(taught, target[:, 1:]) + latent_error(rolled, target[:, context:])
 
 
@@ -141,8 +146,8 @@ def encode_all(model: ArmModel, episodes: ArmEpisodes) -> Tensor:
 def health(model: ArmModel, episodes: ArmEpisodes) -> dict[str, float]:
     """How far latents are predicted (error over that of no change), and whether they use their dimensions, on held-out stretches."""
     latents = encode_all(model, episodes).float()
-    actions, closing = torch.from_numpy(episodes.actions), torch.from_numpy(episodes.closing)
-    rolled = model.roll(latents[:, 1:3], actions[:, 1:], closing[:, 1:3])
+    actions, fingers = torch.from_numpy(episodes.actions), torch.from_numpy(episodes.fingers)
+    rolled = model.roll(latents[:, 1:3], actions[:, 1:], fingers[:, 1:3])
     told = {"rank": spread(latents.flatten(2)[:, ::4].flatten(0, 1)).effective_rank}
     for step in (1, rolled.shape[1]):
         target = latents[:, 2 + step : 3 + step]

@@ -22,6 +22,7 @@ from jepa_ros.types import PlanStatus  # noqa: E402
 
 RECORDED = {
     "/camera/image_raw": "sensor_msgs/msg/Image",
+    "/wrist_camera/image_raw": "sensor_msgs/msg/Image",
     "/arm/pose": "geometry_msgs/msg/PoseStamped",
     "/joint_states": "sensor_msgs/msg/JointState",
     "/arm/gripper_command": "std_msgs/msg/Float64",
@@ -30,7 +31,7 @@ RECORDED = {
 # Whichever are the first that are heard: among the learned and among the judged grips some are held and some are lost.
 EPISODES, FRAMES = 40, 9
 TINY = """
-topics: {command: /arm/gripper_command, outcome: /arm/held}
+topics: {image: /camera/image_raw, wrist: /wrist_camera/image_raw, command: /arm/gripper_command, outcome: /arm/held}
 held_out: 0.4
 training:
   steps: 3
@@ -84,7 +85,8 @@ def robot(weights):
     robot = Robot(publish=False)
     try:
         robot.node.create_subscription(Image, "/camera/image_raw", robot.heard["image"].append, 5)
-        still = '["world base_link 0 0 0 0 0 0", "base_link camera_optical_frame 0 0 0 0 0 0"]'
+        frames = ("world base_link", "base_link camera_optical_frame", "base_link wrist_camera_optical_frame")
+        still = "[" + ", ".join(f'"{frame} 0 0 0 0 0 0"' for frame in frames) + "]"
         robot.start_node(
             autostart="true", model="arm", pipeline__weights=weights, use_sim_time="true",
             sensing__base_frame="base_link", sensing__odom_frame="world", sensing__static_transforms=still,

@@ -89,7 +89,8 @@ def _drive(
     progress: Callable[[int], None],
 ) -> None:  # fmt: skip
     info, stack, log = replayed.info, replayed.stack, replayed.log
-    feed = feed_bag(info.path, config=config.world_model.sensing, required=stack.pipeline.spec.required_inputs)
+    spec = stack.pipeline.spec
+    feed = feed_bag(info.path, config=config.world_model.sensing, required=spec.required_inputs, cameras=spec.cameras)
     messages = _until(read_raw(info.path, recording.inputs))
     asked_ns: int | None = None
     for observation in feed.observations():
