@@ -111,7 +111,8 @@ class Stage:
         return done()
 
     async def stands(self) -> bool:
-        """For a second from now, or from soon on."""
+        """For a second, which ends in half a second or soon after: what was commanded already may still be on its way here."""
+        await asyncio.sleep(0.5)
         return await self.until(lambda: not self.moved_since(time.monotonic() - 1.0), 6.0)
 
 
