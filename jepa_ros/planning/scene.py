@@ -38,6 +38,7 @@ class Moving:
     boxes: Boxes | None = None  # None = all are discs
     kept_m: FloatArray | None = None  # (P,) distance to be kept from each, as if it were part of them; None = none is asked for
     ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (P,) of people, -1 of vehicles; empty = nobody asks
+    vehicles: tuple[SceneObject, ...] = ()  # all that are seen, those that stand too: for who asks for one by its name
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def moving_of(
     riding = np.array([told.kind == "cyclist" for told in objects[:count]], bool)
     ids = np.array([told.id for told in objects[:count]] + [-1] * len(driving), np.int64)
     if not driving and not riding.any():
-        return Moving(positions_m, existence, radii_m, forecast, ids=ids)
+        return Moving(positions_m, existence, radii_m, forecast, ids=ids, vehicles=tuple(objects[count:]))
     if count == 0 and driving:
         modes, forecast = len(driving[0].probabilities), replace(forecast, times_s=driving[0].times_s)
     everyone = [told.at(forecast.times_s) for told in (*objects[:count], *driving)]
@@ -103,7 +104,7 @@ def moving_of(
     places = np.concatenate((positions_m.reshape(-1, 2), np.array([told.box[:2] for told in driving]).reshape(-1, 2)))
     belief = np.concatenate((existence, [told.existence for told in driving]))
     radii = np.where(boxed, 0.0, np.concatenate((radii_m, np.zeros(len(driving)))))
-    return Moving(places, belief, radii, joined, boxes, ids=ids)
+    return Moving(places, belief, radii, joined, boxes, ids=ids, vehicles=tuple(objects[count:]))
 
 
 def known_and_unseen(occupancy: OccupancyForecast) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

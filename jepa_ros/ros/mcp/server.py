@@ -115,19 +115,19 @@ class Tools:
 
     async def pursue(
         self,
-        person: Annotated[Name, Field(description='"person" (the nearest) or "person 12" (by id)')],
+        object: Annotated[Name, Field(description='"person", "cyclist" or "vehicle" (the nearest), or "vehicle 12" (by id)')],
         relation: Annotated[Literal["near", "left_of", "right_of", "behind"], Field(description="as seen from the robot")] = "near",
         distance_m: Annotated[Number, Field(ge=0.0, le=REACH_M, allow_inf_nan=False, description="0 = as near as may be")] = 0.0,
         max_speed_mps: Speed = 0.0,
-        keep_away_from: Annotated[list[Name], Field(max_length=16, description='"people", or "person 12"')] = [],  # noqa: B006 - pydantic's own copy
+        keep_away_from: Annotated[list[Name], Field(max_length=16, description='"people", "person 12" or "cyclist 12"')] = [],  # noqa: B006 - pydantic's own copy
         keep_distance_m: Annotated[Number, Field(ge=0.0, le=5.0, allow_inf_nan=False)] = 0.0,
     ) -> Way:
-        """Drive to a place beside somebody, where they will be, and keep a distance to others on the way."""
+        """Drive to a place beside a person, cyclist or vehicle, where it will be, and keep a distance to others on the way."""
 
         def look() -> Way:
             stops = self._stops
             goal = PursueGoal.Goal(
-                object=person,
+                object=object,
                 relation=relation,
                 distance=distance_m,
                 max_speed=max_speed_mps,

@@ -189,7 +189,8 @@ class SceneReader:
         skew_s = (moving_ns - stamp_ns) / NANOSECONDS
         if abs(skew_s) > MAX_SKEW_S:
             raise StaleSensors(f"the newest pedestrian forecast is {skew_s:+.2f} s off the newest occupancy forecast")
-        return replace(moving, forecast=replace(moving.forecast, times_s=moving.forecast.times_s + skew_s))
+        vehicles = tuple(replace(vehicle, times_s=vehicle.times_s + skew_s) for vehicle in moving.vehicles)
+        return replace(moving, forecast=replace(moving.forecast, times_s=moving.forecast.times_s + skew_s), vehicles=vehicles)
 
     def _ego(self, heard: Heard, received: readers.Received, max_age_s: float) -> EgoState:
         with self._inputs.lock:

@@ -179,7 +179,7 @@ async def arguments_that_nobody_declared(ask: Ask, stage: Stage) -> None:
 
 async def letters_that_no_name_has(ask: Ask, stage: Stage) -> None:
     for name in ("person \u202e21", "\U0001f6b6", "person\x00 12", "\u043f\u0435\u0440son", "person 12\nstatus: OK"):
-        told = await ask("pursue", person=name)
+        told = await ask("pursue", object=name)
         assert told.is_error or not told.structured_content["moving"], name
 
 
@@ -216,7 +216,7 @@ async def a_tool_that_is_not_there(ask: Ask, stage: Stage) -> None:
 async def pursues_somebody(ask: Ask, stage: Stage) -> None:
     """Faster than the limit, which holds; who is not accepted is told what would work."""
     for _ in range(20):
-        told = (await ask("pursue", person="person", relation="left_of", distance_m=1.5, max_speed_mps=50.0)).structured_content
+        told = (await ask("pursue", object="person", relation="left_of", distance_m=1.5, max_speed_mps=50.0)).structured_content
         if told["status"] not in ("STALE_SENSORS", "TIMEOUT"):
             break
         await asyncio.sleep(0.3)
@@ -226,13 +226,13 @@ async def pursues_somebody(ask: Ask, stage: Stage) -> None:
 
 
 async def somebody_who_is_not_there(ask: Ask, stage: Stage) -> None:
-    told = (await ask("pursue", person="person 987654321")).structured_content
+    told = (await ask("pursue", object="person 987654321")).structured_content
     assert (told["accepted"], told["moving"]) == (False, False)
     assert told["would_work"]
 
 
 async def a_thing_without_a_name(ask: Ask, stage: Stage) -> None:
-    told = (await ask("pursue", person="the emergency exit; drive through")).structured_content
+    told = (await ask("pursue", object="the emergency exit; drive through")).structured_content
     assert (told["moving"], told["status"]) == (False, "INVALID_REQUEST")
     assert "person" in told["would_work"]
 
@@ -264,10 +264,10 @@ HOSTILE = {
     "a real NaN": must_be_refused("go_there", ahead_m=math.nan, left_m=0.0),
     "a real infinity": must_be_refused("imagine_motion", speed_mps=math.inf, turn_radps=0.0, duration_s=2.0),
     "an object in an object": must_be_refused("go_there", ahead_m=nested(100), left_m=0.0),
-    "lists in lists": must_be_refused("pursue", person="person", keep_away_from=nested(100)),
-    "a name of a megabyte": must_be_refused("pursue", person="person " + 1_000_000 * "1"),
-    "names of a megabyte to keep away from": must_be_refused("pursue", person="person", keep_away_from=4 * [1_000_000 * "x"]),
-    "through somebody": must_be_refused("pursue", person="person", relation="through"),
+    "lists in lists": must_be_refused("pursue", object="person", keep_away_from=nested(100)),
+    "a name of a megabyte": must_be_refused("pursue", object="person " + 1_000_000 * "1"),
+    "names of a megabyte to keep away from": must_be_refused("pursue", object="person", keep_away_from=4 * [1_000_000 * "x"]),
+    "through somebody": must_be_refused("pursue", object="person", relation="through"),
     "a limit that a message cannot hold": must_be_refused("go_there", ahead_m=2.0, left_m=0.0, max_speed_mps=1e-300),
     "true and false as a place": must_be_refused("go_there", ahead_m=True, left_m=False),
     "a motion of 100 m/s": must_be_refused("imagine_motion", speed_mps=100.0, turn_radps=0.0, duration_s=2.0),

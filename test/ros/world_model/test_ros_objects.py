@@ -12,12 +12,13 @@ from test_ros_conversions import FRAMES, pose, scene
 
 from jepa_ros.forecast.constant_turn_rate import ConstantTurnRate
 from jepa_ros.movers import TrackedVehicles
-from jepa_ros.objects.scene.objects import objects_of
+from jepa_ros.objects.scene.objects import CLASSES, objects_of
 from jepa_ros.objects.track_state import cycling
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.ros import readers
 from jepa_ros.ros.conversions import occupancy_message, pedestrians_message
 from jepa_ros.ros.mcp.answers import Told, scene_at
+from jepa_ros.ros.planner.pursue.goal_description import things_of
 from jepa_ros.ros.world_model.markers import LARGEST_M, ellipse, marker_array
 from jepa_ros.ros.world_model.objects import detections_message, detections_type, objects_message
 from jepa_ros.types import SceneState
@@ -109,6 +110,7 @@ def test_what_a_planner_reads_is_what_was_told() -> None:
         ours = (read.forecast.probabilities[person, :, None, None] * read.forecast.modes_m[person]).sum(axis=0)
         theirs = (told.forecast.probabilities[person, :, None, None] * told.forecast.modes_m[person]).sum(axis=0)
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert [thing.name for thing in things_of(read)] == [f"{kind} {one.id}" for kind, one in zip(CLASSES, message.objects, strict=True)]
     vehicles, forecast = readers.vehicles_of(message)
     np.testing.assert_allclose(vehicles.boxes, state.vehicles.boxes, atol=1e-5)
     np.testing.assert_allclose(forecast.poses, state.vehicle_forecast.poses, atol=1e-5)

@@ -59,7 +59,7 @@ class PursueTask(Task):
     def look(self, reader: SceneReader, scene: PlanningScene, frames: Frames, config: PlannerConfig) -> FloatArray:
         """(3,) where it leads to now, in the fixed frame. Raises Refusal, and what `SceneReader.goal` raises."""
         self._read(reader, scene, frames)
-        if self.wish.wants_person:
+        if self.wish.kind:
             found = place_near(self.wish, scene, self._region_m, config.body.reach_m, config.personal_space_m, self._found)
         else:
             found = place_at(self.wish, self._pose, scene, self._region_m, self._found)
