@@ -149,8 +149,9 @@ class ArmModel(nn.Module):
     def roll(self, latents_BTPD: Tensor, actions_BTA: Tensor, fingers_BT2: Tensor, member: int = 0) -> Tensor:
         """(B, L, P, D) predicted latents after the T frames given, each from the predicted ones before it.
 
-        actions: all T - 1 + L; fingers: how far they were closed at the T frames, and meant to be. One row of latents is shared by all rows
-        of actions, which then begin alike.
+        actions_BTA: the T - 1 between the given frames, then the L to be imagined. fingers_BT2: at the T frames, how far the fingers were
+        closed and how far they were meant to be. Latents of a single row are used for every row of actions; the first T - 1 actions of
+        all rows are then equal.
         """
         predictor, given, shared = self.predictor(member), latents_BTPD.shape[1], len(latents_BTPD) < len(actions_BTA)
         states = states_from(actions_BTA, fingers_BT2.expand(len(actions_BTA), -1, -1))

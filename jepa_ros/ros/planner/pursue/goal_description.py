@@ -226,27 +226,27 @@ def nearest_inside(polygon_m: FloatArray, point_m: FloatArray) -> FloatArray:
 
 def _named(name: str) -> tuple[str, int | None]:
     """Kind, and id where it has one, of "vehicle" or "vehicle 12". Raises Refusal."""
-    words = name.strip().lower().split()
-    if len(words) == 1 and words[0] in KINDS:
-        return words[0], None
-    if len(words) == 2 and words[0] in KINDS and words[1].isdecimal() and len(words[1]) < 18:
-        return words[0], int(words[1])
-    kinds = " or ".join(f'"{kind}"' for kind in KINDS)
-    raise Refusal(PlanStatus.INVALID_REQUEST, f"object = {name!r}: nothing is called so", f'{kinds}, or "person 12" by its id')
+    kind, *number = name.strip().lower().split() or [""]
+    if kind in KINDS and not number:
+        return kind, None
+    if kind in KINDS and len(number) == 1 and number[0].isdecimal() and len(number[0]) < 18:
+        return kind, int(number[0])
+    kinds = " or ".join(f'"{one}"' for one in KINDS)
+    raise Refusal(PlanStatus.INVALID_REQUEST, f"{name!r}: nothing is called so", f'{kinds}, or "person 12" by its id')
 
 
 def _who(name: str) -> int | None:
     """The id of "person 12" or "cyclist 12"; None for everybody. Raises Refusal."""
-    words = name.strip().lower().split()
-    if len(words) == 1 and words[0] in EVERYBODY:
+    if name.strip().lower() in EVERYBODY:
         return None
-    if len(words) == 2 and words[0] in KINDS[:2] and words[1].isdecimal() and len(words[1]) < 18:
-        return int(words[1])
-    raise Refusal(
-        PlanStatus.INVALID_REQUEST,
-        f"keep_away_from = {name!r}: only people and cyclists can be named",
-        '"people", or "person 12" by its id',
-    )
+    kind, number = _named(name)
+    if kind == "vehicle" or number is None:
+        raise Refusal(
+            PlanStatus.INVALID_REQUEST,
+            f"keep_away_from = {name!r}: only people and cyclists can be named",
+            '"people", or "person 12" by its id',
+        )
+    return number
 
 
 def _seen(things: Sequence[Thing]) -> str:
