@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,12 +17,16 @@ from rosbags.typesys import Stores, get_typestore
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.actions import ActionImaginer, ActionPlanner
 from jepa_ros.backends.arm.network import ArmModelConfig
+from jepa_ros.exchange.lerobot_layout import DataSetWriter
 from jepa_ros.protocols import WorldModel
 from jepa_ros.training.__main__ import main
-from jepa_ros.training.arm.bags import ArmTopics, read_runs
+from jepa_ros.training.arm.bags import read_bag
+from jepa_ros.training.arm.command import ArmCommand, episodes_of
 from jepa_ros.training.arm.episodes import HELD, LOST, UNKNOWN, ArmEpisodes
 from jepa_ros.training.arm.hold import fit_hold, grips_of, hold_probability
+from jepa_ros.training.arm.lerobot import read_data_set
 from jepa_ros.training.arm.loop import ArmTraining, train
+from jepa_ros.training.arm.recording import ArmTopics
 from jepa_ros.training.arm.stretches import GripperRange, GripRules, grips_in, outcome_of, stretches_of
 
 TINY = ArmModelConfig(width=8, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2, members=2, hold_width=8)
@@ -81,7 +87,7 @@ def write_bag(path: Path, grips: int, outcome: bool = False) -> Path:
 
 
 def test_a_bag_gives_runs_without_gaps(tmp_path):
-    runs = read_runs(write_bag(tmp_path / "bag", 3), ArmTopics(), 0.25)
+    runs = read_bag(write_bag(tmp_path / "bag", 3), ArmTopics(), 0.25).runs
     assert [len(run) for run in runs] == [8, 8, 8]
     actions = runs[1].actions(GripperRange(0.09, 0.0).closing)
     np.testing.assert_allclose(actions[:, 2], [0, 0, 0.04, 0.04, 0.04, 0.04, 0.04], atol=1e-6)
@@ -92,9 +98,9 @@ def test_a_bag_gives_runs_without_gaps(tmp_path):
 def test_a_topic_that_could_be_several_must_be_named(tmp_path):
     bag = write_bag(tmp_path / "bag", 1)
     with pytest.raises(ValueError, match=r"/nowhere is not there, as camera it must be"):
-        read_runs(bag, ArmTopics(image="/nowhere"), 0.25)
+        read_bag(bag, ArmTopics(image="/nowhere"), 0.25)
     with pytest.raises(ValueError, match="nothing of use came on /joints"):
-        read_runs(bag, ArmTopics(joint="wrist"), 0.25)
+        read_bag(bag, ArmTopics(joint="wrist"), 0.25)
 
 
 def test_how_a_grip_ended():
@@ -111,11 +117,11 @@ def test_how_a_grip_ended():
 
 
 def test_the_outcome_topic_is_believed(tmp_path):
-    runs = read_runs(write_bag(tmp_path / "bag", 2, outcome=True), ArmTopics(outcome="/held"), 0.25)
+    runs = read_bag(write_bag(tmp_path / "bag", 2, outcome=True), ArmTopics(outcome="/held"), 0.25).runs
     grips = stretches_of(runs, GripperRange(0.09, 0.0), 7, GripRules())
     with_grip = grips.part(np.flatnonzero(grips.grip >= 0))
     assert list(with_grip.outcome[0, 2:]) == [HELD] * 5
-    told_by_width = stretches_of(read_runs(tmp_path / "bag", ArmTopics(), 0.25), GripperRange(0.09, 0.0), 7, GripRules())
+    told_by_width = stretches_of(read_bag(tmp_path / "bag", ArmTopics(), 0.25).runs, GripperRange(0.09, 0.0), 7, GripRules())
     assert list(told_by_width.outcome[told_by_width.grip >= 0][1, 2:]) == [HELD] * 3 + [LOST] * 2
 
 
@@ -182,3 +188,93 @@ def test_a_finished_training_is_kept_and_what_is_lost_is_seen(tmp_path):
     imagined, spread = hold_probability(model, grips)
     assert imagined.shape == spread.shape == (48, 5)
     assert (spread > 0).any(), "the members are not copies of each other"
+
+
+PLACES = ["x", "y", "z", "roll", "pitch", "yaw"]
+
+
+def write_data_set(path: Path, grips: int, names: list[str] | None = None, split: bool = False) -> Path:
+    """The same grips as others store them: 20 frames a second, closing grows from 0 to 1. split: as in DROID, pose and gripper apart."""
+    features: dict[str, dict[str, Any]] = {
+        f"observation.images.{camera}": {"dtype": "image", "shape": [48, 64, 3], "names": ["height", "width", "channels"]}
+        for camera in ("front", "wrist")
+    }
+    names = names or [*PLACES, "gripper", "gripper"]
+    features["observation.state"] = {"dtype": "float32", "shape": [len(names)], "names": {"motors": names}}
+    if split:
+        del features["observation.state"]
+        features["observation.state.cartesian_position"] = {"dtype": "float32", "shape": [6], "names": None}
+        features["observation.state.gripper_position"] = {"dtype": "float32", "shape": [1], "names": None}
+    features["action"] = {"dtype": "float32", "shape": [7], "names": {"motors": [*PLACES, "gripper"]}}
+    features["is_held"] = {"dtype": "bool", "shape": [1], "names": None}
+    writer = DataSetWriter(path, 20.0, features, "lift")
+    for grip in range(grips):
+        writer.begin()
+        lost = grip % 2 == 1
+        for frame in range(36):
+            step = frame // 5
+            z = 0.05 + (0.04 if lost else 0.01) * max(0, step - 2)
+            closing = 0.0 if step < 2 else 1.0 if lost and step >= 5 else 0.55
+            picture = {"bytes": cv2.imencode(".png", np.full((48, 64, 3), 200 - int(700 * z), np.uint8))[1].tobytes(), "path": None}
+            told = {"x": 0.1, "y": 0.0, "z": z, "gripper": closing, "qw": 1.0}
+            state = [float(told.get(name.split(".")[-1], 0.0)) for name in names]
+            row = {
+                "observation.state": state,
+                "observation.state.cartesian_position": state[:6],
+                "observation.state.gripper_position": closing,
+                "action": [0.0] * 6 + [closing],
+                "is_held": 2 <= step < (5 if lost else 99),
+            }
+            writer.add({name: row.get(name, picture) for name in features}, {})
+        writer.end()
+    writer.close()
+    return path
+
+
+def test_a_lerobot_data_set_gives_the_same_runs_as_a_bag(tmp_path):
+    bag = read_bag(write_bag(tmp_path / "bag", 3), ArmTopics(), 0.25)
+    named = ArmTopics(image="observation.images.front", wrist="observation.images.wrist")
+    found = read_data_set(write_data_set(tmp_path / "data", 3), named, 0.25)
+    assert found.cameras == ("/front/image_raw", "/wrist/image_raw")
+    assert [len(run) for run in found.runs] == [8, 8, 8], "each episode for itself"
+    assert found.runs[0].images[0].shape == (2, 64, 64, 3)
+    for one, other in zip(found.runs, bag.runs, strict=True):
+        old, new = other.actions(GripperRange(0.09, 0.0).closing), one.actions(GripperRange(0.0, 1.0).closing)
+        np.testing.assert_allclose(new[:, :6], old[:, :6], atol=1e-6)
+    assert [run.held[-1] for run in found.runs] == [None] * 3
+    told = read_data_set(tmp_path / "data", dataclasses.replace(named, outcome="is_held", command="action"), 0.25)
+    assert [run.held[-1] for run in told.runs] == [True, False, True]
+    assert told.runs[0].commands[-1] == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize("turn", [["wx", "wy", "wz"], ["qx", "qy", "qz", "qw"]])
+def test_turns_are_read_by_their_names(tmp_path, turn):
+    names = [f"ee.{name}" for name in ("x", "y", "z", *turn)]
+    data = write_data_set(tmp_path / "data", 1, [*names, "ee.gripper"])
+    run = read_data_set(data, ArmTopics(image="observation.images.front"), 0.25).runs[0]
+    np.testing.assert_allclose(run.poses[0], [0.1, 0, 0.05, 0, 0, 0], atol=1e-7)
+
+
+def test_what_a_data_set_lacks_is_said_with_what_it_has(tmp_path):
+    data = write_data_set(tmp_path / "data", 1)
+    with pytest.raises(ValueError, match="2 features could be a camera; name it"):
+        read_data_set(data, ArmTopics(), 0.25)
+    front = ArmTopics(image="observation.images.front")
+    with pytest.raises(ValueError, match=r"/ee is not the end effector's pose.*observation.state: x, y, z"):
+        read_data_set(data, dataclasses.replace(front, pose="/ee"), 0.25)
+    with pytest.raises(ValueError, match="held is not the outcome"):
+        read_data_set(data, dataclasses.replace(front, outcome="held"), 0.25)
+    joints = write_data_set(tmp_path / "joints", 1, [f"joint{k}" for k in range(6)] + ["gripper"])
+    with pytest.raises(ValueError, match="0 features could be the end effector's pose"):
+        read_data_set(joints, front, 0.25)
+
+
+def test_grips_of_a_data_set_are_found_and_split_features_by_name(tmp_path):
+    data = write_data_set(tmp_path / "data", 4, split=True)
+    topics = ArmTopics(image="observation.images.front", pose="observation.state.cartesian_position")
+    config = ArmCommand(gripper_open=0.0, gripper_closed=1.0, topics=topics, training=ArmTraining(frames=6))
+    episodes, gripper, cameras = episodes_of([data, data], config)
+    assert (gripper.open, gripper.closed, cameras) == (0.0, 1.0, ("/front/image_raw",))
+    grips = episodes.part(np.flatnonzero(episodes.grip >= 0))
+    assert list(grips.outcome[:, -1]) == [HELD, LOST] * 4, "lost ones are told by fingers that close further"
+    assert grips.closing[0, 2] == pytest.approx(0.55)

@@ -16,10 +16,12 @@ from jepa_ros.backends.arm.network import ArmModel
 from jepa_ros.config import load as load_config
 from jepa_ros.config import param, validate
 from jepa_ros.sensing.bags.records import BagError
-from jepa_ros.training.arm.bags import ArmTopics, find_topics, read_runs
+from jepa_ros.training.arm.bags import read_bag
 from jepa_ros.training.arm.episodes import HELD, UNKNOWN, ArmEpisodes
 from jepa_ros.training.arm.hold import Grips, fit_hold, grips_of, hold_probability, without_imagination
+from jepa_ros.training.arm.lerobot import is_data_set, read_data_set
 from jepa_ros.training.arm.loop import ArmTraining, health, train
+from jepa_ros.training.arm.recording import ArmTopics
 from jepa_ros.training.arm.stretches import GripperRange, GripRules, gripper_range, stretches_of
 
 FEWEST_GRIPS = 8  # below that nothing is said about holding
@@ -45,7 +47,11 @@ class ArmCommand:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     parser.add_argument(
-        "bags", nargs="+", type=Path, metavar="BAG", help="bag folders, .mcap or .db3 files of one arm with the same cameras"
+        "bags",
+        nargs="+",
+        type=Path,
+        metavar="BAG",
+        help="bag folders, .mcap or .db3 files of one arm with the same cameras; or folders of LeRobot data sets (v3.0)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and arm.safetensors; a killed run goes on there")
     parser.add_argument("--config", type=Path, help="YAML file of ArmCommand fields (docs/arm.md)")
@@ -60,14 +66,13 @@ def run(args: argparse.Namespace) -> None:
     named = {field.name: getattr(args, field.name) for field in dataclasses.fields(ArmTopics) if getattr(args, field.name)}
     training = dataclasses.replace(config.training, steps=args.steps) if args.steps else config.training
     config = dataclasses.replace(config, topics=dataclasses.replace(config.topics, **named), training=training)
-    episodes, gripper = episodes_of(args.bags, config)
+    episodes, gripper, cameras = episodes_of(args.bags, config)
     learned, judged = divided(episodes, config.held_out)
     grips = int((episodes.grip >= 0).sum())
     print(f"{len(episodes)} stretches of {episodes.frames} images, {grips} with a grip; {len(judged)} only judge")
     sizes = dataclasses.replace(config.training.model, views=learned.views)
     model = train(learned, args.out, dataclasses.replace(config.training, model=sizes))
-    found, _ = find_topics(args.bags[0], config.topics)
-    facts, told = finish(model, learned, judged, config.dt_s, tuple(name for name in (found.image, found.wrist) if name))
+    facts, told = finish(model, learned, judged, config.dt_s, cameras)
     save(model, facts, args.out / "arm.safetensors")
     result = {**told, "gripper_open": gripper.open, "gripper_closed": gripper.closed, **dataclasses.asdict(facts)}
     for name, value in result.items():
@@ -76,15 +81,22 @@ def run(args: argparse.Namespace) -> None:
     (args.out / "result.json").write_text(json.dumps(result))
 
 
-def episodes_of(bags: list[Path], config: ArmCommand) -> tuple[ArmEpisodes, GripperRange]:
-    """All bags together. Raises ValueError where a bag cannot be used or is too short."""
-    runs = [one for path in bags for one in read_runs(path, config.topics, config.dt_s)]
+def episodes_of(paths: list[Path], config: ArmCommand) -> tuple[ArmEpisodes, GripperRange, tuple[str, ...]]:
+    """Of all recordings together; what the gripper can do, and the topics of the cameras.
+
+    Raises ValueError where a recording cannot be used, is too short, or where one of two cameras has another name than in the first.
+    """
+    read = [(read_data_set if is_data_set(path) else read_bag)(path, config.topics, config.dt_s) for path in paths]
+    cameras, runs = read[0].cameras, [run for one in read for run in one.runs]
+    for path, one in zip(paths, read, strict=True):
+        if len(cameras) > 1 and one.cameras != cameras:
+            raise BagError(f"{path} sees through {', '.join(one.cameras)}, {paths[0]} through {', '.join(cameras)}: train on one kind")
     if not runs:
-        raise BagError(f"{', '.join(map(str, bags))}: images, poses and the gripper's joint never came at the same time")
+        raise BagError(f"{', '.join(map(str, paths))}: images, poses and the gripper's joint never came at the same time")
     seen = gripper_range(runs)
     given = (config.gripper_open, config.gripper_closed)
     gripper = GripperRange(*(seen_one if np.isnan(one) else one for one, seen_one in zip(given, (seen.open, seen.closed), strict=True)))
-    return stretches_of(runs, gripper, config.training.frames + 1, config.rules), gripper
+    return stretches_of(runs, gripper, config.training.frames + 1, config.rules), gripper, cameras
 
 
 def divided(episodes: ArmEpisodes, share: float) -> tuple[ArmEpisodes, ArmEpisodes]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.config import param, validate
-from jepa_ros.training.arm.bags import Run
 from jepa_ros.training.arm.episodes import HELD, LOST, UNKNOWN, ArmEpisodes
+from jepa_ros.training.arm.recording import Run
 from jepa_ros.types import FloatArray
 
 GRIP_AT = 2  # frame of a stretch at which the fingers have closed
