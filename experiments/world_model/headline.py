@@ -1,8 +1,8 @@
 """The figures by which a world model is judged, under one name each: the bench's JSON line begins with them.
 
-`moving`, `occupancy`: what the node publishes, on bags at a lidar's rate. `learned_vs_stated`: the model with its learned channels and
-without. `camera_vs_lidar`: each sensor alone. `interaction_auroc`: people who react to the ego against those who do not. What a run did not
-measure is None.
+`moving`, `occupancy`: what the node publishes, on bags at a lidar's rate; `moving_share`: what is published less what stands.
+`learned_vs_stated`: the model with its learned channels and without. `camera_vs_lidar`: each sensor alone. `interaction_auroc`: people who
+react to the ego against those who do not. What a run did not measure is None.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from jepa_ros.training.world_model.shard import Shard
 PUBLISHED, LEARNED = "Published occupancy", "Learned channels"
 EVERY = 2  # each so many-th sweep is judged
 TIMES_S = ("0.4s", "1.2s", "2.4s", "4.8s")
+_COMPARED = ("average_precision", "iou", "entered")  # entered cells: at flow's rate of false positives
 
 
 def published(worlds: list[Path], recordings: list[Path], weights: str) -> Section:
@@ -50,14 +51,15 @@ def learned(model: SceneJepa, shards: list[Shard], every: int) -> Section:
     for name, one in (("learned", model), ("stated", stated)):
         result, seen = prediction.measure(one, shards, "both", every)
         found[name] = prediction.prediction_section(name, result, seen).figures["by_time"]
+        for time_s in TIMES_S:
+            entered = seen.counts["model"].entered_beside(seen.time(float(time_s[:-1])), seen.counts["flow"])
+            found[name][time_s]["entered"] = {"model": entered}
     for time_s in TIMES_S:
-        of = {
-            name: {metric: by_time[time_s][metric]["model"] for metric in ("average_precision", "iou")} for name, by_time in found.items()
-        }
+        of = {name: {metric: by_time[time_s][metric]["model"] for metric in _COMPARED} for name, by_time in found.items()}
         section.figures[time_s] = of
-        rows.append([time_s, *(of[name][metric] for metric in ("average_precision", "iou") for name in ("learned", "stated"))])
+        rows.append([time_s, *(of[name][metric] for metric in _COMPARED for name in ("learned", "stated"))])
     section.text.append("Nothing is trained anew for the model without: it misses what it was used to.")
-    section.text.append(table(("time", "AP", "AP without", "IoU", "IoU without"), rows))
+    section.text.append(table(("time", "AP", "AP without", "IoU", "IoU without", "entered", "entered without"), rows))
     return section
 
 
@@ -90,7 +92,7 @@ def headline(sections: list[Section]) -> dict[str, Any]:
     }
 
 
-_MOVING = {"model": "fusion", "flow": "flow", "persistence": "persistence"}
+_MOVING = {"model": "fusion", "moving_share": "its moving share", "flow": "flow", "persistence": "persistence"}
 
 
 def as_json(report: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from experiments.world_model import headline
 from experiments.world_model.occupancy.cells import CellCounts, at_false_positive_rate, best_f1, cells_of
+from experiments.world_model.occupancy.movers import moving_share
 from experiments.world_model.people_section import AveragePrecision
 from experiments.world_model.probes import r_squared
 from experiments.world_model.rollout import RolledOut
@@ -47,6 +48,8 @@ def test_cells_are_entered_and_left_by_what_moves_and_only_where_the_sweep_says_
     assert np.argwhere(cells["left"]).tolist() == [list(cell(2.2, 2.2))]
     unseen = cells_of((boxes(2.2), np.eye(4)), boxes(4.2), now, then, np.zeros(SHAPE, bool))
     assert not unseen["entered"].any()
+    taken = cells_of((boxes(2.2), np.eye(4)), boxes(4.2), now | then, then, np.ones(SHAPE, bool))
+    assert not taken["entered"].any()  # something else is there already: persistence would be right for a wrong reason
     turned = np.eye(4)
     turned[:2, :2] = [[0, 1], [-1, 0]]  # the anchor faces left: y of odom is ahead
     assert boxes(2.2).cells(turned)[0][cell(2.2, -2.2)]
@@ -135,10 +138,17 @@ def test_a_rollout_of_one_step_predictions_goes_from_anchor_frame_to_anchor_fram
     assert torch.allclose(predicted, history[:, -1:].expand_as(predicted), atol=1e-4)
 
 
+def test_the_moving_share_is_what_the_fusion_added() -> None:
+    stands, moves = np.array([0.0, 0.2, 0.9, 1.0]), np.array([0.7, 0.5, 0.0, 0.3])
+    share = moving_share(1 - (1 - stands) * (1 - moves), stands)
+    assert share == pytest.approx([0.7, 0.5, 0.0, 0.0])  # beside what surely stands nothing can be told
+
+
 def test_the_headline_takes_what_was_measured_and_says_what_was_not() -> None:
-    by_method = {method: {"entered": share, "AP": float("nan")} for method, share in (("fusion", 0.4), ("flow", 0.5), ("persistence", 0.0))}
+    shares = {"fusion": 0.4, "its moving share": 0.6, "flow": 0.5, "persistence": 0.0}
+    by_method = {method: {"entered": share, "AP": float("nan")} for method, share in shares.items()}
     figures = {"simulated": {time_s: by_method for time_s in ("0.4", "1.2", "2.4", "4.8")}}
     told = json.loads(headline.as_json(headline.headline([Section(headline.PUBLISHED, figures=figures)])))
-    assert told["moving"]["1.2"] == {"model": 0.4, "flow": 0.5, "persistence": 0.0}
+    assert told["moving"]["1.2"] == {"model": 0.4, "moving_share": 0.6, "flow": 0.5, "persistence": 0.0}
     assert told["occupancy"]["simulated"]["2.4"]["fusion"]["AP"] is None  # not NaN, which is no JSON
     assert told["interaction_auroc"] is told["learned_vs_stated"] is told["camera_vs_lidar"] is None

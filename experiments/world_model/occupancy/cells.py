@@ -1,7 +1,7 @@
 """Counts of cells by predicted probability, world by world, so that a threshold for one world is chosen on the others.
 
 Kinds of cells, all within reach of the vehicle: "occupied" and "free" are what the future sweep could see; "entered" and "left" are those
-of them that a moving person, cyclist or car entered (occupied then) or left (occupied now, free then).
+of them that a moving person, cyclist or car entered (occupied then, nothing there now) or left (occupied now, free then).
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ def cells_of(
     """kind -> (Y, X). now: boxes and the anchor frame of now from odom; seen: cells that the later sweep could tell, within reach.
 
     A thing counts as moving if it is there at both times, more than MOVED_M apart; a cell is entered by what did not cover it before.
+    Where something else stands now, as a car that drives off before a cyclist, persistence would be right for a wrong reason.
     """
     boxes, anchor_from_odom = now
     before = dict(zip(boxes.keys, range(len(boxes.keys)), strict=True))
@@ -142,7 +143,7 @@ def cells_of(
     return {
         "occupied": seen & occupied_then,
         "free": seen & ~occupied_then,
-        "entered": seen & occupied_then & (covers & ~covered).any(axis=0),
+        "entered": seen & occupied_then & ~occupied_now & (covers & ~covered).any(axis=0),
         "left": seen & occupied_now & ~occupied_then & (covered & ~covers).any(axis=0),
     }
 

@@ -1,12 +1,12 @@
 """The occupancy that is published, beside its parts: python -m experiments.world_model.occupancy.movers BAG... [--ground-truth CSV]
 
 Runs the whole pipeline over bags at their own rate. Judged are the world model alone, the higher of it and the forecasts of objects, the
-fusion (published), the same without what outcomes correct, its share of what stands (which planners read), and two baselines:
-the newest sweep stays, and constant-velocity flow of points; on cells that the later sweep could see. Entered cells: occupied then, in
-the box of something that moved and did not cover them before; the threshold is such that in each bag no more free cells are called
-occupied than by flow. Free near: of the cells within 5 m that are free now and are called occupied with 0.5 or more, the share that then
-are. Reliability: mean distance of what is said from what is found, over cells of 0.1 and more. Boxes: of the simulator, or a labelled CSV
-as for `make bench-vehicles`.
+fusion (published), the same without what outcomes correct, its shares of what stands (which planners read) and of what moves, and two
+baselines: the newest sweep stays, and constant-velocity flow of points; on cells that the later sweep could see. Entered cells: occupied
+then and not now, in the box of something that moved and did not cover them before; the threshold is such that in each bag no more free
+cells are called occupied than by flow. Strictly: no more than by what flow moves, the cells of flow that are not occupied now. Free near:
+of the cells within 5 m that are free now and are called occupied with 0.5 or more, the share that then are. Reliability: mean distance of
+what is said from what is found, over cells of 0.1 and more. Boxes: of the simulator, or a labelled CSV as for `make bench-vehicles`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ STEP_NS = round(0.4 * NANOSECONDS)
 STEPS = (1, 3, 6, 12)
 PAST_STEPS = (3, 2, 1)
 SETTLED = 10  # observations until trackers and memory are filled
-METHODS = ("fusion", "uncorrected", "its standing share", "higher of both", "world model", "flow", "persistence")
+SHARES = ("its standing share", "its moving share")
+METHODS = ("fusion", "uncorrected", *SHARES, "higher of both", "world model", "flow", "what flow moves", "persistence")
+SURE = ("flow", "what flow moves", "persistence")  # say yes or no
 _RANGE_YX = np.hypot(*centres(BEV_GRID).T).reshape(BEV_GRID.rows, BEV_GRID.columns)
 NEAR_M, NEAR_STEPS = 5.0, (3, 6)
 
@@ -110,8 +112,10 @@ class Judge:
                 continue
             told = {"fusion": state.occupancy, "its standing share": without_movers(state.occupancy)} | scene.parts
             maps = {method: occupancy.probability[list(STEPS)] for method, occupancy in told.items()}
+            maps["its moving share"] = moving_share(maps["fusion"], maps["its standing share"])
             stays = np.repeat(occupancy_grid(now.points_m, 0.0, BEV_GRID)[None].astype(np.float32), len(STEPS), axis=0)
-            waiting.append(Forecast(now, maps | {"flow": _flow(past, now).astype(np.float32), "persistence": stays}))
+            flow = _flow(past, now).astype(np.float32)
+            waiting.append(Forecast(now, maps | {"flow": flow, "what flow moves": flow * (1.0 - stays), "persistence": stays}))
 
     def _tell(self, bag: str, forecast: Forecast, then: BoxedSweep) -> bool:
         """Count what this sweep says of a forecast; False where nothing later can."""
@@ -143,17 +147,18 @@ class Judge:
             for method in METHODS:
                 curve = self.counts[method].pooled(step)
                 row[method] = {
-                    "AP": float("nan") if method in ("flow", "persistence") else curve.average_precision(),
+                    "AP": float("nan") if method in SURE else curve.average_precision(),
                     "IoU": float(curve.iou()[(len(curve.iou()) - 1) // 2]),
                     "best IoU": float(curve.iou().max()),
                     "reliability": curve.calibration_error(),
                     "entered": self.counts[method].entered_beside(step, self.counts["flow"]),
+                    "entered strictly": self.counts[method].entered_beside(step, self.counts["what flow moves"]),
                 }
         return found
 
     def table(self) -> str:
         """All figures, and of free cells nearby that are called occupied, the share that are."""
-        names = ("AP", "IoU", "best IoU", "reliability", "entered")
+        names = ("AP", "IoU", "best IoU", "reliability", "entered", "entered strictly")
         rows = [
             (f"{time_s} s", method, *(row[name] if np.isfinite(row[name]) else "-" for name in names))
             for time_s, methods in self.figures().items()
@@ -161,6 +166,12 @@ class Judge:
         ]
         near = [(method, int(called), f"{right / max(called, 1):.2f}") for method, (called, right) in self.near.items()]
         return "\n\n".join((table(("time", "method", *names), rows), table(("free near, called occupied by", "cells", "right"), near)))
+
+
+def moving_share(both_HYX: FloatArray, stands_HYX: FloatArray) -> FloatArray:
+    """What is left of a forecast that says p = 1 - (1 - stands)(1 - moves)."""
+    share: FloatArray = ((both_HYX - stands_HYX) / np.maximum(1.0 - stands_HYX, 1e-3)).clip(0.0, 1.0)
+    return share
 
 
 def _sweep(observation: Observation, boxes: Boxes | None) -> BoxedSweep:
