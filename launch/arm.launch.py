@@ -15,20 +15,21 @@ from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory("jepa_ros"))
 ARGUMENTS = {
-    "weights": ("", "arm.safetensors, of python -m jepa_ros.training arm"),
+    "model": ("arm", "arm, or another back-end with actions of an arm: vjepa2_ac"),
+    "weights": ("", "arm.safetensors, of python -m jepa_ros.training arm; of vjepa2_ac the folder that backends.convert made"),
     "params_file": (str(SHARE / "config" / "arm.yaml"), "parameters of both nodes"),
     "namespace": ("", "namespace of the nodes"),
     "use_sim_time": ("", "take the time from /clock: true or false (empty: what params_file says)"),
     "device": ("", "auto, cpu, cuda (empty: what params_file says)"),
     "log_level": ("info", "debug, info, warn, error"),
 }
-PASSED = ("weights", "params_file", "namespace", "use_sim_time", "device", "log_level")
+PASSED = ("model", "weights", "params_file", "namespace", "use_sim_time", "device", "log_level")
 
 
 def generate_launch_description() -> LaunchDescription:
     nodes = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "jepa_ros.launch.py")),
-        launch_arguments=[*((f"jepa_{name}", LaunchConfiguration(name)) for name in PASSED), ("jepa_model", "arm")],
+        launch_arguments=[(f"jepa_{name}", LaunchConfiguration(name)) for name in PASSED],
     )
     simulated = Node(
         package="jepa_ros", executable="arm_simulator", namespace=LaunchConfiguration("namespace"),

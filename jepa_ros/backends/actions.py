@@ -61,7 +61,7 @@ class GoalEncoder(Protocol):
 
 @runtime_checkable
 class ActionImaginer(Protocol):
-    """What an `ActionPlanner` offers besides where it can say what comes of given actions, and plan so that a grip holds."""
+    """What an `ActionPlanner` offers besides where it can say what comes of given actions."""
 
     spec: ModelSpec
     state_width: int
@@ -69,6 +69,11 @@ class ActionImaginer(Protocol):
     def imagine_actions(self, history_TND: Tensor, states_TX: FloatArray, actions_SLA: Tensor) -> ImaginedActions:
         """Raises ValueError for states or actions that do not fit."""
         ...
+
+
+@runtime_checkable
+class GripPlanner(Protocol):
+    """What an `ActionPlanner` offers besides where it knows which motions a grip holds."""
 
     def plan_holding(
         self, history_TND: Tensor, states_TX: FloatArray, goal_ND: Tensor, steps: int, deadline_s: float, min_hold: float

@@ -19,7 +19,7 @@ pytest.importorskip("transformers", reason="transformers is not installed: pip i
 from paths import RESOURCES
 
 from jepa_ros.backends import load_world_model
-from jepa_ros.backends.actions import ActionPlanner
+from jepa_ros.backends.actions import ActionImaginer, ActionPlanner
 from jepa_ros.backends.convert import convert_vjepa2_ac
 from jepa_ros.backends.vjepa2_ac.poses import advance, difference, euler_of, matrix_of
 from jepa_ros.backends.vjepa2_ac.rollout import Imagination, normalised
@@ -91,6 +91,22 @@ def test_a_deadline_is_kept_and_an_impossible_one_said(model):
 def test_a_state_of_another_shape_is_refused(model):
     with pytest.raises(ValueError, match="1 x 7 finite values"):
         model.plan_actions(latent(1.0)[None], np.zeros((1, 3)), latent(1.4))
+
+
+def test_candidates_are_imagined_as_one_by_one_and_of_grips_nothing_is_said(model, monkeypatch):
+    assert isinstance(model, ActionImaginer)
+    monkeypatch.setattr("jepa_ros.backends.vjepa2_ac.model.batch_size", lambda *_: 2)
+    actions = torch.stack([0.05 * maker.wave((2, 7), float(i)) for i in range(3)])
+    told = model.imagine_actions(latent(1.0)[None], STATE, actions)
+    state = torch.tensor(STATE, dtype=torch.float32)
+    for action, seen in zip(actions, told.latents_SLND, strict=True):
+        alone = Imagination(model._predictor, latent(1.0)[None], state).rollout(action[None])[0]
+        torch.testing.assert_close(seen, alone, atol=1e-5, rtol=1e-4)
+    assert told.hold_SL is None
+    with pytest.raises(ValueError, match="1 to 8 steps"):
+        model.imagine_actions(latent(1.0)[None], STATE, torch.zeros(1, 9, 7))
+    with pytest.raises(ValueError, match="1 x 7 finite values"):
+        model.imagine_actions(latent(1.0)[None], STATE[:, :6], actions)
 
 
 def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path):

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
-from jepa_ros.backends.actions import ActionPlan
+from jepa_ros.backends.actions import ActionPlan, ImaginedActions
 from jepa_ros.backends.checkpoints import Weights, fingerprint, load_strictly
 from jepa_ros.backends.frames import square_image
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
@@ -91,19 +91,36 @@ class VJepa2Ac:
         states_T7: end effector's x, y, z m, Euler angles rad and gripper 0-1 at each step of the history; steps: 0 = the search's own.
         Raises ValueError for states of another shape, TimeoutError where the deadline leaves no time for a search.
         """
-        states = torch.as_tensor(np.asarray(states_T7), dtype=torch.float32, device=self._device)
-        if states.shape != (len(history_TPD), STATE_WIDTH) or not states.isfinite().all():
-            raise ValueError(
-                f"the robot's state must be {len(history_TPD)} x {STATE_WIDTH} finite values (x, y, z, three Euler angles, gripper), "
-                f"got {states.cpu().numpy().tolist()}"
-            )
-        imagination = Imagination(self._predictor, history_TPD.to(self._device), states)
+        imagination = self._imagination(history_TPD, states_T7)
         goal_PD = goal_PD.to(self._device)
         batch = batch_size(self._predictor.config, self._device.type)
         score = Scorer(lambda actions_BL7: imagination.energy(actions_BL7.to(self._device), goal_PD), batch, deadline_s)
         found = search(score, Screen(score), steps or self.search.steps, self.search, deadline_s)
         message = f"{found.iterations} iterations of CEM, {found.predicted} predictions through {self.spec.name}"
         return ActionPlan(found.actions_L7.numpy(), found.energy, message)
+
+    @torch.inference_mode()
+    def imagine_actions(self, history_TPD: Tensor, states_T7: FloatArray, actions_SL7: Tensor) -> ImaginedActions:
+        """What is seen after each action of each candidate. Of grips it knows nothing.
+
+        Raises ValueError for states or actions of another shape, and for more steps than it predicts.
+        """
+        if actions_SL7.ndim != 3 or actions_SL7.shape[2] != STATE_WIDTH or not 1 <= actions_SL7.shape[1] <= self.spec.horizon:
+            raise ValueError(
+                f"actions must be candidates x steps x {STATE_WIDTH} with 1 to {self.spec.horizon} steps, got {tuple(actions_SL7.shape)}"
+            )
+        imagination = self._imagination(history_TPD, states_T7)
+        parts = actions_SL7.to(self._device, torch.float32).split(batch_size(self._predictor.config, self._device.type))
+        return ImaginedActions(torch.cat([imagination.rollout(part) for part in parts]), None, None)
+
+    def _imagination(self, history_TPD: Tensor, states_T7: FloatArray) -> Imagination:
+        states = torch.as_tensor(np.asarray(states_T7), dtype=torch.float32, device=self._device)
+        if states.shape != (len(history_TPD), STATE_WIDTH) or not states.isfinite().all():
+            raise ValueError(
+                f"the robot's state must be {len(history_TPD)} x {STATE_WIDTH} finite values (x, y, z, three Euler angles, gripper), "
+                f"got {states.cpu().numpy().tolist()}"
+            )
+        return Imagination(self._predictor, history_TPD.to(self._device), states)
 
 
 def batch_size(sizes: PredictorConfig, device_type: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jepa_ros.backends.actions import ActionImaginer, ActionPlan, ActionPlanner
+from jepa_ros.backends.actions import ActionImaginer, ActionPlan, ActionPlanner, GripPlanner
 from jepa_ros.msg import PlanningStatus
 from jepa_ros.ros.conversions import LATENT_DTYPE, byte_array
 from jepa_ros.srv import Imagine, PlanActions
@@ -62,7 +62,7 @@ def planned(
     left_s = due_s - time.perf_counter()
     if least == 0:
         return model.plan_actions(history_TND, states_TX, goal_ND, request.horizon, left_s)
-    if not isinstance(model, ActionImaginer):
+    if not isinstance(model, GripPlanner):
         raise ValueError(f"min_hold_probability = {least}: the running model does not predict grips")
     plan = model.plan_holding(history_TND, states_TX, goal_ND, request.horizon, left_s, least)
     if plan.hold_L is None or plan.hold_L[-1] < least:

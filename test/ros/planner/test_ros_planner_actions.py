@@ -24,7 +24,7 @@ from jepa_ros.backends.vjepa2_ac.rollout import Imagination  # noqa: E402
 from jepa_ros.ros import readers  # noqa: E402
 from jepa_ros.ros.conversions import byte_array  # noqa: E402
 from jepa_ros.ros.planner.services import image_observation  # noqa: E402
-from jepa_ros.srv import PlanActions, PlanPath  # noqa: E402
+from jepa_ros.srv import Imagine, PlanActions, PlanPath  # noqa: E402
 from jepa_ros.types import PlanStatus  # noqa: E402
 
 STATE = [0.3, -0.1, 0.4, 3.0, 0.2, -1.0, 0.6]
@@ -78,6 +78,24 @@ def test_a_goal_image_is_answered_with_actions_and_their_energy(robot, folder):
         energy, still = imagination.energy(torch.stack([torch.from_numpy(actions), torch.zeros(2, 7)]), goal).tolist()
     assert answer.energy == pytest.approx(energy, abs=1e-4)
     assert answer.energy < still, "better than to do nothing"
+
+
+def test_candidates_are_answered_with_what_will_be_seen(robot, folder):
+    robot.drive(2, start_ns=time.time_ns(), lidar=False)
+    actions = np.zeros((2, 3, 7))
+    actions[1, :, 2] = 0.05
+    request = Imagine.Request(candidates=2, steps=3, actions=actions.ravel().tolist(), state=STATE, return_latents=True, deadline=3.0)
+    answer = robot.call(Imagine, "/planner/imagine", request)
+    assert answer.status.code == PlanStatus.OK, answer.status.message
+    latents = np.frombuffer(bytes(answer.latents), np.float16).reshape(answer.latent_shape)
+    model = load_world_model("vjepa2_ac", device="cpu", weights=str(folder))
+    seen = torch.from_numpy(readers.latents_of(robot.heard["latent"][-1]).astype(np.float32))
+    with torch.inference_mode():
+        expected = Imagination(model._predictor, seen[None], torch.tensor([STATE])).rollout(torch.from_numpy(actions).float())
+    np.testing.assert_allclose(latents, expected, atol=4e-3)
+    assert np.abs(latents[0].astype(np.float32) - latents[1]).max() > 4e-3, "a motion changes what is seen"
+    assert not answer.hold_probability, "it knows nothing of grips"
+    assert not answer.cost
 
 
 def goal_latent(model: Any) -> torch.Tensor:
