@@ -10,8 +10,8 @@ from jepa_ros.sim.carry.episodes import GRIP_FRAME, NO_GRIP, Episodes, generate,
 from jepa_ros.training.arm.episodes import HELD, LOST, UNKNOWN, ArmEpisodes
 
 SPLITS = {  # in the order in which they are made: name -> first number, episodes, motions that follow from a grip
-    "train": (0, 3000, 2),
-    "validation": (10_000, 250, 2),
+    "train": (0, 10_000, 2),
+    "validation": (30_000, 1000, 2),  # the head is calibrated on them: 200 motions are too few for that
     "test": (20_000, 800, 4),
 }
 

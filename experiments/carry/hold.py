@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.carry.probes import Cases, auroc, best_probe
-from jepa_ros.backends.arm.network import ArmModel, motion_features, scaled
+from jepa_ros.backends.arm.hold import motion_features, scaled, squeeze_features
+from jepa_ros.backends.arm.network import ArmModel
 from jepa_ros.training.arm.episodes import HELD, ArmEpisodes
 from jepa_ros.training.arm.hold import Grips, fit_hold, hold_probability, without_imagination
 from jepa_ros.types import FloatArray
@@ -65,8 +66,13 @@ def tell(model: ArmModel, train: Grips, validation: Grips, test: Grips, images: 
     cases = {part: features_of(one, images[part]) for part, one in sets.items()}
     ends = {part: (one.outcome_KL[:, -1] == HELD).numpy() for part, one in sets.items()}
     mean_KL, _ = hold_probability(model, test)
-    by = {IMAGINED: _end(mean_KL), "observed latents (the motion is over)": _end(hold_probability(model, test, observed=True)[0])}
-    for name, seen in {ALONE: without_motion, "the same head, nothing imagined": without_imagination}.items():
+    by = {IMAGINED: _end(mean_KL)}
+    others = {
+        ALONE: without_motion,
+        "the same head, nothing imagined": without_imagination,
+        "observed latents (the motion is over)": observed,
+    }
+    for name, seen in others.items():
         other = ArmModel(model.config)
         fit_hold(other, seen(train), seen(validation))
         by[name] = _end(hold_probability(other, seen(test))[0])
@@ -82,14 +88,21 @@ def without_motion(grips: Grips) -> Grips:
     return replace(grips, actions_KLA=torch.zeros_like(grips.actions_KLA))
 
 
+def observed(grips: Grips) -> Grips:
+    """The same grips for a head that sees what came of the motion."""
+    return replace(grips, imagined_MKLPD=grips.observed_KLPD[None])
+
+
 def _end(probability_KL: Tensor) -> FloatArray:
     return probability_KL[:, -1].double().numpy()
 
 
 def features_of(grips: Grips, pixels_KC: Tensor) -> dict[str, Tensor]:
     """(K, C) of each probe that imagines nothing. All but the pixels' also know the gripper's width and the command to close."""
-    now = torch.cat([grips.gripped_KPD.flatten(1), grips.squeeze_K2], dim=1)
-    motion = torch.cat([scaled(grips.actions_KLA).flatten(1), motion_features(grips.actions_KLA, grips.squeeze_K2)[:, -1]], dim=1)
+    squeeze = squeeze_features(grips.squeeze_K2)
+    now = torch.cat([grips.grip_KHPD.flatten(1), squeeze], dim=1)
+    hardest = motion_features(grips.actions_KLA).amax(dim=1)
+    motion = torch.cat([scaled(grips.actions_KLA).flatten(1), hardest, squeeze], dim=1)
     return {
         "latent of now": now,
         "latent of now and the motion, nothing imagined": torch.cat([now, motion], dim=1),

@@ -16,7 +16,7 @@ from experiments.common import LinearProbe
 from jepa_ros.types import FloatArray
 
 WEIGHT_DECAYS = (1e-3, 1e-2, 1e-1, 1.0)  # of the linear probe
-HIDDEN, EPOCHS, LEAST_STEPS, BATCH = 64, 40, 600, 128
+HIDDEN, EPOCHS, LEAST_STEPS, BATCH = 64, 15, 600, 128
 MLP_DECAYS = (0.03, 0.3, 1.0)
 
 

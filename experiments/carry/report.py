@@ -71,7 +71,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
     learned, validation = (learnable(split(args.out / "data", name)) for name in ("train", "validation"))
     config = ArmTraining(model=ArmModelConfig(views=len(VIEWS)))
     model = train(learned, args.out / "train", config)
-    loss = fit_hold(model, grips_of(model, learned), grips_of(model, validation))
+    loss = fit_hold(model, grips_of(model, learned, learned=True), grips_of(model, validation))
     facts = ArmFacts(max_move_m=MAX_MOVE_M, max_turn_rad=MAX_TILT_RAD, horizon=MOTION_STEPS, holds=True, cameras=CAMERAS)
     save(model, facts, args.out / "arm.safetensors")
     told = {"steps": config.steps, "hold_loss": loss, **health(model, validation)}
@@ -83,7 +83,7 @@ def _hold(args: argparse.Namespace) -> dict[str, Any]:
     model, _ = load(args.out / "arm.safetensors")
     data = {name: split(args.out / "data", name) for name in SPLITS}
     seen = {name: learnable(one) for name, one in data.items()}
-    grips = {name: grips_of(model, one) for name, one in seen.items()}
+    grips = {name: grips_of(model, one, learned=name == "train") for name, one in seen.items()}
     images = {name: pixels_of(seen[name], grips[name]) for name in seen}
     told = tell(model, grips["train"], grips["validation"], grips["test"], images, data["test"].grip)
     decided = decided_by_motion(told.held, told.grip)

@@ -12,13 +12,26 @@ from experiments.carry.hold import IMAGINED, decided_by_motion, features_of, pix
 from experiments.carry.probes import DeepProbe, LinearProbe, auroc
 from jepa_ros.backends.actions import ImaginedActions
 from jepa_ros.backends.arm.file import ArmFacts, load, save
+from jepa_ros.backends.arm.hold import scaled
 from jepa_ros.backends.arm.model import ArmWorldModel
-from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig, scaled
+from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig
 from jepa_ros.backends.arm.plan import ArmPlanning, Quickest, proposals
 from jepa_ros.sim.carry.episodes import episode
 from jepa_ros.training.arm.hold import grips_of
 
-TINY = ArmModelConfig(views=2, width=8, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2, members=2, hold_width=8)
+TINY = ArmModelConfig(
+    views=2,
+    width=8,
+    channels=8,
+    predictor_width=24,
+    predictor_depth=1,
+    predictor_heads=2,
+    members=2,
+    hold_width=8,
+    hold_grip=16,
+    hold_step=8,
+    hold_judges=1,
+)
 FACTS = ArmFacts(max_move_m=0.06, max_turn_rad=0.5, holds=True, cameras=("/camera", "/wrist"))
 
 
@@ -71,7 +84,7 @@ def test_the_planner_imagines_what_training_rolls(model, few):
         [0.3, -0.2, 0.1, 0.5, 0.1, 0, few.closing[0, 1], few.closing[0, 1]], [0.3, -0.2, 0.1, 0.5, 0.1, 0, few.closing[0, 2], commanded]
     ])  # fmt: skip
     imagined = world.imagine_actions(history, states, torch.from_numpy(few.actions[0, 2:])[None])
-    torch.testing.assert_close(imagined.latents_SLND[0], grips.imagined_MKLPD[0, 0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(imagined.latents_SLND[0], grips.imagined_MKLPD[0, 0], rtol=3e-3, atol=3e-3)  # half precision
 
 
 def test_proposals_stay_within_the_limits_and_lead_all_the_way():

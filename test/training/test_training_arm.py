@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from jepa_ros.backends import load_world_model
 from jepa_ros.backends.actions import ActionImaginer, ActionPlanner
-from jepa_ros.backends.arm.network import ArmModelConfig
+from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig
 from jepa_ros.exchange.lerobot_layout import DataSetWriter
 from jepa_ros.protocols import WorldModel
 from jepa_ros.training.__main__ import main
@@ -25,19 +25,31 @@ from jepa_ros.training.arm.command import ArmCommand, episodes_of
 from jepa_ros.training.arm.episodes import HELD, LOST, UNKNOWN, ArmEpisodes
 from jepa_ros.training.arm.hold import fit_hold, grips_of, hold_probability
 from jepa_ros.training.arm.lerobot import read_data_set
-from jepa_ros.training.arm.loop import ArmTraining, train
+from jepa_ros.training.arm.loop import ArmTraining, left_out, train
 from jepa_ros.training.arm.recording import ArmTopics
 from jepa_ros.training.arm.stretches import GripperRange, GripRules, grips_in, outcome_of, stretches_of
 
-TINY = ArmModelConfig(width=8, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2, members=2, hold_width=8)
+TINY = ArmModelConfig(
+    width=8,
+    channels=8,
+    predictor_width=24,
+    predictor_depth=1,
+    predictor_heads=2,
+    members=2,
+    hold_width=8,
+    hold_grip=16,
+    hold_step=8,
+    hold_judges=1,
+)
 TINY_YAML = """
 training:
   steps: 4
   member_steps: 2
+  inverse_steps: 2
   batch: 2
   member_batch: 2
   frames: 6
-  model: {width: 8, channels: 8, predictor_width: 24, predictor_depth: 1, predictor_heads: 2, members: 2, hold_width: 8}
+  model: {width: 8, channels: 8, predictor_width: 24, predictor_depth: 1, predictor_heads: 2, members: 2, hold_width: 8, hold_judges: 1}
 """
 STORE = get_typestore(Stores.ROS2_JAZZY)
 WIDTH_M = {"open": 0.09, "held": 0.04, "empty": 0.0}
@@ -174,14 +186,14 @@ def synthetic(count: int) -> ArmEpisodes:
 
 def test_a_finished_training_is_kept_and_what_is_lost_is_seen(tmp_path):
     data = synthetic(48)
-    config = ArmTraining(steps=12, member_steps=6, batch=8, member_batch=8, frames=7, learning_rate=3e-3, model=TINY)
+    config = ArmTraining(steps=12, member_steps=6, inverse_steps=4, batch=8, member_batch=8, frames=7, learning_rate=3e-3, model=TINY)
     model = train(data, tmp_path, config)
     again = train(data, tmp_path, config)
     torch.testing.assert_close(again.state_dict(), model.state_dict())
     with pytest.raises(ValueError, match="other options"):
-        train(data, tmp_path, ArmTraining(steps=12, member_steps=6, batch=8, member_batch=8, frames=7, learning_rate=1e-3, model=TINY))
+        train(data, tmp_path, dataclasses.replace(config, learning_rate=1e-3))
+    fit_hold(model, grips_of(model, data, learned=True), grips_of(model, data))
     grips = grips_of(model, data)
-    fit_hold(model, grips, grips)
     hold, _ = hold_probability(model, grips, observed=True)
     kept = data.outcome[:, -1] == HELD
     assert hold[kept, -1].mean() - hold[~kept, -1].mean() > 0.5
@@ -278,3 +290,16 @@ def test_grips_of_a_data_set_are_found_and_split_features_by_name(tmp_path):
     grips = episodes.part(np.flatnonzero(episodes.grip >= 0))
     assert list(grips.outcome[:, -1]) == [HELD, LOST] * 4, "lost ones are told by fingers that close further"
     assert grips.closing[0, 2] == pytest.approx(0.55)
+
+
+def test_the_head_learns_from_what_a_predictor_imagines_of_stretches_that_it_left_out():
+    torch.manual_seed(0)
+    model, data = ArmModel(TINY).eval().requires_grad_(False), synthetic(16)
+    for member, predictor in enumerate(model.predictors):
+        torch.nn.init.constant_(predictor.predictor_proj.bias, float(member + 1))
+        torch.nn.init.normal_(predictor.predictor_proj.weight)
+    every, unseen = grips_of(model, data), grips_of(model, data, learned=True)
+    assert list(left_out(16, 2)) == [0] * 8 + [1] * 8
+    assert torch.equal(unseen.imagined_MKLPD[0, :8], every.imagined_MKLPD[0, :8])
+    assert torch.equal(unseen.imagined_MKLPD[0, 8:], every.imagined_MKLPD[1, 8:])
+    assert not torch.equal(every.imagined_MKLPD[0], every.imagined_MKLPD[1])

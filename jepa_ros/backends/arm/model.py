@@ -21,7 +21,8 @@ from torch import Tensor
 from jepa_ros.backends.actions import ActionPlan, ImaginedActions
 from jepa_ros.backends.arm.file import ArmFacts
 from jepa_ros.backends.arm.file import load as load_file
-from jepa_ros.backends.arm.network import GRID, MAX_STEPS, SIDE_PX, ArmModel, motion_features
+from jepa_ros.backends.arm.hold import GRIP_LATENTS
+from jepa_ros.backends.arm.network import GRID, MAX_STEPS, SIDE_PX, ArmModel
 from jepa_ros.backends.arm.plan import ArmPlanning, Quickest
 from jepa_ros.backends.checkpoints import fingerprint
 from jepa_ros.backends.vjepa2_ac.poses import difference
@@ -102,7 +103,7 @@ class ArmWorldModel:
         rolled_MSLPD = self._rolls(history_TND, states_TX, actions_SLA)
         if not self.facts.holds:
             return ImaginedActions(rolled_MSLPD[0], None, None)
-        hold_MSL = self._held(rolled_MSLPD, history_TND[-1], states_TX, actions_SLA)
+        hold_MSL = self._held(rolled_MSLPD, history_TND, states_TX, actions_SLA)
         spread_SL = hold_MSL.std(0, unbiased=False)
         return ImaginedActions(rolled_MSLPD[0], hold_MSL.mean(0).double().cpu().numpy(), spread_SL.double().cpu().numpy())
 
@@ -161,14 +162,13 @@ class ArmWorldModel:
             [torch.cat([self._model.roll(history_TPD[None], part, fingers, member) for part in parts]) for member in members]
         )
 
-    def _held(self, rolled_MSLPD: Tensor, gripped_PD: Tensor, states_TX: FloatArray, actions_SLA: Tensor) -> Tensor:
-        """(M, S, L): a grip that is lost does not come back."""
-        shape = rolled_MSLPD.shape[:3]
-        gripped = gripped_PD.to(self._device).expand(shape.numel(), -1, -1)
-        squeeze = torch.as_tensor(np.asarray(states_TX)[-1, 6:8], dtype=torch.float32, device=self._device).expand(shape[1], -1)
-        motion = motion_features(actions_SLA.to(self._device, torch.float32), squeeze).expand(shape[0], -1, -1, -1)
-        logits = self._model.hold(rolled_MSLPD.flatten(0, 2), gripped, motion.flatten(0, 2)).unflatten(0, shape)
-        return logits.sigmoid().cummin(dim=2).values
+    def _held(self, rolled_MSLPD: Tensor, history_TPD: Tensor, states_TX: FloatArray, actions_SLA: Tensor) -> Tensor:
+        """(M, S, L): a grip that is lost does not come back. A latent from before the fingers closed tells more of the thing."""
+        count = rolled_MSLPD.shape[1]
+        grip = history_TPD[[max(-GRIP_LATENTS, -len(history_TPD)), -1]].to(self._device).expand(count, -1, -1, -1)
+        squeeze = torch.as_tensor(np.asarray(states_TX)[-1, 6:8], dtype=torch.float32, device=self._device).expand(count, -1)
+        actions_SLA = actions_SLA.to(self._device, torch.float32)
+        return torch.stack([self._model.hold(rolled, grip, actions_SLA, squeeze).sigmoid() for rolled in rolled_MSLPD])
 
 
 def model_image(rgb_YX3: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_ros.backends.arm.hold import HoldHead, scaled
 from jepa_ros.backends.vjepa2_ac.poses import advance
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 from jepa_ros.backends.vjepa2_ac.rollout import normalised
@@ -21,11 +22,8 @@ from jepa_ros.config import param, validate
 
 SIDE_PX = 64
 GRID = 4
-MOVE_SCALE, TURN_SCALE = 20.0, 5.0  # 5 cm and 0.2 rad -> 1: the first guess of the predictor's weights is made for inputs of that size
 MAX_STEPS = 12  # of a sequence: context and rolled ones
-MOTION_FEATURES = 14  # of `motion_features`
-SQUEEZE_SCALE = 5.0  # commanded less measured closing: a fifth is a firm squeeze
-PREDICTOR_SQUEEZE = 10.0  # the same for the predictor: what decides lies within a twentieth
+PREDICTOR_SQUEEZE = 10.0  # of commanded less measured closing, for the predictor: what decides lies within a twentieth
 STATE = 8  # numbers of a state: pose, closing, squeeze
 SEEN_ACTION = 7  # numbers of a motion that two images tell: moves, turns, change of closing
 
@@ -41,7 +39,10 @@ class ArmModelConfig:
     predictor_depth: int = param(2, "blocks of a predictor", at_least=1)
     predictor_heads: int = param(3, "attention heads of a predictor", at_least=1)
     members: int = param(2, "predictors: their spread shows how certain a prediction is", at_least=1)
-    hold_width: int = param(64, "width of the head that predicts whether a grip holds", at_least=1)
+    hold_grip: int = param(128, "directions in the latents of a grip that the head of holding reads", at_least=1)
+    hold_step: int = param(48, "directions in the change of an imagined latent that it reads", at_least=1)
+    hold_width: int = param(32, "its width", at_least=1)
+    hold_judges: int = param(3, "heads whose mean is told", at_least=1)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -81,38 +82,6 @@ class Encoder(nn.Module):
         return normalised(self.layers(x).flatten(2).transpose(1, 2).float())
 
 
-class HoldHead(nn.Module):
-    """Whether a grip holds up to a step of a motion: read from the latent of that step and the one of the closed grip; another input is how
-    the fingers squeeze and how hard the motion is. It never shapes the latents."""
-
-    def __init__(self, config: ArmModelConfig) -> None:
-        super().__init__()
-        inputs = 2 * GRID * GRID * config.latent_width + MOTION_FEATURES
-        self.layers = nn.Sequential(nn.Linear(inputs, config.hold_width), nn.GELU(), nn.Dropout(0.2), nn.Linear(config.hold_width, 1))
-        self.register_buffer("scale", torch.ones(()))  # of the logit, fitted on validation data: what it says is a probability
-        self.register_buffer("shift", torch.zeros(()))
-        self.scale: Tensor
-        self.shift: Tensor
-
-    def forward(self, latents_BPD: Tensor, gripped_BPD: Tensor, motion_BF: Tensor) -> Tensor:
-        """(B,) logits; motion_BF: `motion_features`."""
-        seen = torch.cat([latents_BPD, gripped_BPD], dim=1).flatten(1)
-        return self.scale * self.layers(torch.cat([seen, motion_BF], dim=1))[:, 0] + self.shift
-
-
-def motion_features(actions_SLA: Tensor, squeeze_S2: Tensor) -> Tensor:
-    """(S, L, MOTION_FEATURES) of the motion up to each step: the hardest step so far along each axis, the last step, and the squeeze.
-
-    squeeze_S2: the closing as measured and as commanded, 0-1.
-    """
-    steps = scaled(actions_SLA)[..., [0, 1, 2, 4]]
-    length = steps.square().sum(-1, keepdim=True).sqrt()
-    hardest = torch.cat([steps.abs(), length], dim=-1).cummax(dim=1).values
-    risen = steps[..., 2:3].clamp(min=0).cummax(dim=1).values
-    squeeze = torch.cat([squeeze_S2, SQUEEZE_SCALE * (squeeze_S2[:, 1:] - squeeze_S2[:, :1])], dim=1)
-    return torch.cat([hardest, risen, length, steps, squeeze[:, None].expand(-1, steps.shape[1], -1)], dim=-1)
-
-
 class ArmModel(nn.Module):
     """Encoder, predictors, the head of holding, and the inverse dynamics, which shape the latents in training and propose motions."""
 
@@ -126,7 +95,7 @@ class ArmModel(nn.Module):
         )  # fmt: skip
         self.predictors = nn.ModuleList(_predictor(sizes) for _ in range(config.members))
         self.inverse = nn.Sequential(nn.Linear(2 * GRID * GRID * config.width, 256), nn.GELU(), nn.Linear(256, SEEN_ACTION))
-        self.hold = HoldHead(config)
+        self.hold = HoldHead(GRID**2 * config.latent_width, config.hold_grip, config.hold_step, config.hold_width, config.hold_judges)
 
     def predictor(self, member: int) -> ActionConditionedPredictor:
         """One of the ensemble."""
@@ -198,11 +167,6 @@ def states_from(actions_BTA: Tensor, fingers_BT2: Tensor) -> Tensor:
         states.append(torch.cat([state, squeeze], dim=1))
         state = advance(state, action)
     return torch.stack(states, dim=1)
-
-
-def scaled(actions_A: Tensor) -> Tensor:
-    """(..., A) in numbers around 1."""
-    return actions_A * actions_A.new_tensor([MOVE_SCALE] * 3 + [TURN_SCALE] * 3 + [1.0])
 
 
 def unscaled(numbers_A: Tensor) -> Tensor:

@@ -103,7 +103,8 @@ def divided(episodes: ArmEpisodes, share: float) -> tuple[ArmEpisodes, ArmEpisod
     """What is learned from and what judges: grips and other stretches each in order, the last ones judge."""
     grips, others = np.flatnonzero(episodes.grip >= 0), np.flatnonzero(episodes.grip < 0)
     cuts = [round(len(part) * (1 - share)) for part in (grips, others)]
-    learned = np.concatenate([part[:cut] for part, cut in zip((grips, others), cuts, strict=True)])
+    # In order again: what a predictor leaves out is a stretch of the recordings with grips and without.
+    learned = np.sort(np.concatenate([part[:cut] for part, cut in zip((grips, others), cuts, strict=True)]))
     judged = np.concatenate([part[cut:] for part, cut in zip((grips, others), cuts, strict=True)])
     if not len(learned) or not len(judged):
         raise ValueError(f"{len(episodes)} stretches are too few to learn from some and judge by the others: record more")
@@ -115,7 +116,7 @@ def finish(
 ) -> tuple[ArmFacts, dict[str, Any]]:
     """Teach the head of holding where outcomes are known; what the weights know, and how good they are on stretches that only judged."""
     told: dict[str, Any] = health(model, judged)
-    grips, others = _known(model, learned), _known(model, judged)
+    grips, others = _known(model, learned, learned=True), _known(model, judged)
     holds = grips is not None and others is not None and len(grips) >= FEWEST_GRIPS
     if grips is not None and others is not None and holds:
         start = {key: value.clone() for key, value in model.hold.state_dict().items()}
@@ -139,10 +140,10 @@ def finish(
     return facts, told
 
 
-def _known(model: ArmModel, episodes: ArmEpisodes) -> Grips | None:
+def _known(model: ArmModel, episodes: ArmEpisodes, learned: bool = False) -> Grips | None:
     """The grips whose outcome is known; None where there are none, or all ended alike."""
     try:
-        grips = grips_of(model, episodes)
+        grips = grips_of(model, episodes, learned)
     except ValueError:
         return None
     known = grips.outcome_KL[grips.outcome_KL != UNKNOWN]

@@ -1,10 +1,13 @@
-"""Teaches the head of an arm's model whether a grip holds, on latents that no longer change: observed ones and imagined ones.
+"""Teaches the head of an arm's model whether a grip holds, on imagined latents that no longer change.
 
-Axes: K grip, L step after the grip, M member, P token, D latent width, A action.
+A head must not learn from what a predictor says of the very episodes that it has learned by heart: it would trust it too far on new ones.
+
+Axes: K grip, H latent of the grip, L step after the grip, M member, P token, D latent width, A action.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,14 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_ros.backends.arm.network import ArmModel, HoldHead, motion_features
+from jepa_ros.backends.arm.hold import HoldHead, Judge
+from jepa_ros.backends.arm.network import ArmModel
 from jepa_ros.training.arm.episodes import HELD, UNKNOWN, ArmEpisodes
-from jepa_ros.training.arm.loop import encode_all
+from jepa_ros.training.arm.loop import encode_all, left_out
 
-EPOCHS, LEAST_STEPS = 8, 400
-BATCH = 256
+STEPS, BATCH = 1000, 256  # of the head: longer, and it learns its grips by heart
+CHECK_EVERY = 100
 ROLL_BATCH = 64
-WEIGHT_DECAYS = (0.03, 0.3, 1.0)  # the one of the least validation loss is taken
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 0.3
 CONTEXT = 2  # frames that imagination begins from: before the fingers closed, and after
 
 
@@ -27,7 +32,7 @@ CONTEXT = 2  # frames that imagination begins from: before the fingers closed, a
 class Grips:
     """Grips whose outcome is known, all of the same length."""
 
-    gripped_KPD: Tensor  # latent of the closed grip
+    grip_KHPD: Tensor  # latents before the fingers closed and after
     observed_KLPD: Tensor
     imagined_MKLPD: Tensor
     actions_KLA: Tensor  # of the motion
@@ -36,13 +41,17 @@ class Grips:
     index_K: Tensor  # number of the episode
 
     def __len__(self) -> int:
-        return len(self.gripped_KPD)
+        return len(self.grip_KHPD)
 
 
 @torch.no_grad()
-def grips_of(model: ArmModel, episodes: ArmEpisodes, context: int = CONTEXT) -> Grips:
-    """Every stretch with a grip, imagined from the instant when the fingers have closed. Raises ValueError where there is none, or where
-    grips come too early or late in their stretch to be imagined."""
+def grips_of(model: ArmModel, episodes: ArmEpisodes, learned: bool = False) -> Grips:
+    """Every stretch with a grip, imagined from the instant when the fingers have closed.
+
+    learned: the predictors were trained on these episodes; each stretch is then imagined by the one that left it out (`left_out`).
+    Raises ValueError where there is no grip, or where grips come too early or late in their stretch to be imagined.
+    """
+    context = CONTEXT
     chosen = np.flatnonzero(episodes.grip >= context - 1)
     if not len(chosen):
         raise ValueError("there is no grip in these episodes: nothing to learn of holding")
@@ -55,11 +64,19 @@ def grips_of(model: ArmModel, episodes: ArmEpisodes, context: int = CONTEXT) -> 
     latents = encode_all(model, part).float()
     first = at + 1 - context
     actions, fingers = torch.from_numpy(part.actions), torch.from_numpy(part.fingers)
-    rows = [(latents[part, first : at + 1], actions[part, first:], fingers[part, first : at + 1]) for part in _parts(len(chosen))]
-    members = range(model.config.members)
-    imagined = torch.stack([torch.cat([model.roll(seen, done, closed, member) for seen, done, closed in rows]) for member in members])
+    rolled = [
+        [
+            model.roll(latents[some, first : at + 1], actions[some, first:], fingers[some, first : at + 1], member)
+            for some in _parts(len(chosen))
+        ]
+        for member in range(model.config.members)
+    ]
+    imagined = torch.stack([torch.cat(parts) for parts in rolled])
+    if learned and len(imagined) > 1:
+        unseen = left_out(len(episodes), len(imagined))[chosen]
+        imagined = imagined[unseen, torch.arange(len(chosen))][None]
     return Grips(
-        latents[:, at], latents[:, at + 1 :], imagined, actions[:, at:], fingers[:, at],
+        latents[:, first : at + 1], latents[:, at + 1 :], imagined, actions[:, at:], fingers[:, at],
         torch.from_numpy(part.outcome[:, at + 1 :].astype(np.int64)), torch.from_numpy(chosen),
     )  # fmt: skip
 
@@ -71,14 +88,11 @@ def _parts(count: int) -> list[slice]:
 def fit_hold(model: ArmModel, train: Grips, validation: Grips, seed: int = 0) -> float:
     """Trains and calibrates `model.hold` in place; returns the validation loss (nats) of what it says of imagined latents."""
     head, best, best_loss = model.hold, None, float("inf")
-    start = {key: value.clone() for key, value in head.state_dict().items()}
-    x, y = _examples(train)
-    for weight_decay in WEIGHT_DECAYS:
-        head.load_state_dict(start)
-        torch.manual_seed(seed)
-        _train(head, x, y, weight_decay)
+    head.fit_axes(train.imagined_MKLPD[0], *_seen(train))
+    torch.manual_seed(seed)
+    for _ in _trained(head, train):
         loss = _loss(head, validation)
-        if loss < best_loss:
+        if loss < best_loss:  # few grips are soon known by heart
             best, best_loss = {key: value.clone() for key, value in head.state_dict().items()}, loss
     assert best is not None
     head.load_state_dict(best)
@@ -90,42 +104,46 @@ def fit_hold(model: ArmModel, train: Grips, validation: Grips, seed: int = 0) ->
 @torch.no_grad()
 def hold_probability(model: ArmModel, grips: Grips, observed: bool = False) -> tuple[Tensor, Tensor]:
     """(K, L) mean and (K, L) spread over the members of P(held up to this step); observed: of the latents that came."""
-    logits = _logits(model.hold, grips.observed_KLPD[None] if observed else grips.imagined_MKLPD, grips)
-    probability_MKL = logits.sigmoid().cummin(dim=2).values
+    probability_MKL = _logits(model.hold, grips.observed_KLPD[None] if observed else grips.imagined_MKLPD, grips).sigmoid()
     return probability_MKL.mean(0), probability_MKL.std(0, unbiased=False)
 
 
-def _examples(grips: Grips) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """What the head sees, and outcomes, one row for each step, member and the observation."""
-    stacked = torch.cat([grips.observed_KLPD[None], grips.imagined_MKLPD]).half()
-    gripped = grips.gripped_KPD.half()[None, :, None].expand_as(stacked)
-    motion = motion_features(grips.actions_KLA, grips.squeeze_K2)
-    outcome = grips.outcome_KL[None].expand(stacked.shape[:3])
-    known = outcome != UNKNOWN
-    return (stacked[known], gripped[known], motion.expand(len(stacked), -1, -1, -1)[known]), (outcome[known] == HELD).float()
+def _seen(grips: Grips) -> tuple[Tensor, Tensor, Tensor]:
+    """What the head sees beside the steps' latents."""
+    return grips.grip_KHPD, grips.actions_KLA, grips.squeeze_K2
 
 
-def _train(head: HoldHead, x: tuple[Tensor, Tensor, Tensor], y: Tensor, weight_decay: float) -> None:
+def _trained(head: HoldHead, grips: Grips) -> Iterator[None]:
+    """Stops at every CHECK_EVERY steps, ready to be judged."""
     head.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=weight_decay)
-    steps = max(LEAST_STEPS, EPOCHS * -(-len(y) // BATCH))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        chosen = torch.randint(len(y), (min(BATCH, len(y)),))
-        loss = F.binary_cross_entropy_with_logits(head(*(part[chosen].float() for part in x)), y[chosen])
+    with torch.no_grad():
+        read = [head.read(latents, *_seen(grips)) for latents in grips.imagined_MKLPD]
+    grip, steps = read[0][0], torch.stack([one[1] for one in read])
+    known, held = grips.outcome_KL != UNKNOWN, (grips.outcome_KL == HELD).float()
+    optimizer = torch.optim.AdamW(head.judges.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+
+    def loss_of(judge: Judge) -> Tensor:
+        chosen, member = torch.randint(len(grips), (min(BATCH, len(grips)),)), int(torch.randint(len(steps), ()))
+        told = judge(grip[chosen], steps[member, chosen])
+        return F.binary_cross_entropy_with_logits(told, held[chosen], weight=known[chosen].float())
+
+    for step in range(1, STEPS + 1):
+        loss = torch.stack([loss_of(head.judge(which)) for which in range(len(head.judges))]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
-    head.eval()
+        if step % CHECK_EVERY == 0:
+            head.eval()
+            yield
+            head.train()
 
 
 @torch.no_grad()
 def _logits(head: HoldHead, latents_MKLPD: Tensor, grips: Grips) -> Tensor:
     """(M, K, L)."""
-    gripped = grips.gripped_KPD[None, :, None].expand_as(latents_MKLPD)
-    motion = motion_features(grips.actions_KLA, grips.squeeze_K2).expand(len(latents_MKLPD), -1, -1, -1)
-    return head(latents_MKLPD.flatten(0, 2), gripped.flatten(0, 2), motion.flatten(0, 2)).unflatten(0, latents_MKLPD.shape[:3])
+    return torch.stack([head(latents, *_seen(grips)) for latents in latents_MKLPD])
 
 
 def _loss(head: HoldHead, grips: Grips) -> float:
@@ -140,21 +158,21 @@ def _calibrate(head: HoldHead, grips: Grips) -> None:
     logits = _logits(head, grips.imagined_MKLPD, grips)
     outcome = grips.outcome_KL[None].expand_as(logits)
     x, y = logits[outcome != UNKNOWN], (outcome[outcome != UNKNOWN] == HELD).float()
-    numbers = torch.tensor([1.0, 0.0], requires_grad=True)
+    numbers = torch.tensor([0.0, 0.0], requires_grad=True)  # logarithm of the scale, which turns nothing round; shift
     optimizer = torch.optim.LBFGS([numbers], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(numbers[0] * x + numbers[1], y) + 1e-3 * (numbers[0] - 1).square()
+        loss = F.binary_cross_entropy_with_logits(numbers[0].exp() * x + numbers[1], y) + 1e-3 * numbers[0].square()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    head.scale.copy_(numbers[0].detach())
+    head.scale.copy_(numbers[0].detach().exp())
     head.shift.copy_(numbers[1].detach())
 
 
 def without_imagination(grips: Grips) -> Grips:
     """The same grips for a head that sees the latent of now, the squeeze and the motion, but nothing imagined: the baseline."""
-    now_KLPD = grips.gripped_KPD[:, None].expand_as(grips.observed_KLPD)
+    now_KLPD = grips.grip_KHPD[:, -1:].expand_as(grips.observed_KLPD)
     return replace(grips, observed_KLPD=now_KLPD, imagined_MKLPD=now_KLPD[None])
