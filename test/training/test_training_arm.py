@@ -29,18 +29,7 @@ from jepa_ros.training.arm.loop import ArmTraining, left_out, train
 from jepa_ros.training.arm.recording import ArmTopics
 from jepa_ros.training.arm.stretches import GripperRange, GripRules, grips_in, outcome_of, stretches_of
 
-TINY = ArmModelConfig(
-    width=8,
-    channels=8,
-    predictor_width=24,
-    predictor_depth=1,
-    predictor_heads=2,
-    members=2,
-    hold_width=8,
-    hold_grip=16,
-    hold_step=8,
-    hold_judges=1,
-)
+TINY = ArmModelConfig(width=8, channels=8, predictor_width=24, predictor_depth=1, predictor_heads=2, hold_width=8, hold_judges=1)
 TINY_YAML = """
 training:
   steps: 4
@@ -137,7 +126,8 @@ def test_the_outcome_topic_is_believed(tmp_path):
     assert list(told_by_width.outcome[told_by_width.grip >= 0][1, 2:]) == [HELD] * 3 + [LOST] * 2
 
 
-def test_the_owners_command_leaves_a_model_that_answers(tmp_path, capsys):
+def test_the_owners_command_leaves_a_model_that_answers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jepa_ros.training.arm.hold.STEPS", 100)
     config = tmp_path / "tiny.yaml"
     config.write_text(TINY_YAML)
     bag = write_bag(tmp_path / "bag", 24)
@@ -184,7 +174,8 @@ def synthetic(count: int) -> ArmEpisodes:
     return ArmEpisodes(images, actions, np.full((count, frames), 0.5, np.float32), np.full(count, 2), outcome)
 
 
-def test_a_finished_training_is_kept_and_what_is_lost_is_seen(tmp_path):
+def test_a_finished_training_is_kept_and_what_is_lost_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr("jepa_ros.training.arm.hold.STEPS", 300)
     data = synthetic(48)
     config = ArmTraining(steps=12, member_steps=6, inverse_steps=4, batch=8, member_batch=8, frames=7, learning_rate=3e-3, model=TINY)
     model = train(data, tmp_path, config)
