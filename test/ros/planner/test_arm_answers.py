@@ -29,6 +29,7 @@ def world() -> ArmWorldModel:
     model = ArmModel(TINY)
     for predictor in model.predictors:  # an untrained one says that nothing changes
         torch.nn.init.normal_(predictor.predictor_proj.weight, std=0.3)
+    torch.nn.init.normal_(model.hold.step_axes.axes)  # an unfitted head sees no change
     return ArmWorldModel(model, ArmFacts(max_move_m=0.06, holds=True))
 
 
