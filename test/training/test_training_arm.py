@@ -258,6 +258,11 @@ def test_turns_are_read_by_their_names(tmp_path, turn):
     np.testing.assert_allclose(run.poses[0], [0.1, 0, 0.05, 0, 0, 0], atol=1e-7)
 
 
+def test_quaternions_of_zeros_are_samples_less_and_nothing_breaks(tmp_path):
+    names = ["x", "y", "z", "qx", "qy", "qz", "QW", "gripper"]  # QW is qw, and written as 0
+    assert read_data_set(write_data_set(tmp_path / "data", 1, names), ArmTopics(image="observation.images.front"), 0.25).runs == []
+
+
 def test_what_a_data_set_lacks_is_said_with_what_it_has(tmp_path):
     data = write_data_set(tmp_path / "data", 1)
     with pytest.raises(ValueError, match="2 features could be a camera; name it"):

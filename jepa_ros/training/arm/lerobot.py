@@ -80,9 +80,16 @@ def read_data_set(path: Path, topics: ArmTopics, dt_s: float) -> Recording:
 
 
 def _stream(rows: Sequence[tuple[int, dict[str, Any]]], told: _Pose | _Number | None) -> Stream:
-    """What a feature says, frame by frame; a frame with NaN says nothing."""
-    values = [(stamp, told.of(row)) for stamp, row in rows] if told else []
+    """What a feature says, frame by frame; a damaged frame, with NaN or a quaternion of zeros, says nothing."""
+    values = [(stamp, _value(told, row)) for stamp, row in rows] if told else []
     return Stream((stamp, value) for stamp, value in values if np.isfinite(value).all())
+
+
+def _value(told: _Pose | _Number, row: dict[str, Any]) -> FloatArray | float:
+    try:
+        return told.of(row)
+    except ValueError:
+        return np.nan
 
 
 def _kept(row: dict[str, Any], images: Sequence[str]) -> dict[str, Any]:
