@@ -34,7 +34,7 @@ MOST_CONTEXT = 3  # frames that a rollout begins from in training
 class ArmTraining:
     """A training run."""
 
-    steps: int = param(650, "optimiser steps of the encoders", at_least=1)
+    steps: int = param(2000, "optimiser steps of the encoders", at_least=1)
     member_steps: int = param(1000, "optimiser steps of each predictor, after the encoders", at_least=1)
     inverse_steps: int = param(2500, "optimiser steps of the inverse dynamics, after the encoders", at_least=1)
     batch: int = param(32, "windows per step of the encoders", at_least=2)
