@@ -36,6 +36,7 @@ held_out: 0.4
 training:
   steps: 3
   member_steps: 2
+  inverse_steps: 2
   batch: 2
   member_batch: 2
   model: {width: 8, channels: 8, predictor_width: 24, predictor_depth: 1, predictor_heads: 2, members: 2, hold_width: 8}
