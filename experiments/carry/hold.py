@@ -16,7 +16,7 @@ from experiments.carry.probes import Cases, auroc, best_probe
 from jepa_ros.backends.arm.hold import motion_features, scaled, squeeze_features
 from jepa_ros.backends.arm.network import ArmModel
 from jepa_ros.training.arm.episodes import HELD, ArmEpisodes
-from jepa_ros.training.arm.hold import Grips, fit_hold, hold_probability, without_imagination
+from jepa_ros.training.arm.hold import Grips, fit_hold, hold_probability, observed, without_imagination
 from jepa_ros.types import FloatArray
 
 IMAGINED, ALONE = "imagined latents and the motion", "imagined latents alone"
@@ -86,11 +86,6 @@ def tell(model: ArmModel, train: Grips, validation: Grips, test: Grips, images: 
 def without_motion(grips: Grips) -> Grips:
     """The same grips for a head without the motion as input: it can only know it from the imagined latents."""
     return replace(grips, actions_KLA=torch.zeros_like(grips.actions_KLA))
-
-
-def observed(grips: Grips) -> Grips:
-    """The same grips for a head that sees what came of the motion."""
-    return replace(grips, imagined_MKLPD=grips.observed_KLPD[None])
 
 
 def _end(probability_KL: Tensor) -> FloatArray:

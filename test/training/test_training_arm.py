@@ -23,7 +23,7 @@ from jepa_ros.training.__main__ import main
 from jepa_ros.training.arm.bags import read_bag
 from jepa_ros.training.arm.command import ArmCommand, episodes_of
 from jepa_ros.training.arm.episodes import HELD, LOST, UNKNOWN, ArmEpisodes
-from jepa_ros.training.arm.hold import fit_hold, grips_of, hold_probability
+from jepa_ros.training.arm.hold import fit_hold, grips_of, hold_probability, observed
 from jepa_ros.training.arm.lerobot import read_data_set
 from jepa_ros.training.arm.loop import ArmTraining, left_out, train
 from jepa_ros.training.arm.recording import ArmTopics
@@ -185,7 +185,7 @@ def test_a_finished_training_is_kept_and_what_is_lost_is_seen(tmp_path, monkeypa
         train(data, tmp_path, dataclasses.replace(config, learning_rate=1e-3))
     fit_hold(model, grips_of(model, data, learned=True), grips_of(model, data))
     grips = grips_of(model, data)
-    hold, _ = hold_probability(model, grips, observed=True)
+    hold, _ = hold_probability(model, observed(grips))
     kept = data.outcome[:, -1] == HELD
     assert hold[kept, -1].mean() - hold[~kept, -1].mean() > 0.5
     imagined, spread = hold_probability(model, grips)

@@ -18,14 +18,14 @@ from jepa_ros.config import param, validate
 from jepa_ros.sensing.bags.records import BagError
 from jepa_ros.training.arm.bags import read_bag
 from jepa_ros.training.arm.episodes import HELD, UNKNOWN, ArmEpisodes
-from jepa_ros.training.arm.hold import Grips, fit_hold, grips_of, hold_probability, without_imagination
+from jepa_ros.training.arm.hold import CONTEXT, Grips, fit_hold, grips_of, hold_probability, without_imagination
 from jepa_ros.training.arm.lerobot import is_data_set, read_data_set
 from jepa_ros.training.arm.loop import ArmTraining, health, train
 from jepa_ros.training.arm.recording import ArmTopics
 from jepa_ros.training.arm.stretches import GripperRange, GripRules, gripper_range, stretches_of
 
 FEWEST_GRIPS = 8  # below that nothing is said about holding
-CONTEXT, USUAL = 2, 99.5  # frames before the first imagined one; percentile of the actions that are within the limits
+USUAL = 99.5  # percentile of the actions that are within the limits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,8 +51,7 @@ def grips_of(model: ArmModel, episodes: ArmEpisodes, learned: bool = False) -> G
     learned: the predictors were trained on these episodes; each stretch is then imagined by the one that left it out (`left_out`).
     Raises ValueError where there is no grip, or where grips come too early or late in their stretch to be imagined.
     """
-    context = CONTEXT
-    chosen = np.flatnonzero(episodes.grip >= context - 1)
+    chosen = np.flatnonzero(episodes.grip >= CONTEXT - 1)
     if not len(chosen):
         raise ValueError("there is no grip in these episodes: nothing to learn of holding")
     at = int(episodes.grip[chosen].min())
@@ -62,27 +61,23 @@ def grips_of(model: ArmModel, episodes: ArmEpisodes, learned: bool = False) -> G
         raise ValueError(f"of {len(episodes)} stretches none has a grip whose outcome is known")
     part = episodes.part(chosen)
     latents = encode_all(model, part).float()
-    first = at + 1 - context
+    first = at + 1 - CONTEXT
     actions, fingers = torch.from_numpy(part.actions), torch.from_numpy(part.fingers)
-    rolled = [
-        [
-            model.roll(latents[some, first : at + 1], actions[some, first:], fingers[some, first : at + 1], member)
-            for some in _parts(len(chosen))
-        ]
-        for member in range(model.config.members)
-    ]
-    imagined = torch.stack([torch.cat(parts) for parts in rolled])
-    if learned and len(imagined) > 1:
-        unseen = left_out(len(episodes), len(imagined))[chosen]
-        imagined = imagined[unseen, torch.arange(len(chosen))][None]
+    seen, done, closed = latents[:, first : at + 1], actions[:, first:], fingers[:, first : at + 1]
+
+    def imagine(member: int, which: Tensor) -> Tensor:
+        return torch.cat([model.roll(seen[some], done[some], closed[some], member) for some in which.split(ROLL_BATCH)])
+
+    members, everyone = range(model.config.members), torch.arange(len(chosen))
+    if learned and len(members) > 1:
+        unseen_by = torch.from_numpy(left_out(len(episodes), len(members))[chosen])  # in blocks, one member after the other
+        imagined = torch.cat([imagine(member, everyone[unseen_by == member]) for member in unseen_by.unique().tolist()])[None]
+    else:
+        imagined = torch.stack([imagine(member, everyone) for member in members])
     return Grips(
-        latents[:, first : at + 1], latents[:, at + 1 :], imagined, actions[:, at:], fingers[:, at],
+        seen, latents[:, at + 1 :], imagined, actions[:, at:], fingers[:, at],
         torch.from_numpy(part.outcome[:, at + 1 :].astype(np.int64)), torch.from_numpy(chosen),
     )  # fmt: skip
-
-
-def _parts(count: int) -> list[slice]:
-    return [slice(begin, begin + ROLL_BATCH) for begin in range(0, count, ROLL_BATCH)]
 
 
 def fit_hold(model: ArmModel, train: Grips, validation: Grips, seed: int = 0) -> float:
@@ -102,9 +97,9 @@ def fit_hold(model: ArmModel, train: Grips, validation: Grips, seed: int = 0) ->
 
 
 @torch.no_grad()
-def hold_probability(model: ArmModel, grips: Grips, observed: bool = False) -> tuple[Tensor, Tensor]:
-    """(K, L) mean and (K, L) spread over the members of P(held up to this step); observed: of the latents that came."""
-    probability_MKL = _logits(model.hold, grips.observed_KLPD[None] if observed else grips.imagined_MKLPD, grips).sigmoid()
+def hold_probability(model: ArmModel, grips: Grips) -> tuple[Tensor, Tensor]:
+    """(K, L) mean and (K, L) spread over the members of P(held up to this step)."""
+    probability_MKL = _logits(model.hold, grips.imagined_MKLPD, grips).sigmoid()
     return probability_MKL.mean(0), probability_MKL.std(0, unbiased=False)
 
 
@@ -176,3 +171,8 @@ def without_imagination(grips: Grips) -> Grips:
     """The same grips for a head that sees the latent of now, the squeeze and the motion, but nothing imagined: the baseline."""
     now_KLPD = grips.grip_KHPD[:, -1:].expand_as(grips.observed_KLPD)
     return replace(grips, observed_KLPD=now_KLPD, imagined_MKLPD=now_KLPD[None])
+
+
+def observed(grips: Grips) -> Grips:
+    """The same grips for a head that sees what came of the motion."""
+    return replace(grips, imagined_MKLPD=grips.observed_KLPD[None])
