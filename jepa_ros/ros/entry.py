@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from jepa_ros.ros.machine import avoid_full_memory, full_memory
+from jepa_ros.ros.machine import avoid_full_memory, full_memory, remove_dead_segments
 from jepa_ros.ros.stopping import STOPPING, StopAsked, run_all, say
 
 NODES = {  # executable -> module; CMakeLists.txt installs the same
@@ -74,8 +74,16 @@ def run(name: str, make_node: Callable[[], Any], work: Callable[[Any], None] | N
         status = FAILED
         run_all((halt,))
         node.get_logger().fatal(f"ended by an internal error, please report it:\n{traceback.format_exc()}")
-    run_all((halt, close, node.destroy_node, rclpy.try_shutdown))
+    run_all((halt, close, lambda: _destroy(node), rclpy.try_shutdown))
     return status
+
+
+def _destroy(node: Any) -> None:
+    """rclpy forgets a lifecycle node's state machine, which keeps the node's DDS participant alive, and with it 134 MB of shared memory
+    that would outlast this process."""
+    node.destroy_node()
+    if machine := getattr(node, "_state_machine", None):
+        machine.destroy_when_not_in_use()
 
 
 def _start_ros() -> str:
@@ -89,6 +97,7 @@ def _start_ros() -> str:
     domain = os.environ.get("ROS_DOMAIN_ID", "")
     if domain.isdecimal() and int(domain) > HIGHEST_DOMAIN:  # Fast DDS ends the process without a word of the domain
         return f"ROS_DOMAIN_ID = {domain}: give 0 to {HIGHEST_DOMAIN}"
+    remove_dead_segments()
     if note := avoid_full_memory(os.environ):
         say(note)
     try:
