@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,11 +21,13 @@ from jepa_ros.forecast import load_forecaster
 from jepa_ros.forecast.loading import load_traffic_forecaster
 from jepa_ros.lazy import replaced
 from jepa_ros.memory import LatentMemory, steady_motion
-from jepa_ros.movers import BoxForecast, TrackedVehicles, VehicleDetections
+from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.camera.loading import load_vote
 from jepa_ros.objects.camera.vote import CameraConfig
 from jepa_ros.objects.detection import DetectionConfig
 from jepa_ros.objects.loading import load_detector
+from jepa_ros.objects.scene.cells import forecast_shares
+from jepa_ros.objects.scene.objects import Movers
 from jepa_ros.objects.tracking import PeopleTracker, TrackingConfig
 from jepa_ros.objects.vehicles.people_filter import outside
 from jepa_ros.objects.vehicles.tracking import VehicleTracker, VehicleTrackingConfig
@@ -32,6 +36,7 @@ from jepa_ros.occupancy.scene import SceneOccupancy
 from jepa_ros.prediction import predict_in_parts
 from jepa_ros.protocols import (
     ActionMeaning,
+    Encoded,
     Forecaster,
     ForecastsCyclists,
     ModelSpec,
@@ -41,7 +46,7 @@ from jepa_ros.protocols import (
     SceneLatents,
     WorldModel,
 )
-from jepa_ros.threads import heed_torch_threads, one_blas_thread
+from jepa_ros.threads import Beside, heed_torch_threads, one_blas_thread
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -50,7 +55,6 @@ from jepa_ros.types import (
     LidarSweep,
     Observation,
     OccupancyForecast,
-    PedestrianForecast,
     SceneState,
     TrackedPeople,
     Tracks,
@@ -110,9 +114,11 @@ class WorldModelPipeline:
         self.traffic_forecaster = load_traffic_forecaster(config.traffic_forecaster)
         self._memory = LatentMemory(model)
         self._surprise = SurpriseWatch(model, critic_of(model))
+        self._beside = Beside("what_moves")
         grid, step_s = model.spec.grid, model.spec.dt_s
         fusion = load_fusion(config.fusion, model.spec.name) if grid else None
         self.scene_occupancy = SceneOccupancy(grid, config.seen_for_s, fusion, step_s) if grid else None
+        self._times_s: FloatArray = step_s * np.arange(model.spec.horizon + 1)  # of now and of the model's steps
         self._last_stamp_ns: int | None = None
 
     @classmethod
@@ -177,45 +183,40 @@ class WorldModelPipeline:
         if self._last_stamp_ns is not None and observation.stamp_ns <= self._last_stamp_ns:
             self.reset()
         self._last_stamp_ns = observation.stamp_ns
-        clock = StageClock()
+        clock, beside_clock = StageClock(), StageClock(waits=False)
         anchor_pose = observation.odom_from_anchor
         self._vote.begin(observation)  # on a thread of its own, read below
 
-        with clock("encode"):
-            encoded = encode(self.model, observation)
-            latent_ND = encoded.latent_ND
-        with clock("predict"):
-            self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
-            prediction = predict_in_parts(self.model, self._memory, self._actions(observation, intended_motion))
-            occupancy = self._occupancy(observation, latent_ND, prediction)
-        with clock("people"):
-            people, vehicles = self._track(observation, anchor_pose)
-        with clock("forecast"):
-            pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
-            vehicle_forecast, pedestrians = self._forecast_traffic(vehicles, people, pedestrians, observation.ego)
-        with clock("surprise"):
-            judgement = self._surprise.judge(observation.stamp_ns, anchor_pose, encoded)
-            self._surprise.take(observation.stamp_ns, anchor_pose, encoded, judgement, prediction)
+        # What moves is found while the world model computes, and surprise is judged while cells are read: on two cores in 0.7 of the time.
+        with self._beside as beside:
+            tracking = beside.begin(self._track, observation, anchor_pose, beside_clock)
+            with clock("encode"):
+                encoded = encode(self.model, observation)
+                latent_ND = encoded.latent_ND
+            forecasting = beside.begin(self._forecast, tracking, observation, latent_ND, beside_clock)
+            with clock("predict"):
+                self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
+                prediction = predict_in_parts(self.model, self._memory, self._actions(observation, intended_motion))
+                occupancy = self._occupancy(observation, latent_ND, prediction)
+            judging = beside.begin(self._judge, observation.stamp_ns, anchor_pose, encoded, prediction, beside_clock)
 
-        state = SceneState(
-            stamp_ns=observation.stamp_ns,
-            anchor_pose=anchor_pose,
-            ego=observation.ego,
-            latent=latent_ND.float().cpu().numpy(),
-            predicted=lambda: prediction.latents().float().cpu().numpy(),  # made when somebody reads it
-            occupancy=occupancy,
-            people=people,
-            pedestrians=pedestrians,
-            surprise=judgement.surprise,
-            timings_ms=clock.elapsed_ms,
-            sensors=observation_sensors(observation),
-            vehicles=vehicles,
-            vehicle_forecast=vehicle_forecast,
-        )
-        with clock("occupancy"):
-            if self.scene_occupancy is not None and occupancy.probability.size:
-                state = replaced(state, occupancy=self.scene_occupancy.update(observation, state))
-        return state
+            movers, shares_HYX = forecasting.result()
+            state = SceneState(
+                stamp_ns=observation.stamp_ns,
+                anchor_pose=anchor_pose,
+                ego=observation.ego,
+                latent=latent_ND.float().cpu().numpy(),
+                predicted=lambda: prediction.latents().float().cpu().numpy(),  # made when somebody reads it
+                occupancy=occupancy,
+                surprise=math.nan,  # still being judged
+                sensors=observation_sensors(observation),
+                **movers._asdict(),
+            )
+            with clock("occupancy"):
+                if self.scene_occupancy is not None and occupancy.probability.size:
+                    occupancy = self.scene_occupancy.update(observation, state, shares_HYX)
+            surprise = judging.result()
+        return replaced(state, occupancy=occupancy, surprise=surprise, timings_ms={**clock.elapsed_ms, **beside_clock.elapsed_ms})
 
     def _actions(self, observation: Observation, intended_motion: FloatArray | None) -> Tensor:
         """(H, A) what is intended, or what is assumed where nothing is."""
@@ -228,25 +229,41 @@ class WorldModelPipeline:
     def _occupancy(self, observation: Observation, latent_ND: Tensor, prediction: Prediction) -> OccupancyForecast:
         """Without a probe, or without the sensors that it needs, the forecast has no cells: "unknown" must not look like "free"."""
         grid = self.spec.grid
-        times_s = self.spec.dt_s * np.arange(self.spec.horizon + 1)
         if grid is None or not isinstance(self.model, OccupancyProbe) or not self._shows_what_stands(observation):
-            return OccupancyForecast(np.zeros((len(times_s), 0, 0), np.float32), times_s, 1.0, (0.0, 0.0))
+            return OccupancyForecast(np.zeros((len(self._times_s), 0, 0), np.float32), self._times_s, 1.0, (0.0, 0.0))
         # Two calls, since joining the latents first would copy all of them.
         parts = [self.model.occupancy(latent_ND[None]), prediction.occupancy()]
-        return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), times_s, grid.resolution_m, grid.origin_m)
+        return OccupancyForecast(torch.cat(parts).float().cpu().numpy(), self._times_s, grid.resolution_m, grid.origin_m)
 
-    def _track(self, observation: Observation, anchor_pose: FloatArray) -> tuple[TrackedPeople, TrackedVehicles]:
+    def _track(self, observation: Observation, anchor_pose: FloatArray, clock: StageClock) -> tuple[TrackedPeople, TrackedVehicles]:
         """Vehicles first: what is of one is nobody."""
-        detections = self._vote.judge(observation, self._detector.detect_in(observation))
-        vehicles = self._vehicle_tracker.follow(observation.stamp_ns, detections.vehicles or VehicleDetections(), anchor_pose)
-        return self._tracker.follow(observation.stamp_ns, outside(detections, vehicles, anchor_pose), anchor_pose), vehicles
+        with clock("people"):
+            detections = self._vote.judge(observation, self._detector.detect_in(observation))
+            vehicles = self._vehicle_tracker.follow(observation.stamp_ns, detections.vehicles or VehicleDetections(), anchor_pose)
+            return self._tracker.follow(observation.stamp_ns, outside(detections, vehicles, anchor_pose), anchor_pose), vehicles
 
-    def _forecast_traffic(
-        self, vehicles: TrackedVehicles, people: TrackedPeople, pedestrians: PedestrianForecast, ego: EgoState
-    ) -> tuple[BoxForecast, PedestrianForecast]:
-        if isinstance(self.traffic_forecaster, ForecastsCyclists):
-            return self.traffic_forecaster.predict_with_cyclists(vehicles, people, pedestrians, ego)
-        return self.traffic_forecaster.predict(vehicles, people, ego), pedestrians
+    def _forecast(
+        self, tracked: Future[tuple[TrackedPeople, TrackedVehicles]], observation: Observation, latent_ND: Tensor, clock: StageClock
+    ) -> tuple[Movers, FloatArray | None]:
+        """Of everybody who is tracked by now; with `forecast_shares` for the steps to come, where they are read."""
+        people, vehicles = tracked.result()
+        with clock("forecast"):
+            pedestrians = self.forecaster.predict(people.history, self._scene_latents(observation, latent_ND))
+            if isinstance(self.traffic_forecaster, ForecastsCyclists):
+                boxes, pedestrians = self.traffic_forecaster.predict_with_cyclists(vehicles, people, pedestrians, observation.ego)
+            else:
+                boxes = self.traffic_forecaster.predict(vehicles, people, observation.ego)
+            movers, grid = Movers(people, pedestrians, vehicles, boxes), self.spec.grid
+            if grid is None or self.scene_occupancy is None or self.scene_occupancy.fusion is None:
+                return movers, None
+            return movers, forecast_shares(movers, self._times_s[1:], grid, observation.odom_from_anchor)
+
+    def _judge(self, stamp_ns: int, anchor_pose: FloatArray, encoded: Encoded, prediction: Prediction, clock: StageClock) -> float:
+        """How surprising this is, and what is to be expected next."""
+        with clock("surprise"):
+            judgement = self._surprise.judge(stamp_ns, anchor_pose, encoded)
+            self._surprise.take(stamp_ns, anchor_pose, encoded, judgement, prediction)
+        return judgement.surprise
 
     def _shows_what_stands(self, observation: Observation) -> bool:
         return set(self.spec.occupancy_needs) <= set(observation_sensors(observation))
@@ -261,14 +278,16 @@ class WorldModelPipeline:
 class StageClock:
     """Times named stages: `with clock("encode"): ...`. On a GPU it waits for the work queued so far, so that a stage pays for its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: bool = True) -> None:
+        """waits: False for stages beside those that queue the work."""
         self.elapsed_ms: dict[str, float] = {}
+        self._waits = waits
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         start_s = time.perf_counter()
         yield
-        if torch.cuda.is_available():
+        if self._waits and torch.cuda.is_available():
             torch.cuda.synchronize()
         self.elapsed_ms[stage] = 1e3 * (time.perf_counter() - start_s)
 

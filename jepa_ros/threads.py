@@ -1,4 +1,4 @@
-"""How many threads numerics take, and where their memory comes from.
+"""How many threads numerics take, where their memory comes from, and work beside the caller's.
 
 Matrix products of NumPy and SciPy are small here. OpenBLAS, whoever imported it first, would split them over all cores, and its threads
 spin while they wait, against those of torch: with two torch threads a step took 290 ms where 140 are enough. torch's own threads are
@@ -8,15 +8,19 @@ spin while they wait, against those of torch: with two torch threads a step took
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 try:
     from threadpoolctl import ThreadpoolController
 except ModuleNotFoundError:  # an apt home without it: OPENBLAS_NUM_THREADS=1 does the same, if it is set before NumPy is imported
     ThreadpoolController = None
 
+T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT = 4 << 20  # bytes
 
@@ -79,3 +83,41 @@ def heed_torch_threads() -> None:
     import torch
 
     torch.get_num_threads()
+
+
+class Beside:
+    """`with beside: answer = beside.begin(work, ...); ...; answer.result()`. One thread: what was begun first is done first.
+
+    At the end of the block everything that was begun is done, also where the block raised. Work takes no gradients, and as many torch
+    threads as whoever begins it.
+    """
+
+    def __init__(self, name: str) -> None:
+        """name: of the thread."""
+        self._thread = ThreadPoolExecutor(1, name)
+        self._thread.submit(heed_torch_threads)  # it starts now, not in the first step
+        self._begun: list[Future[Any]] = []
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def begin(self, work: Callable[..., T], *arguments: object) -> Future[T]:
+        """What it raises is raised by the future's `result`."""
+        import torch
+
+        future = self._thread.submit(_with_torch_threads, torch.get_num_threads(), work, *arguments)
+        self._begun.append(future)
+        return future
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        wait(self._begun)
+        self._begun.clear()
+
+
+def _with_torch_threads(count: int, work: Callable[..., T], *arguments: object) -> T:
+    import torch
+
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+    with torch.inference_mode():  # of each thread
+        return work(*arguments)

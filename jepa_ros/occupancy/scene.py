@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_ros.movers import Bodies, TrackedVehicles, cells_near
-from jepa_ros.objects.scene.cells import shares_of
 from jepa_ros.occupancy.calibration import OutcomeCalibration
 from jepa_ros.occupancy.evidence import Evidence, gather
 from jepa_ros.occupancy.network import OccupancyFusion
@@ -40,9 +39,11 @@ class SceneOccupancy:
         for memory in (self._sight, self._low_obstacles, self._hit_rates, self.calibration):
             memory.clear()
 
-    def update(self, observation: Observation, state: SceneState) -> OccupancyForecast:
+    def update(self, observation: Observation, state: SceneState, shares_HYX: FloatArray | None) -> OccupancyForecast:
         """The occupancy of a state, `state.occupancy` being what the world model says alone: read by the fusion where a lidar looks, with
-        low obstacles that stood where no beam comes down any more, and with what a sensor has looked at lately."""
+        low obstacles that stood where no beam comes down any more, and with what a sensor has looked at lately.
+
+        shares_HYX: `forecast_shares` of the state at the steps after now."""
         occupancy, pose = state.occupancy, observation.odom_from_anchor
         occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM
         views = lidar_views(observation)
@@ -50,7 +51,7 @@ class SceneOccupancy:
         seen_YX = self._sight.update(observation.stamp_ns, pose, looks)
         moving = who_moves(state.people, state.vehicles, pose)
         if observation.lidar is not None and self.fusion is not None:
-            evidence = self.evidence(observation, views, state, moving)
+            evidence = self.evidence(observation, views, state, moving, shares_HYX)
             self.calibration.learn(observation.stamp_ns, pose, views, looks)
             stands_HYX, moves_HYX = self.fusion.stands(evidence), self.fusion.comes(evidence)
             occupancy = joined(occupancy, evidence, self.calibration.correct(stands_HYX).sigmoid(), moves_HYX)
@@ -59,7 +60,9 @@ class SceneOccupancy:
         occupancy = _at_least(occupancy, kept_YX.astype(np.float32)) if kept_YX.any() else occupancy
         return replace(occupancy, seen=seen_YX | (occupancy.probability[0] >= OCCUPIED_FROM))
 
-    def evidence(self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies) -> Evidence:
+    def evidence(
+        self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies, shares_HYX: FloatArray | None
+    ) -> Evidence:
         """What the fusion reads of this state. To be called once for each sweep, after sight was updated."""
         occupancy = state.occupancy
         lately_SYX = self._hit_rates.update(
@@ -69,12 +72,11 @@ class SceneOccupancy:
             np.concatenate([view.body_m for view in views]),
             observation.ground_height_m,
         )
-        shares_HYX = shares_of(state)
         predicted_HYX = torch.from_numpy(occupancy.probability[1:])
         return gather(
             predicted_HYX,
             torch.from_numpy(occupancy.probability[0]),
-            torch.zeros_like(predicted_HYX) if shares_HYX is None else torch.from_numpy(shares_HYX).float(),
+            torch.zeros_like(predicted_HYX) if shares_HYX is None else torch.from_numpy(shares_HYX),
             torch.from_numpy(lately_SYX),
             torch.from_numpy(cells_around(moving, self._grid).astype(np.float32)),
             np.asarray(occupancy.times_s)[1:],

@@ -60,7 +60,7 @@ def _positions_at(state: SceneState, moment_s: float) -> np.ndarray:
 
 
 def draw_timings(axes: Axes, state: SceneState) -> None:
-    """One bar, as long as the step took, cut by stages."""
+    """One bar of all the work of a step, cut by stages. Some of them run at the same time."""
     axes.axis("off")
     total = sum(state.timings_ms.values())
     axes.set_xlim(0, max(total, 1e-3))
@@ -73,7 +73,7 @@ def draw_timings(axes: Axes, state: SceneState) -> None:
         if spent > 0.1 * total:
             axes.text(left + spent / 2, 0.27, f"{spent:.0f}", ha="center", va="center", color="white", fontsize=8, fontweight="bold")
         left += spent
-    axes.text(0, 0.72, f"one step: {total:.0f} ms", fontsize=9, fontweight="bold", color=theme.INK, va="bottom")
+    axes.text(0, 0.72, f"work of a step: {total:.0f} ms", fontsize=9, fontweight="bold", color=theme.INK, va="bottom")
     labels = [
         axes.text(0, -0.45, f"{name} {spent:.1f}", fontsize=7.5, color=colour, va="center")
         for (name, spent), colour in zip(shown, colours, strict=False)

@@ -74,12 +74,14 @@ class WithParts(SceneOccupancy):
 
     parts: dict[str, OccupancyForecast]
 
-    def update(self, observation: Observation, state: SceneState) -> OccupancyForecast:
+    def update(self, observation: Observation, state: SceneState, shares_HYX: FloatArray | None) -> OccupancyForecast:
         self.parts = {"world model": state.occupancy, "higher of both": with_movers(state).occupancy}
-        return super().update(observation, state)
+        return super().update(observation, state, shares_HYX)
 
-    def evidence(self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies) -> Evidence:
-        found = super().evidence(observation, views, state, moving)
+    def evidence(
+        self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies, shares_HYX: FloatArray | None
+    ) -> Evidence:
+        found = super().evidence(observation, views, state, moving, shares_HYX)
         assert self.fusion is not None
         shares = self.fusion.stands(found).sigmoid(), self.fusion.comes(found)
         self.parts["uncorrected"] = joined(state.occupancy, found, *shares)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from jepa_ros.lazy import replaced
-from jepa_ros.objects.scene.objects import SceneObject, objects_of
+from jepa_ros.objects.scene.objects import Movers, SceneObject, objects_of
 from jepa_ros.types import FloatArray, GridSpec, OccupancyForecast, SceneState
 
 REACH_M = 0.1  # returns of a body fall so far outside its box: limbs, and boxes that are too small
@@ -46,18 +46,22 @@ def with_movers(state: SceneState) -> SceneState:
 
 
 def shares_of(state: SceneState) -> FloatArray | None:
-    """(H, Y, X) `mover_cells` of everybody and of the vehicles that surely drive, at the steps of the occupancy after now; 0 later than
-    the forecasts reach. None where nothing is forecast."""
+    """`forecast_shares` on the grid and at the steps of a state's occupancy."""
     occupancy = state.occupancy
-    things = [thing for thing in objects_of(state) if thing.kind != "vehicle" or thing.surely_drives]
-    times_s = np.asarray(occupancy.times_s)[1:]
+    return forecast_shares(state, np.asarray(occupancy.times_s)[1:], occupancy.grid, state.anchor_pose)
+
+
+def forecast_shares(movers: Movers | SceneState, times_s: FloatArray, grid: GridSpec, odom_from_anchor: FloatArray) -> FloatArray | None:
+    """(H, Y, X) float32 `mover_cells` of everybody and of the vehicles that surely drive, at times after now, (H,); 0 later than the
+    forecasts reach. None where nothing is forecast."""
+    things = [thing for thing in objects_of(movers) if thing.kind != "vehicle" or thing.surely_drives]
     if not things or not len(times_s):
         return None
     known = times_s <= max(thing.times_s[-1] for thing in things) + AFTER_LAST_S
     if not known.any():
         return None
-    shares_HYX = np.zeros_like(occupancy.probability[1:])
-    shares_HYX[known] = mover_cells([thing.at(times_s[known]) for thing in things], occupancy.grid, state.anchor_pose)
+    shares_HYX = np.zeros((len(times_s), grid.rows, grid.columns), np.float32)
+    shares_HYX[known] = mover_cells([thing.at(times_s[known]) for thing in things], grid, odom_from_anchor)
     return shares_HYX
 
 

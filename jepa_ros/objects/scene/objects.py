@@ -6,12 +6,13 @@ Axes: P people, K modes, H steps.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.movers import CYCLIST_SIZE_M
-from jepa_ros.types import FloatArray, SceneState
+from jepa_ros.movers import CYCLIST_SIZE_M, BoxForecast, TrackedVehicles
+from jepa_ros.types import FloatArray, PedestrianForecast, SceneState, TrackedPeople
 
 CLASSES = ("person", "cyclist", "vehicle")
 PERSON_HEIGHT_M, CYCLIST_HEIGHT_M = 1.7, 1.75
@@ -58,13 +59,22 @@ class SceneObject:
         return CLASSES[int(np.argmax(self.chances))]
 
 
-def objects_of(state: SceneState) -> list[SceneObject]:
+class Movers(NamedTuple):
+    """Who is tracked, and where they are expected, in odom: of a `SceneState` that is still being made."""
+
+    people: TrackedPeople
+    pedestrians: PedestrianForecast
+    vehicles: TrackedVehicles
+    vehicle_forecast: BoxForecast
+
+
+def objects_of(movers: Movers | SceneState) -> list[SceneObject]:
     """People and cyclists in the order of their rows, then vehicles."""
-    return [*_people(state), *_vehicles(state)]
+    return [*_people(movers), *_vehicles(movers)]
 
 
-def _people(state: SceneState) -> list[SceneObject]:
-    people, forecast = state.people, state.pedestrians
+def _people(movers: Movers | SceneState) -> list[SceneObject]:
+    people, forecast = movers.people, movers.pedestrians
     if not len(people.ids):
         return []
     velocities, times_s = people.velocities_mps, np.asarray(forecast.times_s)
@@ -102,8 +112,8 @@ def _held(values: FloatArray, known: NDArray[np.bool_], first: FloatArray) -> Fl
     return found
 
 
-def _vehicles(state: SceneState) -> list[SceneObject]:
-    vehicles, forecast = state.vehicles, state.vehicle_forecast
+def _vehicles(movers: Movers | SceneState) -> list[SceneObject]:
+    vehicles, forecast = movers.vehicles, movers.vehicle_forecast
     return [
         SceneObject(
             id=int(vehicles.ids[row]),

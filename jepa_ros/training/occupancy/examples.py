@@ -23,7 +23,7 @@ from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
 from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.training.occupancy.outcomes import FlatSweep, outcome, step_of
-from jepa_ros.types import NANOSECONDS, Observation, SceneState
+from jepa_ros.types import NANOSECONDS, FloatArray, Observation, SceneState
 
 EVERY = 2  # sweeps from one instant that is learned from to the next: neighbours show the same
 FIRST = 2  # sweeps of a bag that come before the first: trackers begin to know
@@ -58,8 +58,10 @@ class RecordedOccupancy(SceneOccupancy):
 
     newest: Evidence
 
-    def evidence(self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies) -> Evidence:
-        self.newest = super().evidence(observation, views, state, moving)
+    def evidence(
+        self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies, shares_HYX: FloatArray | None
+    ) -> Evidence:
+        self.newest = super().evidence(observation, views, state, moving, shares_HYX)
         return self.newest
 
 
