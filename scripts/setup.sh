@@ -109,7 +109,7 @@ while_saying() {
 install_packages() {
   local requirements=(requirements/core.txt requirements/dev.txt) fingerprint
   [ -n "${ROS_DISTRO:-}" ] || requirements+=(requirements/ros.txt)
-  fingerprint="${ROS_DISTRO:-pip} $(cat "${requirements[@]}" | sha256sum)"
+  fingerprint="${ROS_DISTRO:-pip} $(cat "${requirements[@]}" requirements/engine.txt | sha256sum)"
   [ "$(cat .venv/.jepa_ros 2>/dev/null)" != "$fingerprint" ] || return 0
   if [ -n "${ROS_DISTRO:-}" ]; then
     # The messages of a sourced ROS 2 are compiled against the system's NumPy, so that one must stay.
@@ -121,6 +121,8 @@ install_packages() {
       { say "uv did not do it (see above); pip takes two or three minutes"; pip_install "${requirements[@]/#/--requirement=}"; }
     relocate_wheels
   fi
+  pip_install $([ ! -f .venv/constraints.txt ] || echo --constraint .venv/constraints.txt) --requirement requirements/engine.txt ||
+    say "  ONNX Runtime cannot be had here: the model runs in eager torch, some 15 % slower"
   printf '%s' "$fingerprint" >.venv/.jepa_ros
 }
 
@@ -147,7 +149,25 @@ build_workspace() {
   printf '%s' "$fingerprint" >.ros/built
 }
 
+# Else the first node to start would build it, and whoever waits for the node would wait for that.
+build_engine() {
+  local fingerprint
+  fingerprint="$(nproc) $(cat weights/scene_jepa.safetensors requirements/{core,engine}.txt | sha256sum)"
+  [ "$(cat .ros/engine 2>/dev/null)" != "$fingerprint" ] || return 0
+  .venv/bin/python -c 'import onnx, onnxruntime, onnxscript' 2>/dev/null || return 0
+  while_saying "building graphs of the world model for this machine's processor, kept in ${XDG_CACHE_HOME:-~/.cache}/jepa_ros (a quarter of a minute)" \
+    scripts/env.sh python - <<'PYTHON' || say "  it did not work; the model runs in eager torch where it must"
+import os
+import torch
+from jepa_ros.backends import load_world_model
+torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as the nodes
+load_world_model("scene_jepa", device="cpu").use_engine("auto")
+PYTHON
+  printf '%s' "$fingerprint" >.ros/engine
+}
+
 check_machine
 [ -x .venv/bin/python ] || make_venv "$(choose_python)"
 install_packages
 build_workspace
+build_engine

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -130,6 +131,48 @@ def test_auto_takes_what_was_faster_and_keeps_to_it(cache, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent / "other"))
     model.use_engine("auto")
     assert set(model._engine.graphs) == set(parts_of(model))
+
+
+def test_of_two_that_choose_at_once_the_first_is_right(cache, monkeypatch):
+    monkeypatch.setattr(engine, "_missing", lambda *_: "")
+    monkeypatch.setitem(engine._BUILDERS, "onnxruntime", lambda name, part, fingerprint: part.module)
+    other, model = untrained(), untrained()
+    monkeypatch.setattr(engine, "_is_faster", lambda part, *_: part.module.__class__.__name__ == "ProbeGraph")
+
+    def slow(part: engine.Part, *_: object) -> bool:
+        with monkeypatch.context() as another_process:
+            another_process.setattr(engine, "_is_faster", lambda part, *_: part.module.__class__.__name__ == "ProbeGraph")
+            other.use_engine("auto")
+        return True
+
+    monkeypatch.setattr(engine, "_is_faster", slow)
+    model.use_engine("auto")
+    assert set(model._engine.graphs) == set(other._engine.graphs) == {"probe"}
+
+
+def test_a_cache_that_cannot_be_written_is_named_and_the_model_runs(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(engine, "_missing", lambda *_: "")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert untrained().use_engine("auto") == "eager"
+    assert "set XDG_CACHE_HOME" in caplog.text
+
+
+def test_what_is_faster_is_asked_beside_a_busy_interpreter():
+    """Operation by operation, each has to wait for the other thread; in one call none has."""
+    values = torch.zeros(1)
+
+    class Stepwise(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(300):
+                x = x + 1.0
+            return x
+
+    part = engine.Part(Stepwise(), (values,))
+    alone_s = engine._median_s(part.module, part.inputs)
+    with engine._neighbour():
+        assert engine._median_s(part.module, part.inputs) > 1.2 * alone_s
+    assert not [thread for thread in threading.enumerate() if thread.name == "neighbour"]
 
 
 @NEEDS_GPU
