@@ -1,6 +1,7 @@
 """Starts world_model and planner for an arm with a gripper: ros2 launch jepa_ros arm.launch.py weights:=/path/to/arm.safetensors
 
-Other arguments: simulate:=true adds a simulated arm; params_file names parameters of your own in place of config/arm.yaml.
+Without an arm: ros2 launch jepa_ros arm.launch.py simulate:=true use_sim_time:=true weights:=simulated
+params_file names parameters of your own in place of config/arm.yaml.
 """
 
 from pathlib import Path
@@ -16,7 +17,11 @@ from launch_ros.actions import Node
 SHARE = Path(get_package_share_directory("jepa_ros"))
 ARGUMENTS = {
     "model": ("arm", "arm, or another back-end with actions of an arm: vjepa2_ac"),
-    "weights": ("", "arm.safetensors, of python -m jepa_ros.training arm; of vjepa2_ac the folder that backends.convert made"),
+    "weights": (
+        "",
+        "arm.safetensors, of python -m jepa_ros.training arm, or simulated: those of the simulated arm; "
+        "of vjepa2_ac the folder that backends.convert made",
+    ),
     "params_file": (str(SHARE / "config" / "arm.yaml"), "parameters of both nodes"),
     "namespace": ("", "namespace of the nodes"),
     "use_sim_time": ("", "take the time from /clock: true or false (empty: what params_file says)"),

@@ -28,7 +28,9 @@ from jepa_ros.backends.checkpoints import fingerprint
 from jepa_ros.backends.vjepa2_ac.poses import difference
 from jepa_ros.protocols import ActionMeaning, ModelSpec
 from jepa_ros.types import FloatArray, Observation
+from jepa_ros.weights import find_weights
 
+SIMULATED = "simulated"  # names the shipped weights
 HISTORY = 2  # before the fingers closed, and after
 STATE_WIDTH, ACTION_WIDTH = 8, 7
 ROLL_BATCH = 64  # candidates that are imagined at once: what fits a core's cache
@@ -184,8 +186,12 @@ def model_image(rgb_YX3: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def load(device: str, weights: str = "", **options: Any) -> ArmWorldModel:
-    """weights: `arm.safetensors`, or the folder that holds it. Raises ValueError where it is missing or does not fit."""
+    """weights: `arm.safetensors`, the folder that holds it, or "simulated": what ships for `arm_simulator`. Raises ValueError where it is
+    missing or does not fit."""
     if not weights:
-        raise ValueError("arm needs the weights of your arm: weights:=PATH, made by python -m jepa_ros.training arm BAG... (docs/arm.md)")
-    path = Path(weights).expanduser()
+        raise ValueError(
+            "arm needs the weights of your arm: weights:=PATH, made by python -m jepa_ros.training arm BAG... (docs/arm.md); "
+            "or weights:=simulated, of the simulated arm"
+        )
+    path = find_weights("arm_simulated.safetensors") if weights == SIMULATED else Path(weights).expanduser()
     return ArmWorldModel(*load_file(path / "arm.safetensors" if path.is_dir() else path), device)
