@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: run `make build`, then tests through scripts/env.sh")
@@ -20,12 +21,13 @@ from jepa_ros.msg import (  # noqa: E402
     PedestrianForecastArray,
     PlanningStatus,
 )
+from jepa_ros.pipeline import WorldModelPipeline  # noqa: E402
 from jepa_ros.ros.stamps import header_message, time_message  # noqa: E402
 from jepa_ros.ros.tools.demo_report import failure  # noqa: E402
 from jepa_ros.ros.tools.output_log import DIAGNOSTICS, KEPT, LATENT, OBJECTS, OCCUPANCY, PEDESTRIANS, OutputLog  # noqa: E402
-from jepa_ros.ros.tools.run_report import picture_note, run_report, surprise_note  # noqa: E402
+from jepa_ros.ros.tools.run_report import SIDE_BY_SIDE, picture_note, run_report, surprise_note  # noqa: E402
 from jepa_ros.srv import PlanPath  # noqa: E402
-from jepa_ros.types import PlanStatus  # noqa: E402
+from jepa_ros.types import EgoState, LidarSweep, Observation, PlanStatus  # noqa: E402
 
 START_NS, STEP_NS = 1_700_000_000_000_000_000, 100_000_000
 
@@ -66,6 +68,19 @@ def test_a_machine_that_is_too_slow_is_told_so_and_what_to_do():
     assert "make replay" in report["advice"]
     assert "keeps up" in run_report(played(processed_every=1))["advice"]
     assert "15 dropped" in picture_note(played(processed_every=2))
+
+
+def test_of_stages_that_run_side_by_side_the_longer_counts():
+    log = played(processed_every=1)
+    log.measured_ms = {"decode": [5.0], "encode": [30.0], "predict": [20.0], "people": [60.0], "forecast": [10.0]}
+    log.measured_ms |= {"occupancy": [10.0], "surprise": [25.0], "publish": [20.0]}
+    assert run_report(log)["frames_per_second_possible"] == 10.0, "decode, people and forecast, surprise: 5 + 70 + 25 ms"
+
+
+def test_what_runs_side_by_side_are_the_stages_of_the_pipeline():
+    sweep = LidarSweep(0, np.ones((100, 3), np.float32), None, None, None, np.eye(4))
+    state = WorldModelPipeline.load("persistence", device="cpu").step(Observation(0, EgoState(0, np.eye(4), np.zeros(2)), sweep))
+    assert {stage for pair in SIDE_BY_SIDE for stages in pair for stage in stages} == set(state.timings_ms)
 
 
 def test_too_slow_a_rate_for_surprise_is_named():
