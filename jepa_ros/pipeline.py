@@ -199,6 +199,9 @@ class WorldModelPipeline:
                 prediction = predict_in_parts(self.model, self._memory, self._actions(observation, intended_motion))
                 occupancy = self._occupancy(observation, latent_ND, prediction)
             judging = beside.begin(self._judge, observation.stamp_ns, anchor_pose, encoded, prediction, beside_clock)
+            finishes = self.scene_occupancy if occupancy.probability.size else None
+            with clock("sight"):
+                looked = finishes.look(observation, occupancy) if finishes is not None else None
 
             movers, shares_HYX = forecasting.result()
             state = SceneState(
@@ -213,8 +216,8 @@ class WorldModelPipeline:
                 **movers._asdict(),
             )
             with clock("occupancy"):
-                if self.scene_occupancy is not None and occupancy.probability.size:
-                    occupancy = self.scene_occupancy.update(observation, state, shares_HYX)
+                if finishes is not None and looked is not None:
+                    occupancy = finishes.update(looked, state, shares_HYX)
             surprise = judging.result()
         return replaced(state, occupancy=occupancy, surprise=surprise, timings_ms={**clock.elapsed_ms, **beside_clock.elapsed_ms})
 

@@ -1,7 +1,8 @@
 """Do the published regions hold what they promise, with and without the online correction? `python -m experiments.vehicles.coverage`.
 
 --people DIR      ETH/UCY: each recording as a stream, by the forecaster that never saw it and by constant velocity
---traffic 3       simulated streets and crossings: boxes with the noise of a detector, tracked and forecast; vehicles and cyclists
+--traffic 8       simulated streets and crossings, one after the other as one stream: boxes with the noise of a detector, tracked and
+                  forecast; vehicles and cyclists. As forecasters learned it, and in a shifted world
 
 Prints one JSON line for each stream: coverage of the 50 and 90 % regions over its second half.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from jepa_ros.weights import find_weights
 
 HISTORY, DT_S = 8, 0.4
 NOBODY = Tracks(np.zeros((0, HISTORY, 2)), np.zeros((0, HISTORY), bool), DT_S)
+IDS = 1_000_000  # of the objects of a world
+PAUSE_S = 10.0  # between two worlds: longer than any forecast
 SHIFTS = ((2.0, 1.0), (4.0, 1.5))  # traffic, speed: as forecasters learned it, and a shifted world
 
 
@@ -56,18 +59,23 @@ def crowd(positions_m: np.ndarray, present: np.ndarray, forecaster: Forecaster, 
         yield state_of(frame * DT_S, tracks, here, forecaster.predict(tracks))
 
 
-def traffic(world: World, forecaster: TrafficForecaster) -> Iterator[SceneState]:
-    """Simulated cars, cyclists and people, as trackers see them."""
+def traffic(worlds: Sequence[World], forecaster: TrafficForecaster) -> Iterator[SceneState]:
+    """Simulated cars, cyclists and people, as trackers see them, of one world after the other."""
     walking = load_forecaster()
-    for moment in watch(world):
-        stamp_ns = NANOSECONDS + round(moment.time_s * NANOSECONDS)
-        people = walking.predict(moment.people.history)
-        if isinstance(forecaster, ForecastsCyclists):
-            boxes, people = forecaster.predict_with_cyclists(moment.vehicles, moment.people, people, moment.ego)
-        else:
-            boxes = forecaster.predict(moment.vehicles, moment.people, moment.ego)
-        state = state_of(moment.time_s, NOBODY, np.zeros(0, np.int64), people)
-        yield replace(state, stamp_ns=stamp_ns, people=moment.people, vehicles=moment.vehicles, vehicle_forecast=boxes)
+    begin_ns = NANOSECONDS
+    for number, world in enumerate(worlds):
+        for moment in watch(world):
+            stamp_ns = begin_ns + round(moment.time_s * NANOSECONDS)
+            people = walking.predict(moment.people.history)
+            if isinstance(forecaster, ForecastsCyclists):
+                boxes, people = forecaster.predict_with_cyclists(moment.vehicles, moment.people, people, moment.ego)
+            else:
+                boxes = forecaster.predict(moment.vehicles, moment.people, moment.ego)
+            state = state_of(moment.time_s, NOBODY, np.zeros(0, np.int64), people)
+            first = number * IDS  # whoever comes in the next world is somebody else
+            seen = replace(moment.people, ids=moment.people.ids + first), replace(moment.vehicles, ids=moment.vehicles.ids + first)
+            yield replace(state, stamp_ns=stamp_ns, people=seen[0], vehicles=seen[1], vehicle_forecast=boxes)
+        begin_ns += round((world.seconds + PAUSE_S) * NANOSECONDS)
 
 
 def judged(states: list[SceneState], name: str, enabled: bool, rate: float) -> dict[str, float]:
@@ -89,7 +97,7 @@ def main() -> None:
     """Entry point of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path)
-    parser.add_argument("--traffic", type=int, default=0, help="simulated crossings, each in two variants")
+    parser.add_argument("--traffic", type=int, default=0, help="simulated streets and crossings of the stream")
     parser.add_argument("--forecaster", default="", help="of traffic: a name or a path; empty = the shipped one")
     parser.add_argument("--walking", type=int, default=8, help="people in each of these")
     parser.add_argument("--first-seed", type=int, default=61000)
@@ -106,12 +114,14 @@ def main() -> None:
                 states = list(crowd(recording.positions_m, recording.present, forecaster, round(args.seconds / DT_S)))
                 print(json.dumps({"stream": name, "forecaster": title, **both(states, "person", args.rate)}), flush=True)
     driving = load_traffic_forecaster(args.forecaster)
-    for seed in range(args.first_seed, args.first_seed + args.traffic):
-        for density, faster in SHIFTS:
-            world = World(("street", "crossing")[seed % 2], seed, args.seconds, density, args.walking, faster=faster, every=2)
-            states = list(traffic(world, driving))
-            told = {"stream": f"traffic {seed}", "traffic": density, "faster": faster, "forecaster": driving.name}
-            print(json.dumps(told | {name: both(states, name, args.rate) for name in ("vehicle", "cyclist")}), flush=True)
+    seeds = range(args.first_seed, args.first_seed + args.traffic)
+    for density, faster in SHIFTS if seeds else ():
+        worlds = [
+            World(("street", "crossing")[seed % 2], seed, args.seconds, density, args.walking, faster=faster, every=2) for seed in seeds
+        ]
+        states = list(traffic(worlds, driving))
+        told = {"stream": f"traffic {seeds}", "traffic": density, "faster": faster, "forecaster": driving.name}
+        print(json.dumps(told | {name: both(states, name, args.rate) for name in ("vehicle", "cyclist")}), flush=True)
 
 
 def args_name(name: str) -> str:

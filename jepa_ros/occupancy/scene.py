@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ from jepa_ros.types import OCCUPIED_FROM, FloatArray, GridSpec, Observation, Occ
 STILL = 0.05  # where less than this moves, at any step, a later sweep tells what stands
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What one observation shows, before it is known who moves in it. Axes: Y/X grid rows and columns, S share as `HitRates` tells them."""
+
+    views: Sequence[LidarView]
+    seen_YX: NDArray[np.bool_]  # what a sensor has looked at lately
+    lately_SYX: FloatArray | None  # how often each place was hit lately; None where no fusion reads it
+
+
 class SceneOccupancy:
     """Finishes the occupancy of each state. One instance belongs to one stream and one thread."""
 
@@ -39,39 +48,40 @@ class SceneOccupancy:
         for memory in (self._sight, self._low_obstacles, self._hit_rates, self.calibration):
             memory.clear()
 
-    def update(self, observation: Observation, state: SceneState, shares_HYX: FloatArray | None) -> OccupancyForecast:
+    def look(self, observation: Observation, occupancy: OccupancyForecast) -> Looked:
+        """What this observation shows by itself, whoever moves in it; once for each observation, before `update`.
+
+        occupancy: what the world model says alone."""
+        views = lidar_views(observation)
+        looks = looks_of(observation, views, occupancy.probability[0] >= OCCUPIED_FROM, self._grid)
+        stamp_ns, pose = observation.stamp_ns, observation.odom_from_anchor
+        seen_YX = self._sight.update(stamp_ns, pose, looks)
+        if observation.lidar is None or self.fusion is None:
+            return Looked(views, seen_YX, None)
+        self.calibration.learn(stamp_ns, pose, views, looks)
+        returns_m = np.concatenate([view.body_m for view in views])
+        lately_SYX = self._hit_rates.update(stamp_ns, pose, self._sight.looked_at, returns_m, observation.ground_height_m)
+        return Looked(views, seen_YX, lately_SYX)
+
+    def update(self, looked: Looked, state: SceneState, shares_HYX: FloatArray | None) -> OccupancyForecast:
         """The occupancy of a state, `state.occupancy` being what the world model says alone: read by the fusion where a lidar looks, with
         low obstacles that stood where no beam comes down any more, and with what a sensor has looked at lately.
 
         shares_HYX: `forecast_shares` of the state at the steps after now."""
-        occupancy, pose = state.occupancy, observation.odom_from_anchor
-        occupied_YX = occupancy.probability[0] >= OCCUPIED_FROM
-        views = lidar_views(observation)
-        looks = looks_of(observation, views, occupied_YX, self._grid)
-        seen_YX = self._sight.update(observation.stamp_ns, pose, looks)
+        occupancy, pose = state.occupancy, state.anchor_pose
         moving = who_moves(state.people, state.vehicles, pose)
-        if observation.lidar is not None and self.fusion is not None:
-            evidence = self.evidence(observation, views, state, moving, shares_HYX)
-            self.calibration.learn(observation.stamp_ns, pose, views, looks)
+        if looked.lately_SYX is not None and self.fusion is not None:
+            evidence = self.evidence(looked.lately_SYX, state, moving, shares_HYX)
             stands_HYX, moves_HYX = self.fusion.stands(evidence), self.fusion.comes(evidence)
             occupancy = joined(occupancy, evidence, self.calibration.correct(stands_HYX).sigmoid(), moves_HYX)
-            self.calibration.remember(observation.stamp_ns, pose, stands_HYX, moves_HYX.amax(dim=0) < STILL)
-        kept_YX = self._low_obstacles.update(pose, views, moving)
+            self.calibration.remember(state.stamp_ns, pose, stands_HYX, moves_HYX.amax(dim=0) < STILL)
+        kept_YX = self._low_obstacles.update(pose, looked.views, moving)
         occupancy = _at_least(occupancy, kept_YX.astype(np.float32)) if kept_YX.any() else occupancy
-        return replace(occupancy, seen=seen_YX | (occupancy.probability[0] >= OCCUPIED_FROM))
+        return replace(occupancy, seen=looked.seen_YX | (occupancy.probability[0] >= OCCUPIED_FROM))
 
-    def evidence(
-        self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies, shares_HYX: FloatArray | None
-    ) -> Evidence:
-        """What the fusion reads of this state. To be called once for each sweep, after sight was updated."""
+    def evidence(self, lately_SYX: FloatArray, state: SceneState, moving: Bodies, shares_HYX: FloatArray | None) -> Evidence:
+        """What the fusion reads of this state. lately_SYX: from `look`."""
         occupancy = state.occupancy
-        lately_SYX = self._hit_rates.update(
-            observation.stamp_ns,
-            observation.odom_from_anchor,
-            self._sight.looked_at,
-            np.concatenate([view.body_m for view in views]),
-            observation.ground_height_m,
-        )
         predicted_HYX = torch.from_numpy(occupancy.probability[1:])
         return gather(
             predicted_HYX,

@@ -75,6 +75,18 @@ def test_a_model_that_is_not_narrowed_stays_what_it_is(data: Path, wide: SceneJe
                                rtol=0.02, atol=0.02)  # fmt: skip
 
 
+def test_a_narrowed_model_can_be_narrowed_again(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
+    windows = distill.open_windows(wide, data, CONFIG)
+    once = distill.begin(wide, windows, tmp_path, CONFIG)  # reads less of older steps, and has a shorter trunk
+    (tmp_path / "again").mkdir()
+    twice = distill.begin(once, windows, tmp_path / "again", dataclasses.replace(CONFIG, narrow=4, encoder_steps=0))
+    (batch,) = distillation_data.batches(windows, 5, 6)
+    found = distillation_data.tell(once, twice, batch)
+    predicted = twice.predictor(found.history_BTDYX, found.actions_BHA, found.steps_S)
+    nothing_changes = found.history_BTDYX[:, -1:].expand_as(found.wide_BSDYX)
+    assert F.mse_loss(predicted, found.wide_BSDYX) < F.mse_loss(nothing_changes, found.wide_BSDYX)
+
+
 def test_what_was_told_is_read_as_it_was_written(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
     (batch,) = distillation_data.batches(distill.open_windows(wide, data, CONFIG), 0, 1)
     found = distillation_data.tell(wide, wide, batch)

@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +31,9 @@ from jepa_ros.movers import Bodies
 from jepa_ros.objects.scene.cells import with_movers, without_movers
 from jepa_ros.occupancy.evidence import Evidence
 from jepa_ros.occupancy.network import load_fusion
-from jepa_ros.occupancy.scene import SceneOccupancy, joined
+from jepa_ros.occupancy.scene import Looked, SceneOccupancy, joined
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
-from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.sensing.sight import centres
 from jepa_ros.sensing.voxelize import occupancy_grid
 from jepa_ros.training.occupancy.outcomes import FlatSweep, outcome, step_of
@@ -74,14 +72,12 @@ class WithParts(SceneOccupancy):
 
     parts: dict[str, OccupancyForecast]
 
-    def update(self, observation: Observation, state: SceneState, shares_HYX: FloatArray | None) -> OccupancyForecast:
+    def update(self, looked: Looked, state: SceneState, shares_HYX: FloatArray | None) -> OccupancyForecast:
         self.parts = {"world model": state.occupancy, "higher of both": with_movers(state).occupancy}
-        return super().update(observation, state, shares_HYX)
+        return super().update(looked, state, shares_HYX)
 
-    def evidence(
-        self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies, shares_HYX: FloatArray | None
-    ) -> Evidence:
-        found = super().evidence(observation, views, state, moving, shares_HYX)
+    def evidence(self, lately_SYX: FloatArray, state: SceneState, moving: Bodies, shares_HYX: FloatArray | None) -> Evidence:
+        found = super().evidence(lately_SYX, state, moving, shares_HYX)
         assert self.fusion is not None
         shares = self.fusion.stands(found).sigmoid(), self.fusion.comes(found)
         self.parts["uncorrected"] = joined(state.occupancy, found, *shares)

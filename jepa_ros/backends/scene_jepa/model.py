@@ -25,7 +25,7 @@ from jepa_ros.backends.scene_jepa.config import BODY, SceneJepaConfig
 from jepa_ros.backends.scene_jepa.critic import critic_path, fingerprint, load_critic, observed
 from jepa_ros.backends.scene_jepa.encoder import SceneEncoder, SceneInput
 from jepa_ros.backends.scene_jepa.graphs import parts
-from jepa_ros.backends.scene_jepa.latents import TOKENS, from_map, to_map
+from jepa_ros.backends.scene_jepa.latents import TOKENS, from_cells, from_map, to_cells, to_map
 from jepa_ros.backends.scene_jepa.occupancy_head import OccupancyHead
 from jepa_ros.backends.scene_jepa.prediction import ScenePrediction, probe_logits
 from jepa_ros.backends.scene_jepa.predictor import ScenePredictor
@@ -208,7 +208,13 @@ class SceneJepa(nn.Module):
 
     def aligned(self, past: Sequence[Tensor], new_from_old: np.ndarray, channels: int) -> Tensor:
         """(T, channels, Y, X) of T (N, D) latents in another anchor frame. Only their first `channels` are read."""
-        return self.align_map(torch.stack([to_map(latent_ND)[:channels] for latent_ND in past]), new_from_old)
+        grounded = self.config.grounded
+        observed_TZYX = warp(to_cells([latent_ND[:, :grounded] for latent_ND in past]), new_from_old, self.half_m)
+        aligned_TCYX = from_cells(observed_TZYX)
+        if channels == grounded:
+            return aligned_TCYX
+        learned_TCYX = torch.stack([to_map(latent_ND)[grounded:channels] for latent_ND in past])
+        return torch.cat([aligned_TCYX, warp(learned_TCYX, new_from_old, self.half_m)], dim=1)
 
     def _warp_cells(self, observed_BCYX: Tensor, new_from_old: np.ndarray) -> Tensor:
         return F.pixel_unshuffle(warp(F.pixel_shuffle(observed_BCYX, 2), new_from_old, self.half_m), 2)

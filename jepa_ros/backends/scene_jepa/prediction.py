@@ -47,7 +47,7 @@ class ScenePrediction:
         self._model = model
         self._past, self._new_from_old, self._now, self._actions = past, new_from_old, now_ND, actions_BHA
         self._trunk_BsYX: Tensor | None = None
-        self._observed_TCYX: Tensor | None = None
+        self._older_TCYX: Tensor | None = None
 
     @torch.inference_mode()
     def occupancy(self) -> Tensor:
@@ -57,7 +57,7 @@ class ScenePrediction:
             return model.occupancy(self.latents())
         newest_DYX = to_map(self._now)
         older_TCYX = model.aligned(self._past, self._new_from_old, config.remembered)
-        self._observed_TCYX = torch.cat([older_TCYX[:, : config.grounded], newest_DYX[None, : config.grounded]])
+        self._older_TCYX = older_TCYX
         graph = model.graph("predictor")
         if graph is not None:
             trunk_BsYX, probability_HYX = graph(older_TCYX, newest_DYX)
@@ -72,11 +72,13 @@ class ScenePrediction:
     @torch.inference_mode()
     def next_ND(self, channels: int | None = None) -> Tensor:
         """(N, D) latents of the first step, or only their first `channels`."""
-        if channels is None or self._trunk_BsYX is None or self._observed_TCYX is None or channels > self._observed_TCYX.shape[1]:
+        trunk_BsYX, older_TCYX = self._trunk_BsYX, self._older_TCYX
+        if channels is None or trunk_BsYX is None or older_TCYX is None or channels > self._model.config.grounded:
             return self.latents()[0, :, :channels]
+        history_TCYX = torch.cat([older_TCYX[:, :channels], to_map(self._now)[None, :channels]])
         first = torch.zeros(1, dtype=torch.long, device=self._now.device)
         with self._model.fast():
-            next_BSCYX = self._model.predictor(self._observed_TCYX[None, :, :channels], self._actions, first, self._trunk_BsYX)
+            next_BSCYX = self._model.predictor(history_TCYX[None], self._actions, first, trunk_BsYX)
         return from_map(next_BSCYX[0, 0].float())
 
     @torch.inference_mode()

@@ -57,14 +57,9 @@ class ScenePredictor(nn.Module):
 
     def read(self, older_BTCYX: Tensor, newest_BDYX: Tensor) -> Tensor:
         """(B, C, Y, X), channels-last in memory: what the trunk reads, `config.remembered` channels of each older latent first."""
-        older = older_BTCYX[:, :, : self.config.remembered]
-        past, width = older.shape[1:3]
-        batch, _, rows, columns = newest_BDYX.shape
-        # Each map is laid once, where it belongs.
-        read = newest_BDYX.new_empty((batch, rows, columns, self.config.read)).permute(0, 3, 1, 2)
-        read[:, : past * width].unflatten(1, (past, width)).copy_(older)
-        read[:, past * width :].copy_(newest_BDYX)
-        return read
+        older_BYXTC = older_BTCYX[:, :, : self.config.remembered].permute(0, 3, 4, 1, 2)
+        # Place by place: both lie like that already where a robot runs it.
+        return torch.cat([older_BYXTC.flatten(3), newest_BDYX.permute(0, 2, 3, 1)], dim=3).permute(0, 3, 1, 2)
 
     def trunk(self, read_BCYX: Tensor) -> Tensor:
         """(B, s, Y/2, X/2): all that does not depend on the intended motion. read_BCYX: from `read`."""

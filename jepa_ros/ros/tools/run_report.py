@@ -14,7 +14,7 @@ from jepa_ros.ros.tools.output_log import OutputLog
 BESIDE = ("transport", "receive", "end_to_end")  # waiting, or the sum of all: no work of the node's
 PUBLISHING = ("publish", "score")  # done in a thread of its own, beside the next step
 SIDE_BY_SIDE = (  # in a step; of each pair the longer counts, see `WorldModelPipeline`
-    (("encode", "predict"), ("people", "forecast")),
+    (("encode", "predict", "sight"), ("people", "forecast")),
     (("occupancy",), ("surprise",)),
 )
 KEPT_UP = 0.02  # share of frames whose loss is no reason for advice

@@ -5,7 +5,6 @@ Axes: N cell at a step, P and M evidence, see `jepa_ros.occupancy.evidence`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from jepa_ros.occupancy.network import OccupancyFusion
 from jepa_ros.occupancy.scene import SceneOccupancy
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
-from jepa_ros.sensing.lidar_view import LidarView
 from jepa_ros.training.occupancy.outcomes import FlatSweep, outcome, step_of
-from jepa_ros.types import NANOSECONDS, FloatArray, Observation, SceneState
+from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
 
 EVERY = 2  # sweeps from one instant that is learned from to the next: neighbours show the same
 FIRST = 2  # sweeps of a bag that come before the first: trackers begin to know
@@ -58,10 +56,8 @@ class RecordedOccupancy(SceneOccupancy):
 
     newest: Evidence
 
-    def evidence(
-        self, observation: Observation, views: Sequence[LidarView], state: SceneState, moving: Bodies, shares_HYX: FloatArray | None
-    ) -> Evidence:
-        self.newest = super().evidence(observation, views, state, moving, shares_HYX)
+    def evidence(self, lately_SYX: FloatArray, state: SceneState, moving: Bodies, shares_HYX: FloatArray | None) -> Evidence:
+        self.newest = super().evidence(lately_SYX, state, moving, shares_HYX)
         return self.newest
 
 

@@ -58,21 +58,24 @@ def narrow_predictor(wide: SceneJepa, narrow: SceneJepa, examples: Examples) -> 
     old, new = wide.predictor, narrow.predictor
     _copy_where_equal(old, new)
     past = narrow.config.history - 1
-    read_old = [h.flatten(1, 2) for h in examples.wide_histories_BTDYX]
-    read_new = [torch.cat([h[:, :past, : narrow.config.remembered].flatten(1, 2), h[:, -1]], dim=1) for h in examples.histories_BTDYX]
+    read_old, read_new = (
+        [torch.cat([h[:, :past, : model.config.remembered].flatten(1, 2), h[:, -1]], dim=1) for h in histories]
+        for model, histories in ((wide, examples.wide_histories_BTDYX), (narrow, examples.histories_BTDYX))
+    )
     x_old = [old.stem[0](read) for read in read_old]
     if narrow.config.remembered != wide.config.remembered:
         _fill(new.stem[0], *_Moments(read_new, x_old, 3, stride=2).solve(list(range(read_new[0].shape[1]))))
     x_new = [new.stem[0](read) for read in read_new]
-    x_old, x_new = _narrow_block(old.stem[1], new.stem[1], x_old, x_new)
+    for old_block, new_block in zip([*old.stem][1:], [*new.stem][1:], strict=True):
+        x_old, x_new = _narrow_block(old_block, new_block, x_old, x_new)
     coarse_old, coarse_new = ([old.coarse[0](x) for x in xs] for xs in (x_old, x_new))
-    for place in (1, 2):
-        coarse_old, coarse_new = _narrow_block(old.coarse[place], new.coarse[place], coarse_old, coarse_new)
-    x_old = [x + old.coarse[3](c) for x, c in zip(x_old, coarse_old, strict=True)]
-    x_new = [x + old.coarse[3](c) for x, c in zip(x_new, coarse_new, strict=True)]
-    for place in (0, 1):
-        x_old, x_new = _narrow_block(old.fine[place], new.fine[place], x_old, x_new)
-    _narrow_steps(old, new, [old.fine[2:](x) for x in x_old], [old.fine[2:](x) for x in x_new], examples.actions_BHA)
+    for old_block, new_block in zip([*old.coarse][1:-1], [*new.coarse][1:-1], strict=True):
+        coarse_old, coarse_new = _narrow_block(old_block, new_block, coarse_old, coarse_new)
+    x_old = [x + old.coarse[-1](c) for x, c in zip(x_old, coarse_old, strict=True)]
+    x_new = [x + old.coarse[-1](c) for x, c in zip(x_new, coarse_new, strict=True)]
+    for old_block, new_block in zip([*old.fine][:-2], [*new.fine][:-2], strict=True):
+        x_old, x_new = _narrow_block(old_block, new_block, x_old, x_new)
+    _narrow_steps(old, new, [old.fine[-2:](x) for x in x_old], [old.fine[-2:](x) for x in x_new], examples.actions_BHA)
     _narrow_probe(wide, narrow, examples)
 
 
@@ -90,14 +93,14 @@ def _narrow_steps(
 
     convolution: Any = old.step[0]
     project: Any = old.step[2].project
-    last_shared: Any = old.fine[3]
+    last_shared: Any = old.fine[-1]
     into_when: Any = old.when[2]
     into_old = [entering(*pair) for pair in zip(shared_old, actions, strict=True)]
     into_new = [entering(*pair) for pair in zip(shared_new, actions, strict=True)]
     between = [convolution(x) for x in into_old]
     count = new.config.step
     kept, weight, bias = _select(into_new, between, count, patch=3)
-    _fill(new.fine[3], last_shared.weight[kept], last_shared.bias[kept])
+    _fill(new.fine[-1], last_shared.weight[kept], last_shared.bias[kept])
     both = [*kept, *(k + old.config.step for k in kept)]
     _fill(new.when[2], into_when.weight[both], into_when.bias[both])
     new.footprint.weight.copy_(old.footprint.weight[kept])
