@@ -4,6 +4,8 @@ For each class and step two factors, moved a little after every forecast whose t
 Candes, NeurIPS 2021, on their logarithms): one on the standard deviations of all modes, up where too few outcomes lay within the 50 %
 region and down where too many did; one on those of a further mode around the middle of all, by the 90 % region. One factor alone is not
 enough: where most people do what was predicted and a few do something else, the inner region is too large and the outer one too small.
+An instant counts by how many it scores, so that what holds is the share of all forecasts: where many cyclists come at once, others are
+right than where one does.
 Axes: P rows, K modes, N scored forecasts, H steps.
 """
 
@@ -28,6 +30,7 @@ LEVELS = (0.5, 0.9)  # of the regions by which the modes, and the further mode, 
 FURTHER, LESS_THAN_LIKELIEST = 0.2, 0.8  # probability of the further mode, and its largest share of that of the likeliest
 FORMAT = 2
 MOST_STEPS = 200
+USUAL_OVER = 500  # scored instants over which it is found how many are usual
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class CorrectionConfig:
 
     enabled: bool = param(True, "correct the spread of forecasts by how often they come true", read_only=False)
     rate: float = param(
-        0.02, "how far the logarithm of the factor moves, at most, with each instant that is scored", at_least=0.0, at_most=1.0
+        0.05,
+        "how far the logarithm of a factor moves, at most, with each instant that scores as many as usual",
+        at_least=0.0,
+        at_most=1.0,
     )
     largest: float = param(4.0, "factors stay within this and its inverse", at_least=1.0, at_most=100.0)
     file: str = param("", "JSON file that keeps the factors from run to run; empty = they are lost when the node ends", read_only=False)
@@ -105,19 +111,27 @@ class Correction:
         partial.replace(path)
 
     def _learner(self, name: str) -> Ranked:
+        usual, instants = 0.0, 0  # how many are scored at once
+
         def learn(ranks: FloatArray, known: NDArray[np.bool_]) -> None:
+            nonlocal usual, instants
             steps, config = ranks.shape[1], self.config
             if not config.enabled:
                 return
             now = self.log_factors.get(name, np.zeros((2, steps)))
             if now.shape[1] != steps:  # another forecaster
                 now = np.zeros((2, steps))
-            counted = known.sum(axis=0)
-            missed = np.stack([((ranks > level) * known).sum(axis=0) / np.maximum(counted, 1) - (1 - level) for level in LEVELS])
+            instants += 1
+            usual += (len(ranks) - usual) / min(instants, USUAL_OVER)
             limit = np.log(config.largest)
-            self.log_factors[name] = np.clip(now + config.rate * np.where(counted > 0, missed, 0.0), -limit, limit)
+            self.log_factors[name] = np.clip(now + config.rate * _missed(ranks, known) / usual, -limit, limit)
 
         return learn
+
+
+def _missed(ranks_NH: FloatArray, known_NH: NDArray[np.bool_]) -> FloatArray:
+    """(2, H) by how many more outcomes than promised lie outside the regions of `LEVELS`."""
+    return np.stack([(((ranks_NH > level) - (1.0 - level)) * known_NH).sum(axis=0) for level in LEVELS])
 
 
 def widened(

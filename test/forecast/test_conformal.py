@@ -92,6 +92,20 @@ def test_heavy_tails_need_both_factors() -> None:
     assert outer.mean() > 1.5 * inner.mean()
 
 
+def test_each_forecast_counts_alike_however_many_were_scored_with_it() -> None:
+    """Nineteen who stay within half of what is stated, then one who goes three times as far, and so on: nearly all are of the nineteen."""
+    generator, correction = np.random.default_rng(7), Correction()
+    learn, held = correction._learner("cyclist"), []
+    for instant_number in range(800):
+        count, far = (19, 0.5) if instant_number % 2 else (1, 3.0)
+        factor = correction.factors("cyclist", STEPS)[0]
+        distance = np.linalg.norm(generator.normal(0.0, far, (count, STEPS, 2)), axis=-1)
+        rank = 1.0 - np.exp(-0.5 * (distance / factor) ** 2)  # share of a normal distribution of two dimensions that lies nearer
+        learn(rank, np.ones((count, STEPS), bool))
+        held += [rank <= 0.5] if instant_number >= 400 else []
+    assert np.concatenate(held).mean() == pytest.approx(0.5, abs=0.04)
+
+
 def test_the_further_mode_leaves_the_likeliest_the_likeliest() -> None:
     generator = np.random.default_rng(6)
     means, probabilities = generator.normal(size=(4, 5, 3, 2)), np.full((4, 5), 0.2)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from test_training import TINY, write_drive
 
+from experiments.world_model import learned_channels
 from jepa_ros.backends.scene_jepa.blocks import ResBlock
 from jepa_ros.backends.scene_jepa.model import SceneJepa, load, save
 from jepa_ros.training.world_model import channel_pruning, distill, distillation_data
@@ -85,6 +86,26 @@ def test_a_narrowed_model_can_be_narrowed_again(data: Path, wide: SceneJepa, tmp
     predicted = twice.predictor(found.history_BTDYX, found.actions_BHA, found.steps_S)
     nothing_changes = found.history_BTDYX[:, -1:].expand_as(found.wide_BSDYX)
     assert F.mse_loss(predicted, found.wide_BSDYX) < F.mse_loss(nothing_changes, found.wide_BSDYX)
+
+
+def test_what_learned_channels_are_worth_is_trained_and_judged_with_and_without_them(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
+    windows = distill.open_windows(wide, data, CONFIG)
+    narrow = distill.begin(wide, windows, tmp_path, CONFIG)
+    distill.store(wide, narrow, windows, tmp_path, CONFIG)
+    older, now = torch.randn(1, narrow.config.history - 1, WIDE.width, 64, 64), torch.randn(1, WIDE.width, 64, 64)
+    read = learned_channels.observed_alone(load("cpu", tmp_path / "begun.safetensors")).predictor.read(older, now)
+    hidden = narrow.config.width - narrow.config.grounded
+    torch.testing.assert_close(read[:, :-hidden], narrow.predictor.read(older, now)[:, :-hidden])
+    assert not read[:, -hidden:].any()
+
+    found = learned_channels.compare(tmp_path, [data], tmp_path / "out", CONFIG, seeds=1, every=3)
+    ((of_data, metrics),) = found.items()
+    assert of_data == data.name
+    assert all(len(values) == 2 for of in metrics.values() for (values,) in of.values())  # 0.4 and 1.2 s
+    heads = {name: load("cpu", tmp_path / "out" / f"{name}_0" / "scene_jepa.safetensors").occupancy_head for name in ("with", "without")}
+    reads_learned = {name: bool(head.direct.weight[:, -hidden:].any()) for name, head in heads.items() if head is not None}
+    assert reads_learned == {"with": True, "without": False}  # it begins with zeros there, and what is hidden gives no gradient
+    assert "lost without" in learned_channels.markdown(found)
 
 
 def test_what_was_told_is_read_as_it_was_written(data: Path, wide: SceneJepa, tmp_path: Path) -> None:
