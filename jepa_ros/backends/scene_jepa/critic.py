@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from jepa_ros.backends.bev import BEV_GRID, half_extent_m, warp
 from jepa_ros.backends.scene_jepa.blocks import cpu_multiplies_bfloat16
 from jepa_ros.backends.scene_jepa.config import BODY, GROUNDED_SCALE
+from jepa_ros.backends.scene_jepa.latents import to_cells
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.types import NANOSECONDS, FloatArray
 
@@ -163,8 +164,7 @@ def strangest(logits_ZYX: Tensor, known_YX: Tensor, view_CYX: Tensor) -> float:
 
 def observed(latent_ND: Tensor) -> Tensor:
     """(all height bands, Y, X) returns that a latent holds, 0-1, on the CPU."""
-    side = BEV_GRID.rows // 2
-    return F.pixel_shuffle(latent_ND[:, :OBSERVED].float().cpu().T.reshape(1, OBSERVED, side, side) / GROUNDED_SCALE, 2)[0]
+    return to_cells([latent_ND[:, :OBSERVED].float().cpu()])[0] / GROUNDED_SCALE
 
 
 def visible(observed_ZYX: Tensor) -> Tensor:

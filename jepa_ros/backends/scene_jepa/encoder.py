@@ -49,16 +49,20 @@ class CameraLift(nn.Module):
 
     def forward(self, features_BKCHW: Tensor, pixels_BKZYX2: Tensor) -> Tensor:
         """(B, body, Y, X); exactly 0 where no camera looks."""
-        batch, cameras, heights, rows, columns, _ = pixels_BKZYX2.shape
-        features = features_BKCHW.flatten(0, 1)
-        where = pixels_BKZYX2.to(features.dtype)
+        batch, cameras, heights = pixels_BKZYX2.shape[:3]
+        where = pixels_BKZYX2.to(features_BKCHW.dtype)
         seen = (where.abs() <= 1).all(dim=-1)  # (B, K, Z, Y, X)
-        sampled = F.grid_sample(features, where.reshape(batch * cameras, heights * rows, columns, 2), align_corners=False)
-        sampled = sampled.reshape(batch, cameras, -1, heights, rows, columns) * seen[:, :, None]
-        count = seen.sum(dim=1).to(features.dtype)  # (B, Z, Y, X)
-        mean = sampled.sum(dim=1) / count[:, None].clamp(min=1)
-        lifted = self.fuse(torch.cat([mean.flatten(1, 2), (count > 0).to(features.dtype)], dim=1))
-        return lifted * (count.amax(dim=1, keepdim=True) > 0)
+        count = seen.sum(dim=1).to(where.dtype)  # (B, Z, Y, X)
+        # Fused before they are sampled: an image has fewer places than the map has, and sampling is linear.
+        of_features, of_seen = self.fuse.weight.flatten(1).split([self.fuse.in_channels - heights, heights], dim=1)
+        by_height = of_features.unflatten(1, (-1, heights)).permute(2, 0, 1).flatten(0, 1)  # (Z body, camera)
+        fused = F.conv2d(features_BKCHW.flatten(0, 1), by_height[..., None, None]).unflatten(1, (heights, -1)).flatten(0, 1)
+        sampled = F.grid_sample(fused.contiguous(), where.flatten(0, 2), align_corners=False).unflatten(0, (batch, cameras, heights))
+        share = seen / count[:, None].clamp(min=1)  # of each camera in the mean
+        assert self.fuse.bias is not None
+        looked_at = torch.einsum("cz,bzyx->bcyx", of_seen, (count > 0).to(where.dtype))
+        bias = self.fuse.bias[:, None, None] * (count > 0).any(dim=1, keepdim=True)
+        return ((sampled * share[:, :, :, None]).sum(dim=(1, 2)) + looked_at + bias).to(fused.dtype)
 
 
 class SceneEncoder(nn.Module):
