@@ -46,7 +46,7 @@ from jepa_ros.protocols import (
     SceneLatents,
     WorldModel,
 )
-from jepa_ros.threads import Beside, heed_torch_threads, one_blas_thread
+from jepa_ros.threads import Beside, heed_torch_threads, one_blas_thread, quick_turns
 from jepa_ros.types import (
     CameraImage,
     CameraModel,
@@ -176,7 +176,7 @@ class WorldModelPipeline:
         A stamp that is not newer than the last one starts the stream anew (bag loop, simulation reset).
         """
         heed_torch_threads()
-        with one_blas_thread():
+        with one_blas_thread(), quick_turns:
             return self._step(observation, intended_motion)
 
     def _step(self, observation: Observation, intended_motion: FloatArray | None) -> SceneState:
@@ -197,8 +197,8 @@ class WorldModelPipeline:
             with clock("predict"):
                 self._memory.add(observation.stamp_ns, anchor_pose, latent_ND)
                 prediction = predict_in_parts(self.model, self._memory, self._actions(observation, intended_motion))
+                judging = beside.begin(self._judge, observation.stamp_ns, anchor_pose, encoded, prediction, beside_clock)
                 occupancy = self._occupancy(observation, latent_ND, prediction)
-            judging = beside.begin(self._judge, observation.stamp_ns, anchor_pose, encoded, prediction, beside_clock)
             finishes = self.scene_occupancy if occupancy.probability.size else None
             with clock("sight"):
                 looked = finishes.look(observation, occupancy) if finishes is not None else None

@@ -56,7 +56,8 @@ class HitRates:
         hit[row[inside], column[inside]] = True
         looked_at = looked_at | hit
         fades_L11 = np.exp(-passed_s / np.array(LATELY_S))[:, None, None]
-        rates.values = fades_L11 * rates.values + (1.0 - fades_L11) * np.stack((hit, looked_at))[:, None]
+        rates.values *= fades_L11
+        rates.values += (1.0 - fades_L11) * np.stack((hit, looked_at))[:, None]
         cells_N = rates.cells_of(self._x, self._y, odom_from_anchor)
         hits_LN, looks_LN = rates.values.reshape(2, len(LATELY_S), -1).take(cells_N, axis=2)
         shares = np.concatenate((hits_LN / np.maximum(looks_LN, 1e-3), looks_LN, looked_at.ravel().take(cells_N)[None]))

@@ -5,7 +5,12 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from test_pipeline import observation
+
+from jepa_ros.pipeline import WorldModelPipeline
+from jepa_ros.threads import TURN_S, quick_turns
 
 IN_ANOTHER_THREAD = """
 import os, threading
@@ -85,3 +90,33 @@ def test_memory_between_things_that_live_on_goes_back_to_the_system() -> None:
     freed_mb, left_mb = map(float, told.stdout.split())
     assert freed_mb > 50.0
     assert left_mb < 5.0
+
+
+def test_turns_are_quick_while_anybody_computes_and_as_before_afterwards() -> None:
+    usual_s = sys.getswitchinterval()
+    one, other = quick_turns, quick_turns
+    with one:
+        with other:
+            assert sys.getswitchinterval() == pytest.approx(TURN_S)
+        assert sys.getswitchinterval() == pytest.approx(TURN_S)
+    assert sys.getswitchinterval() == pytest.approx(usual_s)
+    with pytest.raises(ValueError, match="of the work"), quick_turns:
+        raise ValueError("of the work")
+    assert sys.getswitchinterval() == pytest.approx(usual_s)
+
+
+def test_whoever_set_even_quicker_turns_keeps_them() -> None:
+    usual_s = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(TURN_S / 10)
+        with quick_turns:
+            assert sys.getswitchinterval() == pytest.approx(TURN_S / 10)
+    finally:
+        sys.setswitchinterval(usual_s)
+
+
+def test_a_step_is_taken_with_quick_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen_s = WorldModelPipeline.load("persistence", device="cpu"), []
+    monkeypatch.setattr(model.model, "encode", lambda told, of=model.model.encode: (seen_s.append(sys.getswitchinterval()), of(told))[1])
+    model.step(observation(0.0, np.random.default_rng(0)))
+    assert seen_s == [pytest.approx(TURN_S)]

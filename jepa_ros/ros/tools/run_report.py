@@ -15,7 +15,7 @@ BESIDE = ("transport", "receive", "end_to_end")  # waiting, or the sum of all: n
 PUBLISHING = ("publish", "score")  # done in a thread of its own, beside the next step
 SIDE_BY_SIDE = (  # in a step; of each pair the longer counts, see `WorldModelPipeline`
     (("encode", "predict", "sight"), ("people", "forecast")),
-    (("occupancy",), ("surprise",)),
+    (("occupancy",), ("surprise",)),  # begun earlier where the second thread has time
 )
 KEPT_UP = 0.02  # share of frames whose loss is no reason for advice
 MODEL_STEP_S = 0.4

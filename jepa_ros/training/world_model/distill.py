@@ -37,15 +37,15 @@ from jepa_ros.training.world_model.windows import Window, Windows, WindowSpec
 class DistillConfig:
     """A run."""
 
-    narrow: int = param(2, "residual blocks of encoder and trunk have so many times fewer channels inside than outside", at_least=1)
+    narrow: int = param(4, "residual blocks of encoder and trunk have so many times fewer channels inside than outside", at_least=1)
     step: int = param(32, "channels of the part that each future step has to itself", at_least=1)
     probe: int = param(16, "hidden channels of the occupancy probe", at_least=1)
     recall: bool = param(False, "whether the trunk reads what was learned of older steps too")
     blocks: tuple[int, int, int] = param((0, 2, 1), "residual blocks of the trunk, see SceneJepaConfig")
     head: int = param(32, "hidden channels of the occupancy head; 0 = none", at_least=0)
-    encoder_steps: int = param(200, "optimiser steps of the encoder", at_least=0)
-    stored: int = param(480, "batches that the wide model is asked about", at_least=1)
-    steps: int = param(2600, "optimiser steps of predictor and probe", at_least=1)
+    encoder_steps: int = param(4000, "optimiser steps of the encoder", at_least=0)
+    stored: int = param(900, "batches that the wide model is asked about", at_least=1)
+    steps: int = param(6000, "optimiser steps of predictor and probe", at_least=1)
     batch: int = param(4, "windows per batch", at_least=1)
     targets: int = param(6, "future steps per window", at_least=1)
     fitted: int = param(12, "batches that the first weights are fitted on", at_least=1)
