@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from experiments.accelerator import flame
 from experiments.accelerator.report import main
 from experiments.accelerator.scenes import observation
 
@@ -25,3 +26,19 @@ def test_a_made_up_scene_holds_what_is_asked_for():
     seen = observation(3, 50_000, 2, 7, (640, 360))
     assert len(seen.lidar.points_m) == 50_000
     assert [camera.rgb.shape for camera in seen.cameras] == [(360, 640, 3)] * 2
+
+
+def test_a_flame_graph_holds_the_samples_of_each_thread_and_this_package_alone(tmp_path):
+    step = "main (x.py:1);WorldModelPipeline._step (jepa_ros/pipeline.py:9)"
+    stacks = [
+        f"{step};encode (jepa_ros/a.py:1);decorate (torch/b.py:2);SceneEncoder.forward (jepa_ros/c.py:3) 30",
+        f"{step} 10",
+        "idle (x.py:2) 50",
+    ]
+    root = flame.under(stacks, "WorldModelPipeline._step")
+    (of_step,) = root.inner.values()
+    assert (root.samples, of_step.samples) == (40, 40)
+    assert of_step.inner["encode"].inner["SceneEncoder.forward"].samples == 30
+    assert flame.short("SceneEncoder.forward") == "SceneEncoder"
+    flame.draw([*stacks, "_with_torch_threads (jepa_ros/threads.py:1) 5"], 250.0, 4, tmp_path / "flame.png")
+    assert (tmp_path / "flame.png").stat().st_size > 5_000
