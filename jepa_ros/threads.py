@@ -25,7 +25,7 @@ except ModuleNotFoundError:  # an apt home without it: OPENBLAS_NUM_THREADS=1 do
 T = TypeVar("T")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT = 4 << 20  # bytes
-TURN_S = 1e-4  # shorter ones gain nothing more
+TURN_S = 1e-4  # s; a step alone gains nothing more from shorter ones
 
 
 @lru_cache(maxsize=1)

@@ -31,6 +31,7 @@ FURTHER, LESS_THAN_LIKELIEST = 0.2, 0.8  # probability of the further mode, and 
 FORMAT = 2
 MOST_STEPS = 200
 USUAL_OVER = 500  # scored instants over which it is found how many are usual
+MOST_USUAL = 4.0  # times as many as usual, than which an instant never counts more: whoever walks into a crowd scores a hundred at once
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ class Correction:
                 now = np.zeros((2, steps))
             instants += 1
             usual += (len(ranks) - usual) / min(instants, USUAL_OVER)
-            limit = np.log(config.largest)
-            self.log_factors[name] = np.clip(now + config.rate * _missed(ranks, known) / usual, -limit, limit)
+            limit, one = np.log(config.largest), max(usual, len(ranks) / MOST_USUAL)
+            self.log_factors[name] = np.clip(now + config.rate * _missed(ranks, known) / one, -limit, limit)
 
         return learn
 

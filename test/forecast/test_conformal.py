@@ -106,6 +106,18 @@ def test_each_forecast_counts_alike_however_many_were_scored_with_it() -> None:
     assert np.concatenate(held).mean() == pytest.approx(0.5, abs=0.04)
 
 
+def test_a_crowd_after_single_people_moves_no_factor_far() -> None:
+    correction = Correction()
+    learn = correction._learner("person")
+    for _ in range(600):
+        learn(np.full((1, STEPS), 0.5), np.ones((1, STEPS), bool))  # just within: the inner factor shrinks a little each time
+    before = correction.log_factors["person"].copy()
+    learn(np.ones((100, STEPS)), np.ones((100, STEPS), bool))  # all of them far outside
+    moved = correction.log_factors["person"] - before
+    assert (moved > 0.0).all()
+    assert moved.max() < 5 * correction.config.rate
+
+
 def test_the_further_mode_leaves_the_likeliest_the_likeliest() -> None:
     generator = np.random.default_rng(6)
     means, probabilities = generator.normal(size=(4, 5, 3, 2)), np.full((4, 5), 0.2)
