@@ -21,7 +21,7 @@ from experiments.driving.drive import Outcome, Trace, drive
 from experiments.driving.film_strip import draw_film
 from experiments.driving.methods import METHODS, PATH_METHODS
 from experiments.driving.table import report
-from experiments.driving.worlds import DENSITIES, Episode, episodes
+from experiments.driving.worlds import DENSITIES, FIRST_SEED, Episode, episodes
 
 Job = tuple[Episode, str]
 
@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.driving.report", description=__doc__)
     parser.add_argument("--episodes", type=int, default=200, help="of each density (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the places (default: %(default)s)")
     parser.add_argument("--densities", nargs="+", choices=list(DENSITIES), default=list(DENSITIES))
     parser.add_argument("--methods", nargs="+", choices=(*METHODS, *PATH_METHODS), default=list(METHODS))
     parser.add_argument("--tracks", type=Path, help="folder of the ETH/UCY recordings: every sixth episode is then among recorded people")
@@ -43,7 +44,9 @@ def main(argv: list[str] | None = None) -> None:
     kept = arguments.out / "episodes.jsonl"
     wanted = [
         (episode, method)
-        for group in zip(*(episodes(arguments.episodes, density, arguments.tracks) for density in arguments.densities), strict=True)
+        for group in zip(
+            *(episodes(arguments.episodes, density, arguments.tracks, arguments.first_seed) for density in arguments.densities), strict=True
+        )
         for episode in group
         for method in arguments.methods
     ]

@@ -51,13 +51,13 @@ class NoWay(ValueError):
     """A place in which no start and goal are as far apart as is asked for."""
 
 
-def episodes(count: int, density: str, tracks: Path | None) -> list[Episode]:
+def episodes(count: int, density: str, tracks: Path | None, first_seed: int = FIRST_SEED) -> list[Episode]:
     """`count` of them, places in turn; every sixth with recorded people where there are recordings. Seeds without a way are passed over."""
     kinds = (*PLACES, "recorded") if tracks else PLACES
     found: list[Episode] = []
     number = 0
     while len(found) < count:
-        episode = Episode(kinds[number % len(kinds)], density, FIRST_SEED + number)
+        episode = Episode(kinds[number % len(kinds)], density, first_seed + number)
         number += 1
         try:
             make_world(episode, tracks)

@@ -104,6 +104,7 @@ def test_seeds_without_a_way_are_passed_over(monkeypatch: pytest.MonkeyPatch, tm
     drawn = episodes(7, "low", tmp_path)
     assert [episode.seed - closed_loop_worlds.FIRST_SEED for episode in drawn] == [0, 1, 2, 3, 5, 6, 7]
     assert [episode.place for episode in drawn][4:] == ["recorded", "corridor", "crossing"]
+    assert [episode.seed for episode in episodes(4, "low", tmp_path, first_seed=93)] == [93, 95, 96, 97]
 
 
 def test_drives_of_another_version_are_not_mixed_in(tmp_path) -> None:
