@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,19 @@ def ratio_of_sums(ours: FloatArray, theirs: FloatArray) -> tuple[float, float, f
     drawn = np.random.default_rng(0).integers(len(ours), size=(RESAMPLES, len(ours)))
     low, high = np.percentile(ours[drawn].sum(axis=1) / theirs[drawn].sum(axis=1), [2.5, 97.5])
     return float(ours.sum() / theirs.sum()), float(low), float(high)
+
+
+@torch.inference_mode()
+def convolution_s() -> float:
+    """Seconds that one thread spends on a convolution of 1 GMAC: a unit of time that depends on the machine much less than seconds do."""
+    layer = torch.nn.Conv2d(96, 96, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    values = torch.ones(1, 96, 32, 32).to(memory_format=torch.channels_last)
+    taken = []
+    for _ in range(12):
+        start = time.thread_time()
+        layer(values)
+        taken.append(time.thread_time() - start)
+    return float(np.median(taken[2:])) * 1e9 / (96 * 96 * 9 * 32 * 32)
 
 
 def linear_r2(x_KD: Tensor, y_KC: Tensor, x_test: Tensor, y_test: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from experiments.accelerator.scenes import observation
+from experiments.common import convolution_s
 from jepa_ros.pipeline import WorldModelPipeline
 from jepa_ros.types import Observation
 
@@ -55,19 +56,6 @@ def cost(pipeline: WorldModelPipeline, make: Callable[[int, float], Observation]
         pipeline.step(seen)
         taken.append((time.process_time() - start) / unit_s)
     return round(float(np.median(taken[4:])), 2)
-
-
-@torch.inference_mode()
-def convolution_s() -> float:
-    """Seconds of 1 GMAC."""
-    layer = torch.nn.Conv2d(96, 96, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    values = torch.ones(1, 96, 32, 32).to(memory_format=torch.channels_last)
-    taken = []
-    for _ in range(12):
-        start = time.thread_time()
-        layer(values)
-        taken.append(time.thread_time() - start)
-    return float(np.median(taken[2:])) * 1e9 / (96 * 96 * 9 * 32 * 32)
 
 
 def draw(found: dict[str, list[tuple[float, float]]], out: Path) -> None:

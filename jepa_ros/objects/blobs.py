@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from jepa_ros.objects.struct_of_arrays import within
 from jepa_ros.types import FloatArray
 
 Number = TypeVar("Number", bound=np.generic)
@@ -36,30 +36,63 @@ def parted(
     `cells`: (R, C) number of the blob of each cell, 0 for none; `hits`: returns in each. Gives the same with more numbers, how many
     these are, and (count + 1, 2) the longer and shorter side, in m, of the blob that each was part of.
     """
-    density = ndimage.gaussian_filter(hits.astype(np.float32), smooth_m / cell_m)
-    taken = np.flatnonzero(cells)
+    density = smoothed(hits, smooth_m / cell_m)
+    taken = np.flatnonzero(cells > 0)
     blob, place = cells.ravel().take(taken).astype(np.intp), np.stack(np.divmod(taken, cells.shape[1]), axis=1)
-    summit = (density == highest(density, odd(SUMMIT_M / cell_m))).ravel().take(taken)
+    dense, near, piece = density.ravel().take(taken), odd(SUMMIT_M / cell_m), odd(PIECE_M / cell_m)
+    around = highest(density, near)
+    summit = dense == around.ravel().take(taken)
     low, sides = _extents(blob, place, count)
     blobs_m = cell_m * np.sort(sides, axis=1)[:, ::-1]
     longer_m = blobs_m[:, 0]
     group = (np.bincount(blob[summit], minlength=count + 1) >= 2) & (longer_m >= SMALLEST_GROUP_M - 1e-6)
     wanted = np.flatnonzero((group & (longer_m <= LARGEST_GROUP_M + 1e-6)).take(blob))
     number, parts = _part(blob.take(wanted), place.take(wanted, axis=0), summit.take(wanted), density, low)
-    cells.ravel()[taken.take(wanted)] = number
+    blob[wanted] = number
     blobs_m = np.concatenate((blobs_m, np.repeat(blobs_m, parts, axis=0)))
     large = blobs_m[:, 0] > LARGEST_GROUP_M + 1e-6
     large[count + 1 :] = False
     count += int(parts.sum())
-    divisible = large.take(cells)
-    piece = odd(PIECE_M / cell_m)
-    whole = np.flatnonzero((divisible & (density == highest(density, piece))).ravel())
-    blobs_m = np.concatenate((blobs_m, blobs_m[cells.ravel()[whole]]))
-    seeds = np.zeros_like(cells)
-    seeds.ravel()[whole] = count + 1 + np.arange(len(whole))
-    pieces = highest(seeds, piece)
-    cells = np.where(divisible & (pieces > 0), pieces, cells)
+    divisible = large.take(blob)
+    highest_of_piece = highest(around, piece - near + 1)  # a square of squares is a larger square
+    whole = np.flatnonzero(divisible & (dense == highest_of_piece.ravel().take(taken)))
+    blobs_m = np.concatenate((blobs_m, blobs_m[blob[whole]]))
+    cells.ravel()[taken] = blob
+    beside = np.arange(piece) - piece // 2  # the pieces around them; where two meet, the later one
+    row, column = (within(place[whole, axis, None] + beside, cells.shape[axis] - 1) for axis in (0, 1))
+    into = (row[:, :, None] * cells.shape[1] + column[:, None, :]).reshape(-1)
+    number = np.repeat(count + 1 + np.arange(len(whole)), piece * piece)
+    inside = np.zeros(cells.size, bool)
+    inside[taken] = divisible
+    kept = inside.take(into)
+    cells.ravel()[into[kept]] = number[kept]
     return cells, count + len(whole), blobs_m
+
+
+def smoothed(hits: NDArray[np.intp], sigma_cells: float) -> NDArray[np.float32]:
+    """(R, C) returns spread by a Gaussian, cut off where `scipy.ndimage` does, with nothing beyond the edge; in a third of its time."""
+    reach = int(4.0 * sigma_cells + 0.5)
+    weight = np.exp(-0.5 * (np.arange(reach + 1) / sigma_cells) ** 2)
+    weight = (weight / (2 * weight.sum() - weight[0])).astype(np.float32)
+    spread = np.pad(hits.astype(np.float32), reach)
+    for axis in (0, 1):
+        spread = _mixed(spread, weight, reach, axis)
+    return spread
+
+
+def _mixed(values: NDArray[np.float32], weight: NDArray[np.float32], reach: int, axis: int) -> NDArray[np.float32]:
+    """Without `reach` rows, or columns, at either end; both sides are added first, so that what is symmetric stays so to the last bit."""
+    length = values.shape[axis] - 2 * reach
+
+    def part(start: int) -> NDArray[np.float32]:
+        return values[start : start + length] if axis == 0 else values[:, start : start + length]
+
+    mixed = part(reach) * weight[0]
+    for away in range(1, reach + 1):
+        both = part(reach - away) + part(reach + away)
+        both *= weight[away]
+        mixed += both
+    return mixed
 
 
 def _extents(blob: NDArray[np.intp], place: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -107,8 +140,11 @@ def _part(
     cell = np.repeat(np.arange(len(blob)), parts[blob] + 1)
     candidate = np.arange(len(cell)) - np.repeat(np.cumsum(parts[blob] + 1) - parts[blob] - 1, parts[blob] + 1) + first[blob[cell]]
     away = ((place[cell] - peak[candidate]) ** 2).sum(axis=1)
-    nearest = np.lexsort((candidate, away, cell))[np.searchsorted(cell, np.arange(len(blob)))]
-    return number[candidate[nearest]], parts
+    least = np.minimum.reduceat(away, np.searchsorted(cell, np.arange(len(blob)))) if len(blob) else away
+    nearest = np.flatnonzero(away == least.take(cell))[::-1]  # of two that are as near the first is written last
+    numbers = np.zeros(len(blob), np.intp)
+    numbers[cell[nearest]] = number[candidate[nearest]]
+    return numbers, parts
 
 
 def highest(values: NDArray[Number], side: int) -> NDArray[Number]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.shape import SHAPE, Surroundings, shape_features
+from jepa_ros.objects.struct_of_arrays import picked, within
 from jepa_ros.objects.views import Views
 from jepa_ros.types import FloatArray
 
@@ -41,34 +43,38 @@ ATTACHED_M = 0.8
 SURFACE_OFFSET_M = 0.08  # the lidar sees the near side of a body: its mean return lies this far before the axis
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """N points near to each other, and the columns that they form. Numbers of columns count from 1; 0 = of none."""
+
+    points: FloatArray  # (N, 3)
+    height: FloatArray  # (N,) above the local ground
+    ground_m: FloatArray  # (N,) height of that
+    labels: NDArray[np.intp]  # (N,) number of the column
+    blobs_m: FloatArray  # (columns + 1, 2) longer and shorter side of the whole that each column is part of
+
+
 def describe(
-    points: FloatArray,
-    height: FloatArray,
-    ground_m: FloatArray,
-    labels: NDArray[np.intp],
-    count: int,
+    parts: Sequence[Labelled],
     accept: Callable[[Columns], NDArray[np.bool_]],
     views: Views,
-    blobs_m: FloatArray,
     surroundings: Surroundings,
     density: float = 1.0,
 ) -> tuple[Columns, FloatArray]:
-    """Measure columns 1..count of labelled points (0: none); those that `accept` lets pass come back with their (M, F) `EVIDENCE`.
+    """Measure the columns of all parts, one part after the other; those that `accept` lets pass come back with their (M, F) `EVIDENCE`.
 
-    `blobs_m`: (count + 1, 2) longer and shorter side of the whole that each column is part of.
+    `accept` is asked of one column more for each part, its number 0, which nothing is of.
     `density`: returns per solid angle of this lidar, relative to 60,000 in a sweep of 360 x 27 degrees.
     """
-    # Axis by axis, by `take`, and `at` of one type: rows picked by a mask, and `at` of two types, take ten times as long.
-    body = np.flatnonzero((labels > 0) & (height < BODY_TOP_M))
-    label, tall = labels.take(body), height.take(body)
+    count, label, tall, x, y, base = _joined(parts)
+    # By `take`, and `at` of one type: rows picked by a mask, and `at` of two types, take ten times as long.
     upper = np.flatnonzero(tall > 0.6)
     label_up = label.take(upper)
-    number = np.bincount(label, minlength=count + 1)
+    number = np.bincount(label, minlength=count)
     total = np.maximum(number, 1)
 
-    x, y = (points[:, axis].take(body).astype(np.float64) for axis in (0, 1))
-    trunk = np.maximum(np.bincount(label_up, minlength=count + 1), 1)
-    centre_x, centre_y = (np.bincount(label_up, along_axis.take(upper), count + 1) / trunk for along_axis in (x, y))
+    trunk = np.maximum(np.bincount(label_up, minlength=count), 1)
+    centre_x, centre_y = (np.bincount(label_up, along_axis.take(upper), count) / trunk for along_axis in (x, y))
     centre = np.stack((centre_x, centre_y), axis=1)
     away = np.maximum(np.hypot(centre_x, centre_y), 1e-6)
     ray_x, ray_y = centre_x / away, centre_y / away
@@ -77,27 +83,25 @@ def describe(
     toward_x, toward_y = ray_x.take(label), ray_y.take(label)
     along, across = x * toward_x + y * toward_y, y * toward_x - x * toward_y
     along_up, across_up = along.take(upper), across.take(upper)
-    moments = [np.bincount(label_up, product, count + 1) / trunk for product in (across_up**2, along_up**2, across_up * along_up)]
+    moments = [np.bincount(label_up, product, count) / trunk for product in (across_up**2, along_up**2, across_up * along_up)]
     spread = [np.sqrt(12 * moment) for moment in moments[:2]]
     mean, half = 0.5 * (moments[0] + moments[1]), 0.5 * (moments[0] - moments[1])
     thickness = np.sqrt(12 * np.maximum(mean - np.hypot(half, moments[2]), 0.0))
 
-    top = np.zeros(count + 1)
-    bottom = np.full(count + 1, np.inf)
+    top = np.zeros(count)
+    bottom = np.full(count, np.inf)
     exact = tall.astype(np.float64)
     np.maximum.at(top, label, exact)
     np.minimum.at(bottom, label, exact)
-    low = np.bincount(label, ground_m.take(body), count + 1) / total
+    low = np.bincount(label, base, count) / total
 
     cut, in_view_m = views.ends(centre, top + low)
     in_view_from = np.maximum(in_view_m - low, 0.0)
     columns = Columns(centre + SURFACE_OFFSET_M * ray, top, bottom, spread[0], spread[1], thickness, number, low, cut, in_view_from)
     keep = accept(columns) & (number > 0)
-    keep[0] = False
 
     kept, many = columns.take(keep), int(keep.sum())
-    above = np.bincount(labels[height > BODY_TOP_M + 0.1], minlength=count + 1)[keep]
-    attached = _attached(points.take(np.flatnonzero((height < BODY_TOP_M) & ~keep.take(labels)), axis=0), kept)
+    above, attached = _beside(parts, keep, kept)
     own = np.flatnonzero(keep.take(label))
     row = (np.cumsum(keep) - 1).take(label.take(own))
     across, along, tall = across.take(own), along.take(own), tall.take(own)
@@ -106,8 +110,35 @@ def describe(
     square = _squareness(row, across, tall, kept.tops_m, kept.widths_m)
     lean_m = _lean_m(row, across, along, tall > (0.5 * (kept.tops_m + np.minimum(kept.bottoms_m, kept.tops_m))).take(row), many)
     deviations = _deviations(kept, above, attached, lean_m, filled.reshape(-1, HEIGHT_BINS), square, density)
-    shape = shape_features(row, across, along, tall, kept, blobs_m[keep], surroundings)
+    blobs_m = np.concatenate([part.blobs_m for part in parts])[keep]
+    shape = shape_features(row, across, along, tall, kept, blobs_m, surroundings)
     return kept, np.concatenate((deviations, shape), axis=1)
+
+
+def _joined(parts: Sequence[Labelled]) -> tuple[int, NDArray[np.intp], FloatArray, FloatArray, FloatArray, FloatArray]:
+    """How many columns all parts have; of each return of theirs that is no higher than a body: column, height, x, y and ground."""
+    first, rows = 0, []
+    for part in parts:
+        body = np.flatnonzero((part.labels > 0) & (part.height < BODY_TOP_M))
+        fields = (part.labels + first, part.height, part.points[:, 0], part.points[:, 1], part.ground_m)
+        rows.append([values.take(body) for values in fields])
+        first += len(part.blobs_m)
+    label, tall, x, y, base = (np.concatenate(values) for values in zip(*rows, strict=True))
+    return first, label, tall, x.astype(np.float64), y.astype(np.float64), base
+
+
+def _beside(parts: Sequence[Labelled], keep: NDArray[np.bool_], kept: Columns) -> tuple[NDArray[np.intp], FloatArray]:
+    """(M,) returns of each kept column above the height of a body; (M,) what `_attached` says of it, within its part."""
+    above, attached, first = [], [], 0
+    for part in parts:
+        stop = first + len(part.blobs_m)
+        own, before = keep[first:stop], int(keep[:first].sum())
+        above.append(np.bincount(part.labels.take(np.flatnonzero(part.height > BODY_TOP_M + 0.1)), minlength=stop - first)[own])
+        others = picked(part.points, np.flatnonzero((part.height < BODY_TOP_M) & ~own.take(part.labels)))
+        of_part = slice(before, before + int(own.sum()))
+        attached.append(_attached(others, kept.centres_m[of_part], kept.counts[of_part]))
+        first = stop
+    return np.concatenate(above), np.concatenate(attached)
 
 
 def _lean_m(row: NDArray[np.intp], across: FloatArray, along: FloatArray, high: NDArray[np.bool_], count: int) -> FloatArray:
@@ -122,18 +153,17 @@ def _lean_m(row: NDArray[np.intp], across: FloatArray, along: FloatArray, high: 
     return np.hypot(*shift)
 
 
-def _attached(others: FloatArray, columns: Columns) -> FloatArray:
-    """(M,) returns from what is no column of its own (walls, hedges) within 0.8 m of each column, per return of its own."""
-    centres_m = columns.centres_m
+def _attached(others: FloatArray, centres_m: FloatArray, counts: NDArray[np.intp]) -> FloatArray:
+    """(M,) returns from what is no column of its own (walls, hedges) within 0.8 m of (M, 2) columns, per return of their own (M,)."""
     if not len(others) or not len(centres_m):
         return np.zeros(len(centres_m))
     # Cells as wide as the distance, row by row: what is near to a centre lies in three runs of three cells.
-    low_m = np.minimum(others[:, :2].min(axis=0), centres_m.min(axis=0)) - 1.01 * ATTACHED_M
-    place = ((others[:, :2] - low_m) / ATTACHED_M).astype(np.intp)
+    low_m = centres_m.min(axis=0) - 2.01 * ATTACHED_M
     home = ((centres_m - low_m) / ATTACHED_M).astype(np.intp)
-    width = max(int(place[:, 0].max()), int(home[:, 0].max())) + 2
-    cell = place[:, 1] * width + place[:, 0]
-    most = (max(int(place[:, 1].max()), int(home[:, 1].max())) + 2) * width
+    width, rows = (int(most) + 3 for most in home.max(axis=0))
+    last = (width - 1, rows - 1)
+    column, row = (within(((others[:, axis] - low_m[axis]) * (1.0 / ATTACHED_M)).astype(np.int32), last[axis]) for axis in (0, 1))
+    cell, most = row * width + column, rows * width
     order = np.argsort(cell.astype(np.uint16) if most < 1 << 16 else cell, kind="stable")  # short numbers sort ten times as fast
     before = np.concatenate(([0], np.cumsum(np.bincount(cell, minlength=most))))  # returns in the cells before each
     first = (home[:, 1, None] + np.array([-1, 0, 1])) * width + home[:, :1] - 1  # (M, 3)
@@ -144,7 +174,7 @@ def _attached(others: FloatArray, columns: Columns) -> FloatArray:
     which = order.take(pairs)
     x, y = (others[:, axis].take(which) - centres_m[:, axis].take(centre) for axis in (0, 1))
     near = np.bincount(centre[x**2 + y**2 < ATTACHED_M**2], minlength=len(centres_m))
-    return near / np.maximum(columns.counts, 1)
+    return near / np.maximum(counts, 1)
 
 
 def _squareness(label: NDArray[np.intp], across: FloatArray, tall: FloatArray, top: FloatArray, width: FloatArray) -> FloatArray:

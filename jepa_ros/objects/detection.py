@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,11 @@ from scipy import ndimage
 from jepa_ros.config import param, validate
 from jepa_ros.movers import VehicleDetections
 from jepa_ros.objects.blobs import highest, odd, parted
-from jepa_ros.objects.columns import describe
+from jepa_ros.objects.columns import Labelled, describe
 from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.shape import Surroundings
 from jepa_ros.objects.sightlines import SeveralSights, SightLines
+from jepa_ros.objects.struct_of_arrays import picked
 from jepa_ros.objects.vehicles.detection import VehicleDetector
 from jepa_ros.objects.vehicles.proposals import closed
 from jepa_ros.objects.verifier import load_verifier
@@ -91,8 +92,8 @@ class _Look:
 
     def holds(self, positions_m: FloatArray, seam_m: float = 0.0) -> NDArray[np.bool_]:
         """(N,) whether (N, 2) positions lie within it, or no further outside than `seam_m`."""
-        away_m = np.hypot(positions_m[:, 0], positions_m[:, 1])
-        return (self.least_m - seam_m <= away_m) & (away_m < self.most_m + seam_m)
+        away_m2 = positions_m[:, 0] ** 2 + positions_m[:, 1] ** 2
+        return (max(self.least_m - seam_m, 0.0) ** 2 <= away_m2) & (away_m2 < (self.most_m + seam_m) ** 2)
 
 
 class PersonDetector:
@@ -166,64 +167,53 @@ class PersonDetector:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
         config = self.config
         density = len(points_anchor_m) / 60_000
-        range_m = np.hypot(points_anchor_m[:, 0], points_anchor_m[:, 1])
-        near = np.flatnonzero((range_m < config.max_range_m) & (range_m > config.min_range_m))
-        points = points_anchor_m.take(near, axis=0)
+        points_anchor_m = np.asfortranarray(points_anchor_m)  # as sweeps are: coordinate by coordinate
         views = Views.of(points_anchor_m, lidar_m, parts)
+        x, y, z = points_anchor_m.T
+        range_m2 = x * x + y * y  # several passes over all returns: a square costs a tenth of a hypotenuse
+        own = range_m2 <= config.min_range_m**2
         if local_ground_m is None:
-            ground_m = Terrain.fit(points_anchor_m[range_m > config.min_range_m], ground_height_m, lidar_m).at(points[:, :2])
-        else:
-            ground_m = local_ground_m.take(near)
-        height = points[:, 2] - ground_m
-        body = np.flatnonzero((height > 0.2) & (height < config.slice_top_m + 0.8))
-        points, height, ground_m = points.take(body, axis=0), height.take(body), ground_m.take(body)
+            local_ground_m = Terrain.fit(picked(points_anchor_m, np.flatnonzero(~own)), ground_height_m, lidar_m).at(points_anchor_m)
+        height = z - local_ground_m
+        tall = (height > 0.2) & (height < config.slice_top_m + 0.8)
+        body = np.flatnonzero(tall & (range_m2 < config.max_range_m**2) & ~own)
+        points, height, ground_m = picked(points_anchor_m, body), height.take(body), local_ground_m.take(body)
         leading = SightLines.of(points, height, points_anchor_m, views.each[0].lidar_m[:2])
         sight: Sight = leading
         if parts:
-            row, each = near[body], []
+            each = []
             for part, origin_m in parts:  # what each lidar saw from where it is
-                own = (row >= part.start) & (row < part.stop)
-                each.append(SightLines.of(points[own], height[own], points_anchor_m[part], origin_m[:2]))
+                seen = np.flatnonzero((body >= part.start) & (body < part.stop))
+                each.append(SightLines.of(picked(points, seen), height.take(seen), points_anchor_m[part], origin_m[:2]))
             sight = SeveralSights(tuple(each))
         surroundings = Surroundings.of(points, height, config.max_range_m, leading)
-        (close, close_features), (far, far_features) = (
-            self._look(look, points, height, ground_m, views, surroundings, density) for look in self._looks
-        )
+        looked = [self._look(look, points, height, ground_m) for look in self._looks]
+        columns, evidence = describe(looked, partial(self._accept, looked), views, surroundings, density)
         vehicles = None
         if for_vehicles and self._vehicles is not None:
             vehicles = self._vehicles.detect(points, height, ground_m, views.each[0].lidar_m, surroundings, density)
-        return close.join(far), np.concatenate((close_features, far_features)), sight, vehicles
+        return columns, evidence, sight, vehicles
 
-    def _look(
-        self,
-        look: _Look,
-        points: FloatArray,
-        height: FloatArray,
-        ground_m: FloatArray,
-        views: Views,
-        surroundings: Surroundings,
-        density: float,
-    ) -> tuple[Columns, FloatArray]:
-        """Columns whose centres lie within the look; the points of those at its edge go on beyond it."""
+    def _look(self, look: _Look, points: FloatArray, height: FloatArray, ground_m: FloatArray) -> Labelled:
+        """Columns within the look, and beyond its edge as far as the points of those at the edge go on."""
         seen = np.flatnonzero(look.holds(points, SEAM_M))
-        points, height, ground_m = points.take(seen, axis=0), height.take(seen), ground_m.take(seen)
-        labels, count, blobs_m = self._cluster(points, height, look)
+        points, height, ground_m = picked(points, seen), height.take(seen), ground_m.take(seen)
+        labels, blobs_m = self._cluster(points, height, look)
+        return Labelled(points, height, ground_m, labels, blobs_m)
 
-        def accept(columns: Columns) -> NDArray[np.bool_]:
-            return self._accept(columns) & look.holds(columns.centres_m)
-
-        return describe(points, height, ground_m, labels, count, accept, views, blobs_m, surroundings, density)
-
-    def _accept(self, columns: Columns) -> NDArray[np.bool_]:
-        """(M,) False for what is no person whatever its score: too low, too large or hardly hit."""
+    def _accept(self, looked: Sequence[Labelled], columns: Columns) -> NDArray[np.bool_]:
+        """(M,) False for what is no person whatever its score: too low, too large, hardly hit, or of the other look."""
         config = self.config
         near = np.hypot(*columns.centres_m.T) < config.dense_range_m
         enough = columns.counts >= np.where(near, config.min_points_near, config.min_points)
         compact = (columns.widths_m < 1.4) & (columns.depths_m < 2.2)
-        return enough & compact & ((columns.tops_m > config.min_height_m) | columns.cut)
+        ends = np.cumsum([len(part.blobs_m) for part in looked])
+        centres_m = np.split(columns.centres_m, ends[:-1])
+        held = np.concatenate([look.holds(own_m) for look, own_m in zip(self._looks, centres_m, strict=True)])
+        return held & enough & compact & ((columns.tops_m > config.min_height_m) | columns.cut)
 
-    def _cluster(self, points: FloatArray, height: FloatArray, look: _Look) -> tuple[NDArray[np.intp], int, FloatArray]:
-        """Column number of each point (N,), 0 for none; how many columns; the sides of the blob that each is part of (count + 1, 2).
+    def _cluster(self, points: FloatArray, height: FloatArray, look: _Look) -> tuple[NDArray[np.intp], FloatArray]:
+        """Column number of each point (N,), 0 for none; the sides of the blob that each column is part of (columns + 1, 2).
 
         Columns are grown by LIMB_M to take in arms, legs and wheels.
         """
@@ -234,7 +224,8 @@ class PersonDetector:
         hits = np.bincount(flat.take(np.flatnonzero(upper)), minlength=side * side).reshape(side, side)
         occupied = hits > 0
         # Between two beams of a coarse lidar a far body leaves empty cells.
-        cells, count = ndimage.label(occupied | (look.far & closed(occupied)), np.ones((3, 3)))
-        cells, count, blobs_m = parted(cells, count, hits, look.cell_m, look.smooth_m)
-        grown = np.where(cells > 0, cells, highest(cells, odd(LIMB_M / cell_m)))
-        return grown.ravel().take(flat), count, blobs_m
+        joined = occupied | (look.far & closed(occupied)) if look.most_m > look.dense_m else occupied
+        cells, count = ndimage.label(joined, np.ones((3, 3)))
+        cells, _, blobs_m = parted(cells, count, hits, look.cell_m, look.smooth_m)
+        inside, beside = cells.ravel().take(flat), highest(cells, odd(LIMB_M / cell_m)).ravel().take(flat)
+        return np.where(inside > 0, inside, beside), blobs_m

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.sightlines import SightLines, slot
+from jepa_ros.objects.struct_of_arrays import within
 from jepa_ros.types import FloatArray
 
 SLICES, SLICE_M = 9, 0.25
@@ -48,45 +49,46 @@ SHAPE = (
 class Surroundings:
     """All that stands in a sweep, so that each column can be asked for what is around it."""
 
-    sums: NDArray[np.int32]  # (B, side + 1, side + 1) integral images of returns
+    sums: NDArray[np.int32]  # (side + 1, B, side + 1) integral images of returns, each row of all bands together
     sight: SightLines
     half_side_m: float
 
     @classmethod
     def of(cls, points: FloatArray, height: FloatArray, range_m: float, sight: SightLines) -> Surroundings:
         side = int(np.ceil(2 * range_m / CELL_M)) + 1
-        column, row = (np.clip(((points[:, axis] + range_m) / CELL_M).astype(np.intp), 0, side - 1) for axis in (0, 1))
-        band, bands = np.searchsorted(np.array(BANDS_M[1:-1], height.dtype), height), len(BANDS_M) - 1
-        cell = ((row + 1) * bands + band) * (side + 1) + column + 1
+        column, row = (within(((points[:, axis] + range_m) / CELL_M).astype(np.int32), side - 1) for axis in (0, 1))
+        band, bands = sum((height > height.dtype.type(edge_m)).astype(np.int32) for edge_m in BANDS_M[1:-1]), len(BANDS_M) - 1
+        cell = (((row + 1) * bands + band) * (side + 1) + column + 1).astype(np.intp)
         counts = np.zeros((side + 1, bands, side + 1), np.int32)
         np.add.at(counts.reshape(-1), cell, np.int32(1))  # of the same type: a plain 1 takes 25 times as long
-        return cls(_integral(counts).transpose(1, 0, 2), sight, range_m)
+        return cls(_integral(counts), sight, range_m)
 
     def around(self, centres_m: FloatArray) -> FloatArray:
         """(M, R, B) returns within each square around each centre."""
-        return np.stack([self.between(centres_m - half_m, centres_m + half_m) for half_m in RINGS_M], axis=1)
+        half_m = np.array(RINGS_M)[:, None]
+        low_m, high_m = ((centres_m[:, None] + sign * half_m).reshape(-1, 2) for sign in (-1, 1))
+        return self.between(low_m, high_m).reshape(len(centres_m), len(RINGS_M), len(BANDS_M) - 1)
 
     def between(self, low_m: FloatArray, high_m: FloatArray) -> FloatArray:
         """(M, B) returns within rectangles along x and y, from their (M, 2) lower to their upper corners."""
-        side, sums = self.sums.shape[1] - 1, self.sums
-        low = np.clip(np.rint((low_m + self.half_side_m) / CELL_M).astype(np.intp), 0, side)
-        high = np.clip(np.rint((high_m + self.half_side_m) / CELL_M).astype(np.intp), 0, side)
-        inside = sums[:, high[:, 1], high[:, 0]] - sums[:, low[:, 1], high[:, 0]] - sums[:, high[:, 1], low[:, 0]]
-        return (inside + sums[:, low[:, 1], low[:, 0]]).T
+        rows, bands, width = self.sums.shape
+        cells = [within(np.rint((corner_m + self.half_side_m) / CELL_M).astype(np.intp), rows - 1) for corner_m in (low_m, high_m)]
+        right, row = np.array([cell[:, 0] for cell in cells]), np.array([cell[:, 1] for cell in cells])
+        corners = row[:, None] * (bands * width) + right[None]  # (2, 2, M): row of lower and upper corner, column of both
+        sums = self.sums.reshape(-1).take(corners[..., None] + width * np.arange(bands))
+        return (sums[1, 1] - sums[0, 1]) - (sums[1, 0] - sums[0, 0])
 
     def beside_m(self, centres_m: FloatArray, right_m: FloatArray, left_m: FloatArray) -> FloatArray:
         """(M, 2) by how much what is nearest just beside each column is further away; `right_m` <= 0 <= `left_m` are its edges."""
         offset_m = centres_m - self.sight.origin_m
         range_m = np.maximum(np.hypot(*offset_m.T), 0.5)
         middle = np.arctan2(offset_m[:, 1], offset_m[:, 0])
-        sides = []
-        for edge_m, sign in ((right_m, -1), (left_m, 1)):
-            outward_m = edge_m[:, None] + sign * np.linspace(0.1, BESIDE_M, 5)
-            index = slot(middle[:, None] + np.arctan(outward_m / range_m[:, None]))
-            own = slot(middle + np.arctan(edge_m / range_m))[:, None]  # the bearing that the column itself ends in says nothing
-            seen = np.where(index == own, np.inf, self.sight.nearest_m[index])
-            sides.append(np.clip(seen.min(axis=1) - range_m, -AROUND_M, AROUND_M))
-        return np.stack(sides, axis=1)
+        outward_m = np.array([[-1.0], [1.0]]) * np.concatenate(([0.0], np.linspace(0.1, BESIDE_M, 5)))
+        edges_m = np.stack((right_m, left_m), axis=1)[..., None] + outward_m  # (M, 2, 6)
+        index = slot(middle[:, None, None] + np.arctan(edges_m / range_m[:, None, None]))
+        own, index = index[..., :1], index[..., 1:]  # the bearing that the column itself ends in says nothing
+        seen = np.where(index == own, np.inf, self.sight.nearest_m[index])
+        return np.clip(seen.min(axis=-1) - range_m[:, None], -AROUND_M, AROUND_M)
 
 
 def _integral(counts: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -33,11 +33,12 @@ class SightLines:
     def of(cls, points: FloatArray, height: FloatArray, whole: FloatArray, origin_m: FloatArray) -> SightLines:
         """From returns (N, 3) with their heights above the ground, and the whole sweep, which tells where beams went at all."""
         body = np.flatnonzero((height > BODY_FROM_M) & (height < BODY_TO_M))
-        offset = points.take(body, axis=0)[:, :2] - origin_m
+        x, y = (points[:, axis].take(body) - origin_m[axis] for axis in (0, 1))
         nearest = np.full(BEARINGS, np.inf)
-        np.minimum.at(nearest, bearing(offset), np.hypot(offset[:, 0], offset[:, 1]).astype(np.float64))  # one type: thirty times as fast
+        np.minimum.at(nearest, bearing(x, y), np.sqrt(x * x + y * y).astype(np.float64))  # one type: thirty times as fast
         looked = np.zeros(BEARINGS, bool)
-        looked[bearing(whole[:: len(whole) // SOME_POINTS + 1, :2] - origin_m)] = True
+        step = len(whole) // SOME_POINTS + 1
+        looked[bearing(*(whole[::step, axis] - origin_m[axis] for axis in (0, 1)))] = True
         return cls(np.asarray(origin_m, float), 0.0, nearest, looked)
 
     def placed(self, pose: FloatArray) -> SightLines:
@@ -81,6 +82,6 @@ def slot(angle: FloatArray) -> NDArray[np.intp]:
     return np.floor((angle / (2 * np.pi) + 0.5) * BEARINGS).astype(np.intp) % BEARINGS
 
 
-def bearing(offset_m: FloatArray) -> NDArray[np.intp]:
-    """The same of (N, 2) offsets."""
-    return slot(np.arctan2(offset_m[:, 1], offset_m[:, 0]))
+def bearing(x_m: FloatArray, y_m: FloatArray) -> NDArray[np.intp]:
+    """The same of (N,) offsets along both axes."""
+    return slot(np.arctan2(y_m, x_m))

@@ -5,7 +5,7 @@ All tracks live in one set of arrays, so that a crowd costs little more than one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,8 +108,9 @@ class PeopleTracker:
         self._look_again(track, now_s, dt_s)
         free = np.ones(len(positions_m), bool)
         free[detection] = False
-        born = self._born(positions_m[free], radii_m[free], scores[free], riding[free], now_s, camera[free])
-        self._tracks = self._prune(self._tracks.join(born), now_s)
+        if free.any():
+            self._tracks = self._tracks.join(self._born(positions_m[free], radii_m[free], scores[free], riding[free], now_s, camera[free]))
+        self._tracks = self._prune(self._tracks, now_s)
         return self._report(now_s)
 
     def _advance(self, stamp_ns: int) -> tuple[float, float]:
@@ -123,7 +124,7 @@ class PeopleTracker:
         first = max(int(np.searchsorted(self._times_s, oldest_s, side="right")) - 1, 0)
         self._times_s = np.append(self._times_s[first:], now_s)
         path = np.concatenate([self._tracks.path_m[:, first:], mean[:, None, :2]], axis=1)
-        self._tracks = replace(self._tracks, mean=mean, covariance=covariance, path_m=path)
+        self._tracks = self._tracks.changed(mean=mean, covariance=covariance, path_m=path)
         return now_s, dt_s
 
     def _associate(self, positions_m: FloatArray, now_s: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -162,24 +163,15 @@ class PeopleTracker:
         renewal = 1.0 - np.exp(-dt_s / SHAPE_TIME_S)
         logit[track] = old.logit[track] + renewal * (logit_of(scores) - old.logit[track])
         ride[track] += renewal * (riding - ride[track])
-        self._tracks = replace(
-            old,
-            mean=mean,
-            covariance=covariance,
-            path_m=path,
-            seen_s=seen_s,
-            seen_m=seen_m,
-            radii_m=radii,
-            logit=logit,
-            riding=ride,
-        )
+        seen = {"seen_s": seen_s, "seen_m": seen_m, "radii_m": radii}
+        self._tracks = old.changed(mean=mean, covariance=covariance, path_m=path, logit=logit, riding=ride, **seen)
 
     def _gather(self, track: NDArray[np.intp], scores: FloatArray, told: FloatArray) -> None:
         """Add up what each detection says: a camera that confirms counts once, one that contradicts counts until it looks again."""
         denied = np.minimum(self._tracks.camera[track], 0.0)
         gathered = self._tracks.gathered.copy()
         gathered[track] += np.maximum(logit_of(scores) + np.where(np.isfinite(told), told, denied), 0.0)
-        self._tracks = replace(self._tracks, gathered=gathered)
+        self._tracks = self._tracks.changed(gathered=gathered)
 
     def _look_through_cameras(self, track: NDArray[np.intp], told: FloatArray, now_s: float) -> None:
         """Take in (K,) log-odds of the tracks that were just seen, NaN where no camera looked."""
@@ -189,7 +181,7 @@ class PeopleTracker:
         looks[track] = looks[track] * np.exp((looked_s[track] - now_s) / LOOKED_TIME_S) + 1.0
         camera[track] += (told - camera[track]) / looks[track]
         looked_s[track] = now_s
-        self._tracks = replace(old, camera=camera, looks=looks, looked_s=looked_s)
+        self._tracks = old.changed(camera=camera, looks=looks, looked_s=looked_s)
 
     def _look_again(self, track: NDArray[np.intp], now_s: float, dt_s: float) -> None:
         """Compare the motion of the tracks that were just seen with what the sight lines of then and now show.
@@ -214,7 +206,7 @@ class PeopleTracker:
         stands = track[far & (evidence < 0.0)]
         mean, covariance = tracks.mean.copy(), tracks.covariance.copy()
         mean[stands], covariance[stands] = kalman.slow(mean[stands], covariance[stands], STANDS_MPS)
-        self._tracks = replace(tracks, freed=freed, mean=mean, covariance=covariance)
+        self._tracks = tracks.changed(freed=freed, mean=mean, covariance=covariance)
 
     def _oldest(self, path_m: FloatArray, now_s: float) -> NDArray[np.intp]:
         """(P,) the first moment of each path that is no older than MOTION_TIME_S."""
@@ -261,7 +253,7 @@ class PeopleTracker:
         ids = self._tracks.ids.copy()
         ids[nameless] = self._next_id + np.arange(nameless.sum())
         self._next_id += int(nameless.sum())
-        self._tracks = replace(self._tracks, ids=ids)
+        self._tracks = self._tracks.changed(ids=ids)
         people = self._tracks.take(shown)
         history = self._history(people.path_m, now_s)
         riding = cycling(speed[shown], people.riding)

@@ -36,13 +36,14 @@ class View:
         slopes = beam_slopes(points_m, lidar_m)
         if lidar_m is None or not len(slopes):
             return View(np.zeros(3), -np.inf, np.inf, np.ones(SECTORS, bool))
-        some = points_m[:: len(points_m) // ENOUGH_POINTS + 1]
-        looks = np.bincount(_sector(some[:, :2] - lidar_m[:2]), minlength=SECTORS) > 0
+        step = len(points_m) // ENOUGH_POINTS + 1
+        looks = np.zeros(SECTORS, bool)
+        looks[_sector(*(points_m[::step, axis] - lidar_m[axis] for axis in (0, 1)))] = True
         return View(np.asarray(lidar_m), float(slopes.min()), float(slopes.max()), looks)
 
     def towards(self, centres_m: FloatArray) -> NDArray[np.bool_]:
         """(M,) whether it looks in the direction of columns at (M, 2)."""
-        return self.looks[_sector(centres_m - self.lidar_m[:2])]
+        return self.looks[_sector(*(centres_m[:, axis] - self.lidar_m[axis] for axis in (0, 1)))]
 
     def cuts(self, centres_m: FloatArray, tops_m: FloatArray) -> NDArray[np.bool_]:
         """(M,) whether columns at (M, 2) with their tops at this height, in the frame of the points, end with the view."""
@@ -86,5 +87,5 @@ class Views:
         return list(zip(self.each, towards_LM, strict=True))
 
 
-def _sector(offset_m: FloatArray) -> NDArray[np.intp]:
-    return ((np.arctan2(offset_m[:, 1], offset_m[:, 0]) / (2 * np.pi) + 0.5) * SECTORS).astype(np.intp) % SECTORS
+def _sector(x_m: FloatArray, y_m: FloatArray) -> NDArray[np.intp]:
+    return ((np.arctan2(y_m, x_m) / (2 * np.pi) + 0.5) * SECTORS).astype(np.intp) % SECTORS

@@ -100,10 +100,10 @@ def beam_slopes(points: FloatArray, lidar_m: FloatArray | None) -> FloatArray:
     if lidar_m is None or not len(points):
         return np.zeros(0)
     some = points[:: len(points) // ENOUGH_POINTS + 1]
-    x, y, z = (some - np.asarray(lidar_m, points.dtype)).T
-    away_m = np.hypot(x, y)
-    far = away_m > SLOPE_FROM_M
-    return z[far] / away_m[far]
+    x, y, z = (some[:, axis] - points.dtype.type(lidar_m[axis]) for axis in (0, 1, 2))
+    away_m = np.sqrt(x * x + y * y)
+    far = np.flatnonzero(away_m > SLOPE_FROM_M)
+    return z.take(far) / away_m.take(far)
 
 
 def _roughness_m(lowest_RC: FloatArray, flat_RC: NDArray[np.bool_], axis_m: FloatArray) -> FloatArray:

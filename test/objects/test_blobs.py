@@ -5,9 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jepa_ros.objects.blobs import LARGEST_GROUP_M, MOST_IN_GROUP, SMALLEST_GROUP_M, SUMMIT_M, VALLEY, parted
+from jepa_ros.objects.blobs import LARGEST_GROUP_M, MOST_IN_GROUP, SMALLEST_GROUP_M, SUMMIT_M, VALLEY, parted, smoothed
 from jepa_ros.objects.columns import ATTACHED_M, _attached
-from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.shape import BANDS_M, Surroundings
 from jepa_ros.objects.sightlines import SightLines
 
@@ -66,11 +65,10 @@ def test_returns_beside_columns_are_those_within_the_distance(spread_m: float) -
     rng = np.random.default_rng(0)
     others = rng.uniform(-spread_m, spread_m, (4000, 3)).astype(np.float32)
     centres_m = np.concatenate((rng.uniform(-1.2 * spread_m, 1.2 * spread_m, (30, 2)), others[:5, :2].astype(float) + 0.3))
-    zeros = np.zeros(len(centres_m))
-    columns = Columns(centres_m, *[zeros] * 5, np.ones(len(centres_m), np.intp), zeros, zeros > 0, zeros)
+    counts = np.ones(len(centres_m), np.intp)
     away_m = np.hypot(*(others[None, :, :2].astype(float) - centres_m[:, None]).transpose(2, 0, 1))
-    np.testing.assert_array_equal(_attached(others, columns), (away_m < ATTACHED_M).sum(axis=1))
-    assert _attached(others[:0], columns).tolist() == [0.0] * len(columns.counts)
+    np.testing.assert_array_equal(_attached(others, centres_m, counts), (away_m < ATTACHED_M).sum(axis=1))
+    assert _attached(others[:0], centres_m, counts).tolist() == [0.0] * len(counts)
 
 
 def test_surroundings_count_returns_by_height() -> None:
@@ -81,3 +79,12 @@ def test_surroundings_count_returns_by_height() -> None:
     found = around.between(np.array([[-1.0, -2.0]]), np.array([[3.0, 1.0]]))[0]
     inside = (points[:, 0] >= -1) & (points[:, 0] < 3) & (points[:, 1] >= -2) & (points[:, 1] < 1)
     np.testing.assert_array_equal(found, np.histogram(height[inside], BANDS_M)[0])
+
+
+@pytest.mark.parametrize("sigma", [0.6, 0.9])
+def test_returns_are_spread_as_a_gaussian_filter_spreads_them(sigma: float) -> None:
+    rng = np.random.default_rng(2)
+    hits = np.where(rng.random((40, 50)) < 0.1, rng.integers(1, 60, (40, 50)), 0)
+    np.testing.assert_allclose(smoothed(hits, sigma), ndimage.gaussian_filter(hits.astype(float), sigma, mode="constant"), atol=1e-4)
+    mirrored = smoothed(hits[:, ::-1], sigma)
+    np.testing.assert_array_equal(mirrored[:, ::-1], smoothed(hits, sigma))  # equal peaks stay equal, to the last bit

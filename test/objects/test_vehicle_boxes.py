@@ -28,10 +28,14 @@ def test_the_overlap_of_turned_boxes_is_exact() -> None:
             [0.0, 0.0, np.pi / 4, 2.0, 2.0],  # a regular octagon in common
             [0.0, 0.0, 0.3, 0.5, 0.5],  # within
             [5.0, 0.0, 0.2, 2.0, 2.0],  # apart
+            [2.0, 0.0, 0.0, 2.0, 2.0],  # side by side
+            [0.5, 0.0, 0.0, 1.0, 2.0],  # within, along three of its sides
         ]
     )
     octagon = 8 * (np.sqrt(2) - 1)
-    np.testing.assert_allclose(overlaps(unit, others)[0], [1.0, 1 / 3, octagon / (8 - octagon), 1 / 16, 0.0], atol=1e-9)
+    np.testing.assert_allclose(overlaps(unit, others)[0], [1.0, 1 / 3, octagon / (8 - octagon), 1 / 16, 0.0, 0.0, 0.5], atol=1e-6)
+    turned = np.column_stack((others[:, :2] + 4000.0, others[:, 2] + 0.7, others[:, 3:]))  # itself, far away and at an angle
+    np.testing.assert_allclose(overlaps(turned, turned).diagonal(), 1.0, atol=1e-6)
     generator = np.random.default_rng(0)
     some = np.column_stack((generator.uniform(-2, 2, (2, 20)).T, generator.uniform(-3, 3, 20), generator.uniform(1, 5, (20, 2))))
     points = generator.uniform(-6, 6, (60_000, 2))
@@ -83,5 +87,5 @@ def test_what_is_no_bigger_than_a_post_or_longer_than_a_lorry_is_not_proposed() 
     height = generator.uniform(0.3, 1.4, len(flat))
     found = propose(np.column_stack((flat, height)), height, np.zeros(3), 30.0)
     assert len(found.boxes) == 1
-    assert overlaps(found.whole, np.array([[8.0, 1.0, 0.3, 4.3, 1.8]]))[0, 0] > 0.8
+    assert overlaps(grown(found.boxes, np.zeros(2)), np.array([[8.0, 1.0, 0.3, 4.3, 1.8]]))[0, 0] > 0.8
     assert (found.owner[: len(wall) + len(post)] == -1).all()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from jepa_ros.config import from_dict
 from jepa_ros.forecast.learned import Calibration, covariances_of, metadata_of, read_metadata
-from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, shrunk
+from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, carried_on, shrunk
 from jepa_ros.forecast.traffic.road_users import SCALE_M, Inputs, RoadUsers
 from jepa_ros.movers import BoxForecast, TrackedVehicles
 from jepa_ros.objects.time_steps import HORIZON, STEP_S
@@ -25,6 +25,7 @@ from jepa_ros.types import EgoState, FloatArray, PedestrianForecast, TrackedPeop
 
 FORMAT = "jepa_ros traffic forecaster 1"
 TURNS_FROM_M = CELL_M  # a step that is shorter than a cell of the detector shows no heading
+SAME_S = 1e-6  # steps of this much another length are the same
 UNLIKELY = 1e-6  # of modes that only fill up the table
 
 
@@ -67,7 +68,7 @@ class LearnedTraffic:
         steps are not 0.4 s apart is returned unchanged.
         """
         riders, steps, modes = np.flatnonzero(people.cyclists), len(pedestrians.times_s), pedestrians.probabilities.shape[1]
-        if not len(riders) or steps > HORIZON or not np.allclose(pedestrians.times_s, STEP_S * np.arange(1, steps + 1)):
+        if not len(riders) or steps > HORIZON or np.abs(pedestrians.times_s - STEP_S * np.arange(1, steps + 1)).max(initial=0.0) > SAME_S:
             return self.predict(vehicles, people, ego), pedestrians
         driving = len(vehicles)
         both = self._forecast(RoadUsers.of(vehicles, people, ego), np.concatenate((np.arange(driving), driving + riders)))
@@ -92,8 +93,9 @@ class LearnedTraffic:
         c, s = np.cos(yaw), np.sin(yaw)
         rotation = np.stack((np.stack((c, s), axis=-1), np.stack((-s, c), axis=-1)), axis=1)  # world = own @ rotation
         with torch.inference_mode():
-            mixture, _ = self.network(*(torch.from_numpy(part) for part in vars(inputs).values()))
-            mixture = shrunk(mixture, torch.from_numpy(inputs.own), self.network.config.trust)
+            start = carried_on(torch.from_numpy(inputs.own), self.network.steps)
+            mixture, _ = self.network(*(torch.from_numpy(part) for part in vars(inputs).values()), start)
+            mixture = shrunk(mixture, start, self.network.config.trust)
             spread = covariances_of(mixture, self.calibration, torch.from_numpy(rotation.astype(np.float32)))
             chances = (mixture.logits / self.calibration.temperature).softmax(dim=1).double().numpy()
         paths = SCALE_M * mixture.means.double().numpy() @ rotation[:, None]

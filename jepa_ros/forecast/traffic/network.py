@@ -51,13 +51,12 @@ def carried_on(own: Tensor, steps: Tensor) -> Tensor:
     return (0.5 * STEP_S / SCALE_M * (motion[:, 1:] + motion[:, :-1])).cumsum(dim=1)
 
 
-def shrunk(mixture: Mixture, own: Tensor, trust: float) -> Mixture:
+def shrunk(mixture: Mixture, start: Tensor, trust: float) -> Mixture:
     """The likeliest way, mode 0, as the mean of what was learned (weight `trust`) and of `carried_on`; the other modes as they are.
 
     What drivers of the simulator do more often than real ones pulls the learned way aside, what a filter believes pulls the other one;
     between the two both errors are smaller.
     """
-    start = carried_on(own, torch.arange(1.0, HORIZON + 1))
     first = trust * mixture.means[:, :1] + (1.0 - trust) * start[:, None]
     return replace(mixture, means=torch.cat((first, mixture.means[:, 1:]), dim=1))
 
@@ -90,8 +89,11 @@ class TrafficNetwork(nn.Module):
         with torch.no_grad():
             self.output.weight.mul_(0.3)
 
-    def forward(self, past: Tensor, seen: Tensor, own: Tensor, near: Tensor, present: Tensor) -> tuple[Mixture, Tensor]:
-        """past (B, T, 2), seen (B, T), own (B, F), near (B, M, G), present (B, M); see `road_users.Inputs`."""
+    def forward(
+        self, past: Tensor, seen: Tensor, own: Tensor, near: Tensor, present: Tensor, start: Tensor | None = None
+    ) -> tuple[Mixture, Tensor]:
+        """past (B, T, 2), seen (B, T), own (B, F), near (B, M, G), present (B, M); see `road_users.Inputs`. `start`: `carried_on`."""
+        start = carried_on(own, self.steps) if start is None else start
         keep = seen.to(past.dtype)
         moved = (past[:, 1:] - past[:, :-1]) * (keep[:, 1:] * keep[:, :-1])[..., None]
         context = self.own(torch.cat((past.flatten(1), 4.0 * nn.functional.pad(moved, (0, 0, 1, 0)).flatten(1), keep, own), dim=1))
@@ -101,7 +103,7 @@ class TrafficNetwork(nn.Module):
         terms = self.output(self.hidden(torch.cat((context, predicted.flatten(1)), dim=1))).view(len(own), self.config.modes, TERMS)
         path, sigma, rho, logits = terms.split((2 * PATH_TERMS, 2 * COVARIANCE_TERMS, 2, 1), dim=-1)
         path = 0.1 * path + 0.1 * self.linear(torch.cat((past.flatten(1), own[:, :2]), dim=1))[:, None]
-        means = (path.unflatten(-1, (2, PATH_TERMS)) @ self.path_basis).mT + carried_on(own, self.steps)[:, None]
+        means = (path.unflatten(-1, (2, PATH_TERMS)) @ self.path_basis).mT + start[:, None]
         log_sigma = (sigma.unflatten(-1, (2, COVARIANCE_TERMS)) @ self.sigma_basis).mT + torch.log(0.05 * self.steps)[:, None]
         # As for people: mode 0 is the single best path, and by construction no other mode is more probable.
         others = logits[:, 1:, 0]

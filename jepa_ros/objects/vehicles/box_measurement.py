@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, wrapped
+from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, vectors, wrapped
 from jepa_ros.types import FloatArray
 
 LONG_M, ASPECT = 2.6, 1.5  # a box at least so long and so much longer than wide shows which way the vehicle lies
@@ -48,8 +48,8 @@ def measured(tracks: FloatArray, seen: FloatArray, lidar_m: FloatArray, spread_m
     yaw = wrapped(seen[:, YAW] + 0.5 * np.pi * turns)
     sides = np.broadcast_to(seen[:, LENGTH:], (*count, 2))
     size = np.where((turns % 2 == 1)[..., None], sides[..., ::-1], sides)
-    axis = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
-    normal = np.stack((-axis[..., 1], axis[..., 0]), axis=-1)
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    axis, normal = vectors(cos, sin), vectors(-sin, cos)
     centre = np.broadcast_to(seen[:, :2], (*count, 2)).copy()
     ends = np.stack((centre + 0.5 * size[..., :1] * axis, centre - 0.5 * size[..., :1] * axis), axis=-2)
     missing = np.maximum(tracks[:, None, LENGTH:] - size, 0.0)
@@ -64,7 +64,7 @@ def measured(tracks: FloatArray, seen: FloatArray, lidar_m: FloatArray, spread_m
             hidden += far * missing[..., number]
             shift = np.where(far, np.clip(expected, -0.5 * missing[..., number], 0.5 * missing[..., number]), shift)
         centre += shift[..., None] * way
-    spread = np.stack((ALONG_M + UNSEEN * missing[..., 0], ACROSS_M + UNSEEN * missing[..., 1]), axis=-1)
+    spread = UNSEEN * missing + (ALONG_M, ACROSS_M)
     # What reaches beyond the track on either side may be something that stands beside it.
     spread += 0.3 * np.maximum(size - tracks[:, None, LENGTH:], 0.0)
     spread += 0.5 * hidden[..., None]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.objects.shape import BANDS_M, Surroundings
-from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, corners
+from jepa_ros.objects.struct_of_arrays import picked, within
+from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, corners, vectors
 from jepa_ros.objects.vehicles.proposals import Proposals
 from jepa_ros.types import FloatArray
 
@@ -52,41 +53,39 @@ def box_evidence(
     boxes, count = proposals.boxes, len(proposals.boxes)
     own = np.flatnonzero(proposals.owner >= 0)
     row, tall = proposals.owner.take(own), height.take(own).astype(np.float64)
-    along, across = _in_box(boxes, points[:, :2].take(own, axis=0), row, lidar_m[:2])
+    along, across = _in_box(boxes, picked(points, own), row, lidar_m[:2])
     total = np.bincount(row, minlength=count).astype(float)
     some = np.maximum(total, 1.0)
 
     def shares(index: NDArray[np.intp], bins: int) -> FloatArray:
         return np.bincount(row * bins + index, minlength=count * bins).reshape(count, bins) / some[:, None]
 
-    end = np.clip((along / boxes[row, LENGTH] * ENDS).astype(np.intp), 0, ENDS - 1)
-    side = np.clip((across / np.maximum(boxes[row, WIDTH], 0.3) * SIDES).astype(np.intp), 0, SIDES - 1)
-    slices = shares(np.clip(((tall - FLOOR_M) / SLICE_M).astype(np.intp), 0, SLICES - 1), SLICES)
-    top, _ = _extremes(row, tall, count)
+    end = within((along * (ENDS / boxes[:, LENGTH]).take(row)).astype(np.intp), ENDS - 1)
+    side = within((across * (SIDES / np.maximum(boxes[:, WIDTH], 0.3)).take(row)).astype(np.intp), SIDES - 1)
+    slices = shares(within(((tall - FLOOR_M) / SLICE_M).astype(np.intp), SLICES - 1), SLICES)
+    top, bottom = _extremes(row, tall, count)
     end_top, end_bottom = _extremes(row * ENDS + end, tall, count * ENDS)
     side_top, _ = _extremes(row * SIDES + side, tall, count * SIDES)
     _, depth = _extremes(row * ENDS + end, across, count * ENDS)
     spans = []
-    level = np.searchsorted(np.array(LEVELS_M[1:-1]), tall)
+    level = _above(tall, LEVELS_M)
     for value in (along, across):
         high, low = _extremes(row * (len(LEVELS_M) - 1) + level, value, count * (len(LEVELS_M) - 1))
         spans.append((high - low).reshape(count, len(LEVELS_M) - 1))
     away = boxes[:, :2] - lidar_m[:2]
     range_m = np.maximum(np.hypot(*away.T), 0.5)
-    facing = np.abs((away * np.stack((np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])), axis=1)).sum(axis=1)) / range_m
-    bottom = np.full(count, np.inf)
-    np.minimum.at(bottom, row, tall)
+    facing = np.abs((away * vectors(np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW]))).sum(axis=1)) / range_m
     seen_m = boxes[:, LENGTH] * np.sqrt(1 - np.minimum(facing, 1.0) ** 2) + boxes[:, WIDTH] * facing
     single = [
         boxes[:, LENGTH] / 2.0,
         boxes[:, WIDTH],
         top,
-        np.where(total > 0, bottom, 0.0),
+        bottom,
         np.log(some) / 2.0,
         range_m / 10.0,
         proposals.fit_m * 5.0,
         np.log(some * (range_m / 10.0) ** 2 / (150.0 * density * np.maximum(seen_m, 0.3))),
-        np.bincount(row[tall > ROOF_M], minlength=count) / some,
+        np.bincount(row.take(np.flatnonzero(tall > ROOF_M)), minlength=count) / some,
         facing,
     ]
     parts = [
@@ -106,14 +105,19 @@ def box_evidence(
 
 def _in_box(boxes: FloatArray, points_m: FloatArray, row: NDArray[np.intp], lidar_m: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(N,) how far each point lies from the nearer end and from the nearer side of its box."""
-    axis = np.stack((np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])), axis=1)
-    normal = np.stack((-axis[:, 1], axis[:, 0]), axis=1)
+    cos, sin = np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])
     away, found = boxes[:, :2] - lidar_m, []
     x, y = (points_m[:, place] - boxes[:, place].take(row) for place in (0, 1))
-    for number, way in enumerate((axis, normal)):
+    for number, way in enumerate((vectors(cos, sin), vectors(-sin, cos))):
         way = np.where((away * way).sum(axis=1, keepdims=True) >= 0, way, -way)
         found.append(x * way[:, 0].take(row) + y * way[:, 1].take(row) + 0.5 * boxes[:, LENGTH + number].take(row))
     return found[0], found[1]
+
+
+def _above(tall: FloatArray, edges_m: tuple[float, ...]) -> NDArray[np.intp]:
+    """(N,) in which band each height is, between the first and the last edge; a comparison for each edge beats a search."""
+    inner = np.array(edges_m[1:-1])
+    return (tall > inner[:, None]).sum(axis=0)
 
 
 def _extremes(slot: NDArray[np.intp], values: FloatArray, size: int) -> tuple[FloatArray, FloatArray]:
@@ -129,6 +133,6 @@ def _around(boxes: FloatArray, row: NDArray[np.intp], tall: FloatArray, surround
     count, bands = len(boxes), len(BANDS_M) - 1
     placed = corners(boxes)
     inside = surroundings.between(placed.min(axis=1) - AROUND_M, placed.max(axis=1) + AROUND_M)
-    band = np.searchsorted(np.array(BANDS_M[1:-1]), tall)
+    band = _above(tall, BANDS_M)
     mine = np.bincount(row * bands + band, minlength=count * bands).reshape(count, bands)
     return np.log1p(np.maximum(inside - mine, 0.0) / np.maximum(mine.sum(axis=1), 1.0)[:, None])

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW
+from jepa_ros.objects.struct_of_arrays import picked, within
+from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, vectors
 from jepa_ros.types import FloatArray
 
 CELL_M = 0.25
@@ -32,7 +33,6 @@ class Proposals:
     """G clusters of vehicle size."""
 
     boxes: FloatArray  # (G, 5) what was seen, in the frame of the points
-    whole: FloatArray  # (G, 5) the vehicle that may be: grown away from the lidar to the size of a car
     fit_m: FloatArray  # (G,) mean distance from the nearest side
     owner: NDArray[np.intp]  # (N,) in whose cells each point lies, at whatever height; -1: in none's
 
@@ -40,12 +40,12 @@ class Proposals:
 def cluster(points: FloatArray, height: FloatArray, range_m: float) -> tuple[NDArray[np.intp], int]:
     """(N,) number of the connected cluster in whose cells each point lies, at whatever height, 0 for none; how many there are."""
     side = int(np.ceil(2 * range_m / CELL_M)) + 2
-    column, row = (np.clip(((points[:, axis] + range_m) / CELL_M).astype(np.intp) + 1, 0, side - 1) for axis in (0, 1))
+    column, row = (within(((points[:, axis] + range_m) / CELL_M).astype(np.intp) + 1, side - 1) for axis in (0, 1))
     flat = row * side + column
     occupied = np.zeros((side, side), bool)
-    occupied.ravel()[flat[in_slice(height)]] = True
+    occupied.ravel()[flat.take(np.flatnonzero(in_slice(height)))] = True
     cells, count = ndimage.label(closed(occupied), np.ones((3, 3)))
-    return cells.ravel()[flat], count
+    return cells.ravel().take(flat), count
 
 
 def in_slice(height: FloatArray) -> NDArray[np.bool_]:
@@ -58,16 +58,16 @@ def propose(points: FloatArray, height: FloatArray, lidar_m: FloatArray, range_m
     labels, count = cluster(points, height, range_m)
     body = np.flatnonzero((labels > 0) & in_slice(height))
     of_body = labels.take(body)
-    kept = _of_size(points.take(body, axis=0), of_body, count)
-    order = body[np.argsort(of_body.astype(np.uint16) if count < 1 << 16 else of_body, kind="stable")]  # short numbers sort faster
-    start, stop = np.searchsorted(labels[order], kept), np.searchsorted(labels[order], kept, side="right")
-    sampled = [order[first : last : -(-(last - first) // SAMPLED)] for first, last in zip(start, stop, strict=True)]
+    kept = _of_size(picked(points, body), of_body, count)
+    order = body.take(np.argsort(of_body.astype(np.uint16) if count < 1 << 16 else of_body, kind="stable"))  # short numbers sort faster
+    stop = np.cumsum(np.bincount(of_body, minlength=count + 1))
+    sampled = [order[first : last : -(-(last - first) // SAMPLED)] for first, last in zip(stop[kept - 1], stop[kept], strict=True)]
     boxes, fit_m = fit(points[:, :2], sampled)
     sides_m = boxes[:, LENGTH:]
     good = (sides_m[:, 0] >= LEAST_SIDE_M) & (sides_m[:, 0] <= LONGEST_M) & (sides_m[:, 1] <= WIDEST_M)
     number = np.full(count + 1, -1)
     number[kept[good]] = np.arange(good.sum())
-    return Proposals(boxes[good], grown(boxes[good], lidar_m[:2]), fit_m[good], number[labels])
+    return Proposals(boxes[good], fit_m[good], number.take(labels))
 
 
 def _of_size(points: FloatArray, labels: NDArray[np.intp], count: int) -> NDArray[np.intp]:
@@ -86,22 +86,22 @@ def fit(points_m: FloatArray, clusters: list[NDArray[np.intp]]) -> tuple[FloatAr
     """((G, 5) boxes whose length is the longer side, (G,) mean distance of the points from their nearest side)."""
     if not clusters:
         return np.zeros((0, 5)), np.zeros(0)
-    points = points_m[np.concatenate(clusters)].astype(np.float32)
+    points = points_m.take(np.concatenate(clusters), axis=0).astype(np.float32)
     sizes = np.array([len(cluster) for cluster in clusters])
     begin = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    owner = np.repeat(np.arange(len(sizes)), sizes)
     middle = np.add.reduceat(points, begin) / sizes[:, None]
-    offset = points - middle[owner]
+    offset = points - np.repeat(middle, sizes, axis=0)
     angle = (np.arange(DIRECTIONS) * (0.5 * np.pi / DIRECTIONS)).astype(np.float32)
     direction = np.stack((np.cos(angle), np.sin(angle)))  # (2, A)
     along, beside = offset @ direction, offset @ np.stack((-direction[1], direction[0]))
     spans = []
-    nearest = np.full(along.shape, np.inf, np.float32)
-    for part in (along, beside):
+    for part in (along, beside):  # in place from here on: each array is as large as a cache
         low, high = np.minimum.reduceat(part, begin), np.maximum.reduceat(part, begin)  # (G, A)
         spans.append((low, high))
-        nearest = np.minimum(nearest, np.minimum(part - low[owner], high[owner] - part))
-    closeness = np.add.reduceat(1.0 / np.clip(nearest, CLOSEST_M, LOOSE_M), begin)
+        part -= np.repeat(0.5 * (low + high), sizes, axis=0)
+        np.subtract(np.repeat(0.5 * (high - low), sizes, axis=0), np.abs(part, out=part), out=part)
+    nearest = np.minimum(along, beside, out=along)
+    closeness = np.add.reduceat(np.reciprocal(np.clip(nearest, CLOSEST_M, LOOSE_M, out=beside), out=beside), begin)
     best = closeness.argmax(axis=1)
     row = np.arange(len(sizes))
     (low_x, high_x), (low_y, high_y) = ((low[row, best], high[row, best]) for low, high in spans)
@@ -128,11 +128,12 @@ def grown(
     face = boxes[:, LENGTH] < SIDE_FROM_M
     whole[face, YAW] += 0.5 * np.pi
     whole[face, LENGTH:] = boxes[face, : LENGTH - 1 : -1]
-    larger = np.maximum(whole[:, LENGTH:], np.stack(np.broadcast_arrays(length_m, width_m, whole[:, 0])[:2], axis=1))
-    axis = np.stack((np.cos(whole[:, YAW]), np.sin(whole[:, YAW])), axis=1)
-    normal = np.stack((-axis[:, 1], axis[:, 0]), axis=1)
+    larger = np.empty((len(whole), 2))
+    np.maximum(whole[:, LENGTH], length_m, out=larger[:, 0])
+    np.maximum(whole[:, WIDTH], width_m, out=larger[:, 1])
+    cos, sin = np.cos(whole[:, YAW]), np.sin(whole[:, YAW])
     away = whole[:, :2] - lidar_m
-    for number, way in enumerate((axis, normal)):
+    for number, way in enumerate((vectors(cos, sin), vectors(-sin, cos))):
         growth = larger[:, number] - whole[:, LENGTH + number]
         sign = np.where((away * way).sum(axis=1) >= 0, 0.5, -0.5)
         whole[:, :2] += (sign * growth)[:, None] * way
@@ -141,9 +142,15 @@ def grown(
 
 
 def closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Morphological closing by 3 x 3 cells, one axis at a time; `scipy.ndimage.binary_closing` takes ten times as long."""
-    for axis in (0, 1):
-        mask = mask | np.roll(mask, 1, axis) | np.roll(mask, -1, axis)
-    for axis in (0, 1):
-        mask = mask & np.roll(mask, 1, axis) & np.roll(mask, -1, axis)
-    return mask
+    """Morphological closing by 3 x 3 cells, one axis at a time; `scipy.ndimage.binary_closing` takes twenty times as long."""
+    return ~_grown_by_one(~_grown_by_one(mask))
+
+
+def _grown_by_one(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    rows = mask.copy()
+    rows[1:] |= mask[:-1]
+    rows[:-1] |= mask[1:]
+    both = rows.copy()
+    both[:, 1:] |= rows[:, :-1]
+    both[:, :-1] |= rows[:, 1:]
+    return both

@@ -18,7 +18,7 @@ from jepa_ros.objects.struct_of_arrays import StructOfArrays
 from jepa_ros.objects.track_state import LARGEST_LOGIT, elapsed_s, logit_of, standing
 from jepa_ros.objects.vehicles import motion
 from jepa_ros.objects.vehicles.box_measurement import Measured, measured
-from jepa_ros.objects.vehicles.boxes import LENGTH, YAW, moved, overlaps
+from jepa_ros.objects.vehicles.boxes import LENGTH, YAW, moved, overlaps, vectors
 from jepa_ros.objects.vehicles.motion import ACCELERATION, SPEED, YAW_RATE
 from jepa_ros.objects.vehicles.position_history import PositionHistory
 from jepa_ros.objects.vehicles.proposals import grown
@@ -109,7 +109,9 @@ class VehicleTracker:
         self._judge_motion(track, now_s)
         free = seen.scores >= self.config.birth_score
         free[detection] = False
-        self._tracks = self._prune(self._tracks.join(self._born(seen, np.flatnonzero(free), now_s)), now_s)
+        if free.any():
+            self._tracks = self._tracks.join(self._born(seen, np.flatnonzero(free), now_s))
+        self._tracks = self._prune(self._tracks, now_s)
         return self._report(now_s)
 
     def _advance(self, stamp_ns: int) -> tuple[float, float]:
@@ -121,7 +123,7 @@ class VehicleTracker:
         first = int(np.searchsorted(self._times_s, now_s - MEMORY_S))
         self._times_s = np.append(self._times_s[first:], now_s)
         ends = np.concatenate((tracks.ends_m[:, first:], np.full((len(tracks), 1, 2, 2), np.nan)), axis=1)
-        self._tracks = replace(tracks, mean=mean, covariance=covariance, ends_m=ends)
+        self._tracks = tracks.changed(mean=mean, covariance=covariance, ends_m=ends)
         return now_s, dt_s
 
     def _associate(self, pairs: Measured, seen: VehicleDetections, now_s: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -153,7 +155,7 @@ class VehicleTracker:
         """Update the tracks that were seen; the others lose belief at the rate that ends it after `coast_s`."""
         old, config = self._tracks, self.config
         rate = np.where(old.gathered < config.confirm_logit, 3.0, 1.0) * LARGEST_LOGIT / config.coast_s
-        logit, new = old.logit - rate * dt_s, replace(old, logit=old.logit)
+        logit = old.logit - rate * dt_s
         mean, covariance, size, heights = old.mean.copy(), old.covariance.copy(), old.size_m.copy(), old.heights_m.copy()
         gathered, seen_s, ends = old.gathered.copy(), old.seen_s.copy(), old.ends_m.copy()
         if len(track):
@@ -168,12 +170,12 @@ class VehicleTracker:
             gathered[track] += np.maximum(said, 0.0)
             heights[track] += 0.3 * (seen.heights_m[detection] - heights[track])
             seen_s[track] = now_s
-        new = replace(old, mean=mean, covariance=covariance, size_m=size, heights_m=heights, ends_m=ends)
-        new = replace(new, logit=logit, gathered=gathered, seen_s=seen_s)
-        backwards = new.mean[:, SPEED] < -2.0 * np.sqrt(new.covariance[:, SPEED, SPEED]) - 0.5
-        mean, covariance = motion.turned_round(new.mean, new.covariance, backwards)
-        ends = np.where(backwards[:, None, None, None], new.ends_m[:, :, ::-1], new.ends_m)
-        self._tracks = replace(new, mean=mean, covariance=covariance, ends_m=ends)
+        backwards = mean[:, SPEED] < -2.0 * np.sqrt(covariance[:, SPEED, SPEED]) - 0.5
+        if backwards.any():
+            mean, covariance = motion.turned_round(mean, covariance, backwards)
+            ends = np.where(backwards[:, None, None, None], ends[:, :, ::-1], ends)
+        new = {"mean": mean, "covariance": covariance, "size_m": size, "heights_m": heights, "ends_m": ends}
+        self._tracks = old.changed(**new, logit=logit, gathered=gathered, seen_s=seen_s)
 
     def _judge_motion(self, track: NDArray[np.intp], now_s: float) -> None:
         """Whose ends did not both come along with the speed that the filter believes stands, and loses it."""
@@ -191,14 +193,14 @@ class VehicleTracker:
         asked = known.any(axis=1) & (np.abs(speed) > SLOW_MPS)
         stalled = tracks.stalled.copy()
         stalled[track[asked]] += STALLED_RENEWAL * ((progress < PROGRESS)[asked] - stalled[track[asked]])
-        tracks = self._tracks = replace(tracks, stalled=stalled)
+        tracks = self._tracks = tracks.changed(stalled=stalled)
         stands = track[asked & (progress < PROGRESS) & (stalled[track] > 0.5)]
         if len(stands):
             mean, covariance = tracks.mean.copy(), tracks.covariance.copy()
             noise = np.tile(np.diag([STANDS_MPS**2, 0.1**2]), (len(stands), 1, 1))
             wanted = np.array([SPEED, YAW_RATE])
             mean[stands], covariance[stands] = motion.correct(mean[stands], covariance[stands], np.zeros((len(stands), 2)), noise, wanted)
-            self._tracks = replace(tracks, mean=mean, covariance=covariance)
+            self._tracks = tracks.changed(mean=mean, covariance=covariance)
 
     def _born(self, seen: VehicleDetections, which: NDArray[np.intp], now_s: float) -> VehicleState:
         """New tracks, standing still as far as is known."""
@@ -234,7 +236,8 @@ class VehicleTracker:
         worth = tracks.gathered + tracks.logit
         worse = (worth[:, None] < worth) | ((worth[:, None] == worth) & (np.arange(len(worth))[:, None] > np.arange(len(worth))))
         twice = np.flatnonzero((overlaps(tracks.boxes, tracks.boxes, worse) > 0.3).any(axis=1))
-        tracks = tracks.take(np.delete(np.arange(len(tracks)), twice))
+        if len(twice):
+            tracks = tracks.take(np.delete(np.arange(len(tracks)), twice))
         if len(tracks) > self.config.max_tracks:
             tracks = tracks.take(np.sort(np.argsort(-tracks.logit, kind="stable")[: self.config.max_tracks]))
         return tracks
@@ -248,14 +251,14 @@ class VehicleTracker:
         ids = tracks.ids.copy()
         ids[nameless] = self._next_id + np.arange(nameless.sum())
         self._next_id += int(nameless.sum())
-        self._tracks = replace(tracks, ids=ids)
+        self._tracks = tracks.changed(ids=ids)
         own = self._tracks.take(shown)
         stand = standing(own.mean[:, SPEED], own.covariance[:, SPEED, SPEED], config.birth_speed_mps) > 0.5
         states = own.mean.copy()
         for entry in (SPEED, ACCELERATION, YAW_RATE):
             states[stand, entry] = 0.0
         heading, speed = states[:, YAW], states[:, SPEED]
-        velocity = speed[:, None] * np.stack((np.cos(heading), np.sin(heading)), axis=1)
+        velocity = speed[:, None] * vectors(np.cos(heading), np.sin(heading))
         past_m = self._past.add(now_s, own.ids, own.mean[:, :2])
         told = (own.ids, own.boxes, velocity, states[:, YAW_RATE], existence[shown], own.heights_m, states, own.covariance, past_m)
         return TrackedVehicles(*told)

@@ -23,7 +23,7 @@ from jepa_ros.forecast.learned import Calibration, covariances_of
 from jepa_ros.forecast.mixture import density_rank, log_density
 from jepa_ros.forecast.network import FutureEncoder, Mixture, NetworkConfig
 from jepa_ros.forecast.traffic.learned import LearnedTraffic
-from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, shrunk
+from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, carried_on, shrunk
 from jepa_ros.forecast.traffic.road_users import NEAR_MIRROR, OWN_MIRROR, SCALE_M, SPEED_MPS
 from jepa_ros.training.forecaster.losses import LossConfig, latent_losses, mixture_losses
 from jepa_ros.training.short_loop import Trainer, follow, prepare_out, train
@@ -127,7 +127,7 @@ class TrafficTrainer(Trainer):
 def _mixture(network: TrafficNetwork, examples: Examples) -> tuple[Mixture, Tensor, Tensor]:
     *inputs, future, known = Tensors(examples).parts
     mixture, _ = network.eval()(*inputs)
-    return shrunk(mixture, inputs[2], network.config.trust), future, known
+    return shrunk(mixture, carried_on(inputs[2], network.steps), network.config.trust), future, known
 
 
 def calibrate(network: TrafficNetwork, examples: Examples) -> Calibration:
