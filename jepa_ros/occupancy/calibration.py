@@ -29,7 +29,7 @@ CELLS = 2000  # of a forecast that are looked at again, drawn at random
 LATE = 0.2  # share of a step by which a sweep may miss the instant of a forecast
 FADES_S = 20.0  # time constant of the evidence
 ALIKE = 50.0  # cells that count as one: neighbours, and the same place a step later, show the same
-HELD = 20.0  # how much evidence "nothing to correct" is worth
+HELD = 8.0  # how much evidence "nothing to correct" is worth
 LEAST_LOGIT = float(np.log(LEAST / (1.0 - LEAST)))  # less is as good as empty, and there is so much of it that nothing else would count
 EDGES = np.linspace(-7.0, 7.0, 29)  # of the bins, logits
 # Bounds, lest a bad odometry, which puts every wall elsewhere a moment later, should talk walls away: what is said with .9 stays above .5.
