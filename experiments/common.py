@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.stats import binomtest, rankdata
+from scipy.stats import binomtest
 from torch import Tensor
 
 from jepa_ros.planning.solver import CEM, SOLVERS, SolverConfig
@@ -27,12 +27,6 @@ from jepa_ros.types import FloatArray
 ICEM_DECAY = 0.8  # samples of an iteration as a share of the last one's (1 / 1.25 in the paper)
 ICEM_KEPT = 0.3  # share of the elites that goes on into the next iteration (as in the paper)
 RESAMPLES = 4000
-
-
-def auroc(events: FloatArray, usual: FloatArray) -> float:
-    """Chance that an event scores above what is usual; ties count half."""
-    ranks = rankdata(np.concatenate([events, usual]))[: len(events)]
-    return float((ranks.mean() - (len(events) + 1) / 2) / len(usual))
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

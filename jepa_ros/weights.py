@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
 
 def find_weights(name: str) -> Path:
     """Path of a shipped weights file, for example "scene_jepa.safetensors" or "eth_ucy_loo/eth.safetensors".
@@ -20,3 +23,21 @@ def find_weights(name: str) -> Path:
     raise FileNotFoundError(
         f"no shipped weights {name!r}; searched {searched} ... Give a path, or rebuild the package so that weights/ is installed."
     )
+
+
+def read_weights(path: str | Path, format: str, fix: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a .safetensors file of ours. `fix`: what to do where it is none, for the error.
+
+    Raises ValueError where the file is missing, cannot be read or holds another format.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} does not exist; {fix}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}); {fix}") from error
+    if metadata.get("format") != format:
+        raise ValueError(f"{path} holds {metadata.get('format', 'something else')!r}, not {format!r}; {fix}")
+    return metadata, tensors

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from experiments import common
 from experiments.common import LinearProbe
+from jepa_ros.training import metrics
 from jepa_ros.types import FloatArray
 
 WEIGHT_DECAYS = (1e-3, 1e-2, 1e-1, 1.0)  # of the linear probe
@@ -22,7 +22,7 @@ MLP_DECAYS = (0.03, 0.3, 1.0)
 
 def auroc(score: FloatArray, positive: NDArray[np.bool_]) -> float:
     """Chance that a case that held scores above one that did not. NaN where one kind is missing."""
-    return common.auroc(score[positive], score[~positive]) if 0 < positive.sum() < len(positive) else float("nan")
+    return metrics.auroc(score[positive], score[~positive]) if 0 < positive.sum() < len(positive) else float("nan")
 
 
 Cases = tuple[Tensor, NDArray[np.bool_]]  # (K, C) features and (K,) whether it held

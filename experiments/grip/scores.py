@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments import common
+from jepa_ros.training import metrics
 from jepa_ros.types import FloatArray
 
 RESAMPLES = 2000
@@ -15,7 +15,7 @@ def auroc(score: FloatArray, positive: NDArray[np.bool_]) -> float:
     """Chance that a positive scores above a negative; ties count half. NaN where one kind is missing."""
     if positive.all() or not positive.any():
         return float("nan")
-    return common.auroc(score[positive], score[~positive])
+    return metrics.auroc(score[positive], score[~positive])
 
 
 def auroc_interval(score: FloatArray, positive: NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from tqdm import tqdm
 
-from experiments.common import auroc
 from experiments.world_model.live import Watcher, live_world, observe, stamp_ns
 from experiments.world_model.table import Row, Section, table
 from experiments.world_model.worlds import FIRST_SEED
@@ -20,6 +19,7 @@ from jepa_ros.backends.surprise import WARM_UP, SurpriseWatch, critic_of, encode
 from jepa_ros.prediction import WholePrediction
 from jepa_ros.sim.sensors.recording import Frame, Recorder
 from jepa_ros.training.detection_score import returns_on
+from jepa_ros.training.metrics import auroc
 from jepa_ros.types import FloatArray, Observation
 
 STEPS = 50  # of each world

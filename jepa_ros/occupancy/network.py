@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jepa_ros.occupancy.evidence import COMING, LEAST, PLACE, Evidence
-from jepa_ros.weights import find_weights
+from jepa_ros.weights import find_weights, read_weights
 
 SHIPPED = "occupancy_fusion.safetensors"
 FORMAT = "occupancy_fusion 1"
@@ -94,16 +93,7 @@ def load(path: Path | None = None) -> OccupancyFusion:
     """By default the shipped weights. Raises ValueError saying what does not fit."""
     path = path or find_weights(SHIPPED)
     fix = "train it: python -m jepa_ros.training occupancy"
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; {fix}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file ({error}); {fix}") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} holds {metadata.get('format', 'something else')!r}, not {FORMAT!r}; {fix}")
+    metadata, tensors = read_weights(path, FORMAT, fix)
     named = (tuple(json.loads(metadata["place"])), tuple(json.loads(metadata["coming"])))
     if named != (PLACE, COMING):
         raise ValueError(f"{path} reads other evidence than this version gathers; {fix}")

@@ -37,6 +37,7 @@ COMMANDS = {  # name -> (module, one line of help); a new command is a line here
     "vehicles": ("jepa_ros.training.objects.train_vehicles", "train the verifier that separates vehicles from clutter in a lidar sweep"),
     "traffic": ("jepa_ros.training.traffic.train", "train the forecaster of vehicles and cyclists, in simulated traffic"),
     "forecaster": ("jepa_ros.training.forecaster.train", "train the pedestrian forecaster"),
+    "giving_way": ("jepa_ros.training.forecaster.giving_way", "train how people give way to a robot, in simulated crowds"),
 }
 
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
+
+from jepa_ros.types import FloatArray
 
 BINS = 1024  # resolution of the probability axis of a precision-recall curve
 
@@ -97,3 +100,9 @@ def spread(tokens_KD: Tensor) -> Spread:
     entropy = -(shares * (shares + 1e-12).log()).sum()
     variance = covariance.diagonal()
     return Spread(float(entropy.exp()), float(variance.min()), float(variance.mean()))
+
+
+def auroc(events: FloatArray, usual: FloatArray) -> float:
+    """Chance that an event scores above what is usual; ties count half."""
+    ranks = rankdata(np.concatenate([events, usual]))[: len(events)]
+    return float((ranks.mean() - (len(events) + 1) / 2) / len(usual))

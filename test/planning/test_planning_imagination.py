@@ -14,6 +14,7 @@ from jepa_ros.backends.bev import BEV_GRID
 from jepa_ros.backends.scene_jepa.config import SceneJepaConfig
 from jepa_ros.backends.scene_jepa.model import SceneJepa
 from jepa_ros.planning import CostWeights, Limits, Planner, PlannerConfig
+from jepa_ros.planning.imagined.giving_way import load
 from jepa_ros.planning.imagined.motions import ActionConfig, imagine, plan_actions
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.imagined.swept import SweptCells
@@ -58,7 +59,10 @@ def test_imagine_sees_the_models_wall_and_the_people() -> None:
         CostWeights(),
         (2.4, 0.0, float("nan")),
         keep_latents=True,
+        giving_way=load(),
     )
+    assert result.most_moved_S is not None
+    assert result.most_moved_S[3] == result.most_moved_S.max() > 0.1, "only the fourth comes to somebody"
     stand, near, through, person, beyond = result.collision_probability_S.tolist()
     assert stand == near == 0.0
     assert through == pytest.approx(0.9, abs=1e-3)

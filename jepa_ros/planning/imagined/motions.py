@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jepa_ros.config import param, validate
 from jepa_ros.planning.footprint import Footprint
+from jepa_ros.planning.imagined.giving_way import GivingWay, most_moved
 from jepa_ros.planning.imagined.swept import SweptCells
 from jepa_ros.planning.kinematics import DYNAMICS, Limits
 from jepa_ros.planning.objective import Comfort, CostWeights, LatentGoal, PoseGoal
@@ -46,7 +47,8 @@ class Imagined:
     """What comes of each candidate."""
 
     cost_S: Tensor  # lower is better
-    collision_probability_S: Tensor  # 0-1, of the whole candidate
+    collision_probability_S: Tensor  # 0-1, of the whole candidate, if nobody gives way
+    most_moved_S: Tensor | None  # m that the person steps aside or waits whom it moves most; None = not asked for
     latents_SLND: Tensor | None
 
 
@@ -78,12 +80,14 @@ def imagine(
     goal_m: tuple[float, float, float] | None = None,
     keep_latents: bool = False,
     deadline_s: float = math.inf,
+    giving_way: GivingWay | None = None,
 ) -> Imagined:
     """Predict the scene under each candidate motion and judge the motion in it.
 
     poses_SL3: x m, y m, yaw rad in the anchor frame of the newest latent, one for each model step. Collisions are looked for in the
     occupancy that the model itself expects under that motion (0 where it has no occupancy probe), and with people as forecast.
     Cost: distance to the goal (if given), comfort, and the weight of a person times the collision probability.
+    giving_way: says how far people would step aside. Cost and collisions are those of people who do not.
     robot: a number is the radius of a disc, m.
     Raises TimeoutError when `deadline_s` seconds have passed, ValueError for more steps than the model predicts.
     """
@@ -100,7 +104,8 @@ def imagine(
     touched_S = contact_probability(people.at(elapsed_F), fine_SFX, robot)
     collision_S = 1.0 - (1.0 - occupied_S) * (1.0 - touched_S)
     cost_S = _motion_cost(paths_SLX, spec.dt_s, goal_m, weights) + weights.person * collision_S
-    return Imagined(cost_S, collision_S, latents_SLND)
+    moved_S = None if giving_way is None else most_moved(giving_way, people, poses_SL3, robot)
+    return Imagined(cost_S, collision_S, moved_S, latents_SLND)
 
 
 @torch.inference_mode()

@@ -62,7 +62,8 @@ class Imagined:
     """What the world model predicts of a motion that is not made."""
 
     status: str
-    collision_probability: float | None
+    collision_probability: float | None  # if nobody gives way
+    people_moved_m: float | None  # how far the person would step aside or wait whom the motion moves most
     message: str
 
 

@@ -101,7 +101,8 @@ class Tools:
             y = speed_mps * (1 - np.cos(yaw)) / turn_radps if turning else 0 * times_s
             answer = self._link.imagine(np.stack([x, y, yaw], axis=-1))
             probability = finite(answer.collision_probability[0]) if len(answer.collision_probability) else None
-            return Imagined(PlanStatus(answer.status.code).name, probability, answer.status.message)
+            moved_m = finite(answer.people_moved_m[0]) if len(answer.people_moved_m) else None
+            return Imagined(PlanStatus(answer.status.code).name, probability, moved_m, answer.status.message)
 
         return await self._in_turn(look)
 

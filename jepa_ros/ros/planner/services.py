@@ -17,6 +17,7 @@ from nav_msgs.msg import Path
 from jepa_ros.backends.actions import ActionImaginer, ActionPlan, ActionPlanner, GoalEncoder
 from jepa_ros.msg import PlanningStatus
 from jepa_ros.planning import Planner
+from jepa_ros.planning.imagined.giving_way import load as load_giving_way
 from jepa_ros.planning.imagined.motions import imagine, plan_actions
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.people import people_future
@@ -67,6 +68,7 @@ class PlannerServices:
         self._model = model
         self._publish_path = publish_path
         self._report = report
+        self._giving_way = load_giving_way()
         self._handlers: dict[Any, Callable[[Any, float], Any]] = {
             PlanPath: self._plan_path,
             Imagine: self._imagine,
@@ -152,11 +154,13 @@ class PlannerServices:
             None if goal is None else in_anchor(goal, newest.odom_from_anchor),
             request.return_latents,
             left_s - (time.perf_counter() - started_s),
+            self._giving_way,
         )
         response = Imagine.Response(
             status=PlanningStatus(code=PlanningStatus.OK, message=f"imagined with {model.spec.name} {model.spec.version}"),
             cost=result.cost_S.tolist(),
             collision_probability=result.collision_probability_S.tolist(),
+            people_moved_m=[] if result.most_moved_S is None else result.most_moved_S.tolist(),
             forecast_stamp=conversions.time_message(newest.stamp_ns),
         )
         if result.latents_SLND is not None:

@@ -158,6 +158,7 @@ def test_imagine_and_plan_actions(world: World) -> None:
     assert answer.status.code == PlanStatus.OK, answer.status.message
     assert answer.collision_probability[0] > 0.9 > 0.1 > answer.collision_probability[1]
     assert answer.cost[1] < answer.cost[0]
+    assert answer.people_moved_m[0] > 0.2 > answer.people_moved_m[1]
     assert list(answer.latent_shape) == [2, 12, *SPEC.latent_shape]
     assert len(answer.latents) == 2 * 12 * 128 * 128 * 2 * 2
     assert "poses" in ask(candidates=2, steps=12, poses=[0.0]).status.message
