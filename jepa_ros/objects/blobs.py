@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.struct_of_arrays import within
+from jepa_ros.objects.struct_of_arrays import bounded
 from jepa_ros.types import FloatArray
 
 Number = TypeVar("Number", bound=np.generic)
@@ -59,7 +59,7 @@ def parted(
     blobs_m = np.concatenate((blobs_m, blobs_m[blob[whole]]))
     cells.ravel()[taken] = blob
     beside = np.arange(piece) - piece // 2  # the pieces around them; where two meet, the later one
-    row, column = (within(place[whole, axis, None] + beside, cells.shape[axis] - 1) for axis in (0, 1))
+    row, column = (bounded(place[whole, axis, None] + beside, cells.shape[axis] - 1) for axis in (0, 1))
     into = (row[:, :, None] * cells.shape[1] + column[:, None, :]).reshape(-1)
     number = np.repeat(count + 1 + np.arange(len(whole)), piece * piece)
     inside = np.zeros(cells.size, bool)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.shape import SHAPE, Surroundings, shape_features
-from jepa_ros.objects.struct_of_arrays import picked, within
+from jepa_ros.objects.struct_of_arrays import bounded, picked
 from jepa_ros.objects.views import Views
 from jepa_ros.types import FloatArray
 
@@ -162,7 +162,7 @@ def _attached(others: FloatArray, centres_m: FloatArray, counts: NDArray[np.intp
     home = ((centres_m - low_m) / ATTACHED_M).astype(np.intp)
     width, rows = (int(most) + 3 for most in home.max(axis=0))
     last = (width - 1, rows - 1)
-    column, row = (within(((others[:, axis] - low_m[axis]) * (1.0 / ATTACHED_M)).astype(np.int32), last[axis]) for axis in (0, 1))
+    column, row = (bounded(((others[:, axis] - low_m[axis]) * (1.0 / ATTACHED_M)).astype(np.int32), last[axis]) for axis in (0, 1))
     cell, most = row * width + column, rows * width
     order = np.argsort(cell.astype(np.uint16) if most < 1 << 16 else cell, kind="stable")  # short numbers sort ten times as fast
     before = np.concatenate(([0], np.cumsum(np.bincount(cell, minlength=most))))  # returns in the cells before each

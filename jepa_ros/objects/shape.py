@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jepa_ros.objects.measured_columns import Columns
 from jepa_ros.objects.sightlines import SightLines, slot
-from jepa_ros.objects.struct_of_arrays import within
+from jepa_ros.objects.struct_of_arrays import bounded
 from jepa_ros.types import FloatArray
 
 SLICES, SLICE_M = 9, 0.25
@@ -56,7 +56,7 @@ class Surroundings:
     @classmethod
     def of(cls, points: FloatArray, height: FloatArray, range_m: float, sight: SightLines) -> Surroundings:
         side = int(np.ceil(2 * range_m / CELL_M)) + 1
-        column, row = (within(((points[:, axis] + range_m) / CELL_M).astype(np.int32), side - 1) for axis in (0, 1))
+        column, row = (bounded(((points[:, axis] + range_m) / CELL_M).astype(np.int32), side - 1) for axis in (0, 1))
         band, bands = sum((height > height.dtype.type(edge_m)).astype(np.int32) for edge_m in BANDS_M[1:-1]), len(BANDS_M) - 1
         cell = (((row + 1) * bands + band) * (side + 1) + column + 1).astype(np.intp)
         counts = np.zeros((side + 1, bands, side + 1), np.int32)
@@ -72,7 +72,7 @@ class Surroundings:
     def between(self, low_m: FloatArray, high_m: FloatArray) -> FloatArray:
         """(M, B) returns within rectangles along x and y, from their (M, 2) lower to their upper corners."""
         rows, bands, width = self.sums.shape
-        cells = [within(np.rint((corner_m + self.half_side_m) / CELL_M).astype(np.intp), rows - 1) for corner_m in (low_m, high_m)]
+        cells = [bounded(np.rint((corner_m + self.half_side_m) / CELL_M).astype(np.intp), rows - 1) for corner_m in (low_m, high_m)]
         right, row = np.array([cell[:, 0] for cell in cells]), np.array([cell[:, 1] for cell in cells])
         corners = row[:, None] * (bands * width) + right[None]  # (2, 2, M): row of lower and upper corner, column of both
         sums = self.sums.reshape(-1).take(corners[..., None] + width * np.arange(bands))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 R = TypeVar("R", bound="StructOfArrays")
 
 
-def within(numbers: NDArray[Any], last: int) -> NDArray[Any]:
+def bounded(numbers: NDArray[Any], last: int) -> NDArray[Any]:
     """Whole numbers held between 0 and `last`, in their place; `np.clip` first looks up what range their type has."""
     return np.minimum(np.maximum(numbers, 0, out=numbers), last, out=numbers)
 

@@ -85,7 +85,41 @@ def test_what_is_no_bigger_than_a_post_or_longer_than_a_lorry_is_not_proposed() 
     car = car_points(np.array([8.0, 1.0, 0.3, 4.3, 1.8]), np.zeros(2), generator)
     flat = np.concatenate((wall, post, car))
     height = generator.uniform(0.3, 1.4, len(flat))
-    found = propose(np.column_stack((flat, height)), height, np.zeros(3), 30.0)
+    found = propose(np.column_stack((flat, height)), height, 30.0)
     assert len(found.boxes) == 1
     assert overlaps(grown(found.boxes, np.zeros(2)), np.array([[8.0, 1.0, 0.3, 4.3, 1.8]]))[0, 0] > 0.8
     assert (found.owner[: len(wall) + len(post)] == -1).all()
+
+
+@pytest.mark.parametrize("hangs_m", [(2.6,), (2.3, 2.8)])
+def test_what_hangs_above_a_car_is_none_of_it(hangs_m: tuple[float, ...]) -> None:
+    generator = np.random.default_rng(4)
+    car = np.array([8.0, 1.0, 0.3, 4.3, 1.8])
+    flat = car_points(car, np.zeros(2), generator)
+    height = generator.uniform(0.3, 1.6, len(flat))
+    wire = np.repeat(flat[:1], len(hangs_m), axis=0)  # a return of a wire, or of a leaf, above its corner
+    mast = np.arange(1.7, 2.9, 0.2)  # what stands on it is of it
+    stand, hang = (
+        propose(np.column_stack((places, tall)), tall, 30.0).owner
+        for places, tall in (
+            (np.concatenate((flat, np.repeat(flat[:1], len(mast), axis=0))), np.concatenate((height, mast))),
+            (np.concatenate((flat, wire)), np.concatenate((height, hangs_m))),
+        )
+    )
+    assert (stand[: len(flat)] == 0).mean() > 0.9
+    np.testing.assert_array_equal(hang[: len(flat)], stand[: len(flat)])
+    assert (stand[len(flat) :] == 0).all()
+    assert (hang[len(flat) :] == -1).all()
+
+
+def test_two_cars_side_by_side_are_two() -> None:
+    generator = np.random.default_rng(5)
+    cars = np.array([[8.125, 1.0, 0.0, 4.3, 1.9], [8.125, 3.4, 0.0, 4.3, 1.9]])  # half a metre apart: one empty cell between them
+    flat = np.concatenate([car_points(car, np.array([0.0, 2.1]), generator) for car in cars])
+    height = generator.uniform(0.3, 1.5, len(flat))
+    found = propose(np.column_stack((flat, height)), height, 30.0)
+    assert len(found.boxes) == 2
+    assert overlaps(grown(found.boxes, np.array([0.0, 2.1])), cars).max(axis=0).min() > 0.7
+    own, other = (set(part.tolist()) - {-1} for part in found.owner.reshape(2, -1))
+    assert {len(own), len(other)} == {1}
+    assert own != other

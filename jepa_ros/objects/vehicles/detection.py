@@ -33,7 +33,7 @@ class VehicleDetector:
         density: float = 1.0,
     ) -> VehicleDetections:
         """Among (N, 3) points 0.2-2.9 m above the local ground, whose height is (N,) `ground_m`; `lidar_m` (3,): where the lidar is."""
-        proposals = propose(points, height, lidar_m, self._range_m)
+        proposals = propose(points, height, self._range_m)
         if not len(proposals.boxes):
             return VehicleDetections(lidar_m=lidar_m[:2])
         evidence = box_evidence(points, height, proposals, lidar_m, surroundings, density)

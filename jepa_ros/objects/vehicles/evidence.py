@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jepa_ros.objects.shape import BANDS_M, Surroundings
-from jepa_ros.objects.struct_of_arrays import picked, within
+from jepa_ros.objects.struct_of_arrays import bounded, picked
 from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, corners, vectors
 from jepa_ros.objects.vehicles.proposals import Proposals
 from jepa_ros.types import FloatArray
@@ -60,9 +60,9 @@ def box_evidence(
     def shares(index: NDArray[np.intp], bins: int) -> FloatArray:
         return np.bincount(row * bins + index, minlength=count * bins).reshape(count, bins) / some[:, None]
 
-    end = within((along * (ENDS / boxes[:, LENGTH]).take(row)).astype(np.intp), ENDS - 1)
-    side = within((across * (SIDES / np.maximum(boxes[:, WIDTH], 0.3)).take(row)).astype(np.intp), SIDES - 1)
-    slices = shares(within(((tall - FLOOR_M) / SLICE_M).astype(np.intp), SLICES - 1), SLICES)
+    end = bounded((along * (ENDS / boxes[:, LENGTH]).take(row)).astype(np.intp), ENDS - 1)
+    side = bounded((across * (SIDES / np.maximum(boxes[:, WIDTH], 0.3)).take(row)).astype(np.intp), SIDES - 1)
+    slices = shares(bounded(((tall - FLOOR_M) / SLICE_M).astype(np.intp), SLICES - 1), SLICES)
     top, bottom = _extremes(row, tall, count)
     end_top, end_bottom = _extremes(row * ENDS + end, tall, count * ENDS)
     side_top, _ = _extremes(row * SIDES + side, tall, count * SIDES)

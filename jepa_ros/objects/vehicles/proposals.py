@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jepa_ros.objects.struct_of_arrays import picked, within
+from jepa_ros.objects.struct_of_arrays import bounded, picked
 from jepa_ros.objects.vehicles.boxes import LENGTH, WIDTH, YAW, vectors
 from jepa_ros.types import FloatArray
 
@@ -26,6 +26,8 @@ DIRECTIONS = 30  # of a quarter turn
 CLOSEST_M, LOOSE_M = 0.05, 0.4  # distances from a side are told apart between these
 CAR_M, CAR_WIDE_M = 4.3, 1.8  # as large a car is, as long as no more has been seen of it
 SIDE_FROM_M = 2.5  # a face longer than this is a side
+HANGS_FROM_M, HANGS_STEP_M = 1.2, 0.25  # above the height of a bonnet, what two steps without a return part from the rest hangs,
+HANGS_SHARE = 0.05  # if it is no more than this share of the returns
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,7 @@ class Proposals:
 
     boxes: FloatArray  # (G, 5) what was seen, in the frame of the points
     fit_m: FloatArray  # (G,) mean distance from the nearest side
-    owner: NDArray[np.intp]  # (N,) in whose cells each point lies, at whatever height; -1: in none's
-
-
-def cluster(points: FloatArray, height: FloatArray, range_m: float) -> tuple[NDArray[np.intp], int]:
-    """(N,) number of the connected cluster in whose cells each point lies, at whatever height, 0 for none; how many there are."""
-    side = int(np.ceil(2 * range_m / CELL_M)) + 2
-    column, row = (within(((points[:, axis] + range_m) / CELL_M).astype(np.intp) + 1, side - 1) for axis in (0, 1))
-    flat = row * side + column
-    occupied = np.zeros((side, side), bool)
-    occupied.ravel()[flat.take(np.flatnonzero(in_slice(height)))] = True
-    cells, count = ndimage.label(closed(occupied), np.ones((3, 3)))
-    return cells.ravel().take(flat), count
+    owner: NDArray[np.intp]  # (N,) in whose cells each point lies, at whatever height, unless it hangs above; -1: in none's
 
 
 def in_slice(height: FloatArray) -> NDArray[np.bool_]:
@@ -53,21 +44,73 @@ def in_slice(height: FloatArray) -> NDArray[np.bool_]:
     return (height > SLICE_M[0]) & (height < SLICE_M[1])
 
 
-def propose(points: FloatArray, height: FloatArray, lidar_m: FloatArray, range_m: float) -> Proposals:
+def propose(points: FloatArray, height: FloatArray, range_m: float) -> Proposals:
     """Boxes of the clusters among (N, 3) points with their heights above the local ground."""
-    labels, count = cluster(points, height, range_m)
-    body = np.flatnonzero((labels > 0) & in_slice(height))
+    side = int(np.ceil(2 * range_m / CELL_M)) + 2
+    column, row = (bounded(((points[:, axis] + range_m) / CELL_M).astype(np.intp) + 1, side - 1) for axis in (0, 1))
+    cell, body = row * side + column, in_slice(height)
+    every = np.arange(len(points))
+    labels, count = _clusters(cell, body, every, side, joined=True)
+    kept, boxes, fit_m = _fitted(points, labels, body, count)
+    wide = boxes[:, WIDTH] > WIDEST_M
+    if wide.any():  # what closing joined, such as two cars side by side: once more without
+        joined = np.zeros(count + 1, bool)
+        joined[kept[wide]] = True
+        rest = np.flatnonzero(joined.take(labels))
+        parts, more = _clusters(cell, body, rest, side, joined=False)
+        labels[rest] = np.where(parts > 0, parts + count, 0)
+        finer = _fitted(points, np.maximum(labels - count, 0), body, more)
+        kept, boxes, fit_m = (np.concatenate(both) for both in zip((kept, boxes, fit_m), (finer[0] + count, *finer[1:]), strict=True))
+        count += more
+    sides_m = boxes[:, LENGTH:]
+    good = (sides_m[:, 0] >= LEAST_SIDE_M) & (sides_m[:, 0] <= LONGEST_M) & (sides_m[:, 1] <= WIDEST_M)
+    number = np.full(count + 1, -1)
+    number[kept[good]] = np.arange(good.sum())
+    return Proposals(boxes[good], fit_m[good], _standing(number.take(labels), height, int(good.sum())))
+
+
+def _clusters(
+    cell: NDArray[np.intp], body: NDArray[np.bool_], rows: NDArray[np.intp], side: int, joined: bool
+) -> tuple[NDArray[np.intp], int]:
+    """(R,) number of the connected cluster in whose cells each of the points `rows` lies, at whatever height, 0 for none; how many.
+
+    `cell`, `body` (N,): of all points; `joined`: cells with one empty cell between them are connected, too.
+    """
+    occupied = np.zeros((side, side), bool)
+    own = cell.take(rows)
+    occupied.ravel()[own.take(np.flatnonzero(body.take(rows)))] = True
+    cells, count = ndimage.label(closed(occupied) if joined else occupied, np.ones((3, 3)))
+    return cells.ravel().take(own), count
+
+
+def _fitted(
+    points: FloatArray, labels: NDArray[np.intp], in_body: NDArray[np.bool_], count: int
+) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+    """Of the clusters that may be vehicles: their numbers, boxes and how well these fit."""
+    body = np.flatnonzero((labels > 0) & in_body)
     of_body = labels.take(body)
     kept = _of_size(picked(points, body), of_body, count)
     order = body.take(np.argsort(of_body.astype(np.uint16) if count < 1 << 16 else of_body, kind="stable"))  # short numbers sort faster
     stop = np.cumsum(np.bincount(of_body, minlength=count + 1))
     sampled = [order[first : last : -(-(last - first) // SAMPLED)] for first, last in zip(stop[kept - 1], stop[kept], strict=True)]
-    boxes, fit_m = fit(points[:, :2], sampled)
-    sides_m = boxes[:, LENGTH:]
-    good = (sides_m[:, 0] >= LEAST_SIDE_M) & (sides_m[:, 0] <= LONGEST_M) & (sides_m[:, 1] <= WIDEST_M)
-    number = np.full(count + 1, -1)
-    number[kept[good]] = np.arange(good.sum())
-    return Proposals(boxes[good], fit_m[good], number.take(labels))
+    return kept, *fit(points[:, :2], sampled)
+
+
+def _standing(owner: NDArray[np.intp], height: FloatArray, count: int) -> NDArray[np.intp]:
+    """(N,) the same without what hangs above: a few returns of a wire or of leaves, with nothing between them and the vehicle below."""
+    own = np.flatnonzero((owner >= 0) & (height > HANGS_FROM_M))
+    of_own, step = owner.take(own), ((height.take(own) - HANGS_FROM_M) / HANGS_STEP_M).astype(np.intp)
+    steps = int(step.max(initial=0)) + 1
+    returns = np.bincount(of_own * steps + step, minlength=count * steps).reshape(count, steps)
+    empty = np.pad(returns == 0, ((0, 0), (1, 0)))  # the step below the first is what the vehicle itself reaches
+    gap = empty[:, :-1] & empty[:, 1:]
+    first = np.where(gap.any(axis=1), gap.argmax(axis=1) - 1, steps)
+    above = np.where(np.arange(steps) > first[:, None], returns, 0).sum(axis=1)
+    whole = np.bincount(owner[owner >= 0], minlength=count)
+    first[above > HANGS_SHARE * whole] = steps  # a crown, which tells a tree
+    standing = owner.copy()
+    standing[own[step > first.take(of_own)]] = -1
+    return standing
 
 
 def _of_size(points: FloatArray, labels: NDArray[np.intp], count: int) -> NDArray[np.intp]:

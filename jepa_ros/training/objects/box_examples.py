@@ -81,7 +81,7 @@ def boxes_of(sweep: Sweep, number: int, generator: np.random.Generator) -> Examp
     use = near & (height > 0.2) & (height < 2.9)
     body, tall, of_thing = points[use], height[use], of_thing[use]
     sight = SightLines.of(body, tall, points, seen.lidar_m[:2])
-    proposals = propose(body, tall, seen.lidar_m, RANGE_M)
+    proposals = propose(body, tall, RANGE_M)
     evidence = box_evidence(body, tall, proposals, seen.lidar_m, Surroundings.of(body, tall, RANGE_M, sight), density)
     classes, made_up = classes_of(proposals.owner, len(proposals.boxes), of_thing, in_slice(tall), kinds)
     if not sweep.all_vehicles:  # of these only what is labelled or was cast in is known
