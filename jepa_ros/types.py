@@ -144,7 +144,7 @@ class OccupancyForecast:
     resolution_m: float
     origin_m: tuple[float, float]  # x, y of cell [0, 0]'s outer corner in the anchor frame
     seen: NDArray[np.bool_] | None = None  # (Y, X) False where no sensor has looked recently; None = nothing is unseen
-    from_latents: NDArray[np.float32] | None = None  # `probability` of what stands, without forecasts of objects; None = it has none
+    from_latents: NDArray[np.float32] | None = None  # `probability` of what stands, without those who move; None = nobody does
 
     @property
     def grid(self) -> GridSpec:

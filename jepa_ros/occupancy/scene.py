@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jepa_ros.movers import Bodies, TrackedVehicles, cells_near
+from jepa_ros.movers import Bodies, TrackedVehicles
+from jepa_ros.objects.scene.objects import objects_of
+from jepa_ros.objects.scene.stands import bodies_of, cells_around, movers_among, unexplained
 from jepa_ros.occupancy.calibration import OutcomeCalibration
 from jepa_ros.occupancy.evidence import Evidence, gather
 from jepa_ros.occupancy.network import OccupancyFusion
@@ -73,7 +75,8 @@ class SceneOccupancy:
         if looked.lately_SYX is not None and self.fusion is not None:
             evidence = self.evidence(looked.lately_SYX, state, moving, shares_HYX)
             stands_HYX, moves_HYX = self.fusion.stands(evidence), self.fusion.comes(evidence)
-            occupancy = joined(occupancy, evidence, self.calibration.correct(stands_HYX).sigmoid(), moves_HYX)
+            here_YX = torch.from_numpy(cells_around(bodies_of(movers_among(objects_of(state)), pose), self._grid))
+            occupancy = joined(occupancy, evidence, self.calibration.correct(stands_HYX).sigmoid(), moves_HYX, here_YX)
             self.calibration.remember(state.stamp_ns, pose, stands_HYX, moves_HYX.amax(dim=0) < STILL)
         kept_YX = self._low_obstacles.update(pose, looked.views, moving)
         occupancy = _at_least(occupancy, kept_YX.astype(np.float32)) if kept_YX.any() else occupancy
@@ -94,13 +97,16 @@ class SceneOccupancy:
         )
 
 
-def joined(occupancy: OccupancyForecast, evidence: Evidence, stands_HYX: Tensor, moves_HYX: Tensor) -> OccupancyForecast:
-    """With both shares, and what stands as the part that has no forecasts in it. Now stays as it was seen."""
+def joined(occupancy: OccupancyForecast, evidence: Evidence, stands_HYX: Tensor, moves_HYX: Tensor, here_YX: Tensor) -> OccupancyForecast:
+    """With both shares, and what stands as the part that no mover explains. here_YX: bool, where somebody is now.
+
+    Now stays as it was seen; where somebody is, what stands now is no more than what stands a step later."""
     model = torch.from_numpy(occupancy.probability)
-    alone = torch.cat((model[:1], torch.where(evidence.read_HYX, stands_HYX, model[1:])))
-    both = alone.clone()
-    both[1:].addcmul_(moves_HYX, 1.0 - alone[1:])  # 1 - (1 - alone) (1 - moves)
-    return replace(occupancy, probability=both.numpy(), from_latents=alone.numpy())
+    said = torch.where(evidence.read_HYX, stands_HYX, model[1:])
+    both = torch.cat((model[:1], torch.addcmul(said, moves_HYX, 1.0 - said)))  # 1 - (1 - said) (1 - moves)
+    later = unexplained(said, moves_HYX)
+    now = torch.where(here_YX, torch.minimum(model[0], later[0]), model[0])
+    return replace(occupancy, probability=both.numpy(), from_latents=torch.cat((now[None], later)).numpy())
 
 
 def _at_least(occupancy: OccupancyForecast, probability_YX: FloatArray) -> OccupancyForecast:
@@ -119,9 +125,3 @@ def who_moves(people: TrackedPeople, vehicles: TrackedVehicles, odom_from_anchor
     boxes[:, :2] = (boxes[:, :2] - odom_from_anchor[:2, 3]) @ odom_from_anchor[:2, :2]
     boxes[:, 2] -= np.arctan2(odom_from_anchor[1, 0], odom_from_anchor[0, 0])
     return Bodies(boxes, np.concatenate((people.radii_m, np.zeros(len(driving)))))
-
-
-def cells_around(bodies: Bodies, grid: GridSpec) -> NDArray[np.bool_]:
-    """(Y, X) cells whose centres lie in a body or within half a cell of it."""
-    x, y = (origin + grid.resolution_m * (np.arange(n) + 0.5) for origin, n in zip(grid.origin_m, (grid.columns, grid.rows), strict=True))
-    return cells_near(x, y, bodies.boxes[:, :3], 0.5 * bodies.boxes[:, 3:], bodies.radii_m + 0.5 * grid.resolution_m)[0]

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from jepa_ros.movers import cells_near
 from jepa_ros.types import FloatArray, GridSpec
 
 UNKNOWN = 1.0  # what lies beyond the forecast is taken as occupied: a robot drives within sight
@@ -46,13 +45,6 @@ def clear_discs(volume_TYX: NDArray[np.float32], grid: GridSpec, centres_m: Floa
     reach_N11 = np.broadcast_to(radii_m, len(centres_m))[:, None, None]
     under_YX = (along_NY[:, :, None] ** 2 + across_NX[:, None, :] ** 2 <= reach_N11**2).any(axis=0)
     return np.where(under_YX, np.float32(0.0), volume_TYX)
-
-
-def clear_boxes(
-    volume_TYX: NDArray[np.float32], grid: GridSpec, poses: FloatArray, halves_m: FloatArray, margins_m: FloatArray
-) -> NDArray[np.float32]:
-    """A copy in which the cells whose centres lie within a margin (N,) of a box are free; see `movers.cells_near`."""
-    return np.where(cells_near(*cell_centres(grid), poses, halves_m, margins_m), np.float32(0.0), volume_TYX)
 
 
 def split(volume_TYX: NDArray[np.float32], grid: GridSpec) -> tuple[NDArray[np.float32], GridSpec]:

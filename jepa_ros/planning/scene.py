@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from jepa_ros.objects.scene.cells import without_movers
+from jepa_ros.objects.scene.cells import with_movers, without_movers
 from jepa_ros.objects.scene.objects import SceneObject, objects_of
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, OccupancyForecast, PedestrianForecast, SceneState
 
@@ -48,8 +48,8 @@ class PlanningScene:
     stamp_ns: int  # of the forecasts
     anchor_pose: FloatArray  # (4, 4) odom_from_anchor
     ego: EgoState  # may be newer than the forecasts
-    occupancy: OccupancyForecast  # anchor frame; `seen` says where a sensor has looked
-    moving: Moving
+    occupancy: OccupancyForecast  # anchor frame: what stands, without those who move; `seen` says where a sensor has looked
+    moving: Moving  # what moves
     surprise: float = math.nan  # 0-1, as in SceneState
     sensors: tuple[str, ...] = ()  # which of "lidar", "camera" the forecasts were made from
 
@@ -57,7 +57,8 @@ class PlanningScene:
     def of(cls, state: SceneState) -> PlanningScene:
         """The part of a pipeline's answer that matters to a planner."""
         moving = moving_of(state.people.positions_m, state.people.existence, state.people.radii_m, state.pedestrians, objects_of(state))
-        return cls(state.stamp_ns, state.anchor_pose, state.ego, without_movers(state.occupancy), moving, state.surprise, state.sensors)
+        stands = without_movers(with_movers(state).occupancy)
+        return cls(state.stamp_ns, state.anchor_pose, state.ego, stands, moving, state.surprise, state.sensors)
 
     @property
     def stamp_s(self) -> float:

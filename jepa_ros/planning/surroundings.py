@@ -1,6 +1,6 @@
 """Obstacles around the start, inflated by the robot's size: where and when it would touch something. Anchor frame.
 
-Axes: T forecast time, L plan step, P person, K mode, M likely modes of all, D disc that stands for the robot, J pose, Y/X grid rows and
+Axes: T forecast time, L plan step, P person, D disc that stands for the robot, J pose, Y/X grid rows and
 columns.
 """
 
@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jepa_ros.movers import cells_near
 from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.footprint.contact import highest_under, under
 from jepa_ros.planning.grids import (
     at_times,
     cell_centres,
-    clear_boxes,
     clear_discs,
     crop,
     inflate,
@@ -31,11 +29,8 @@ from jepa_ros.planning.start_contact import TOUCHES, StartContact
 from jepa_ros.planning.verify import Verifier
 from jepa_ros.types import FloatArray, GridSpec
 
-AROUND_EXPECTED_M = 0.6  # cells that are predicted so near to where a person may be, beyond one deviation, are that person
-LIKELY = 0.05  # modes of less probability do not count for that
 AHEAD_M = 1.0  # a robot that stops before something stops nearer to it than this
 HEADINGS = 16  # that a polygon is tried at where a goal has none
-PERSON_CLEARANCE_M = 0.5  # around people nothing is taken for a standing obstacle: they may step aside
 
 
 class Surroundings:
@@ -69,14 +64,11 @@ class Surroundings:
         grace_m = radius_m + occupancy.resolution_m
         around_m = grace_m if footprint.is_round else footprint.reach_m + grace_m
         self.people = people_future(scene, footprint)
-        now_P3, halves_P2, radii_m = self._shapes_now()
         probability_TYX, unseen_YX = known_and_unseen(occupancy)
         local_TYX, self.grid = crop(probability_TYX, occupancy.grid, start_m, reach_m + around_m)
         unseen_1YX, _ = crop(unseen_YX[None].astype(np.float32), occupancy.grid, start_m, reach_m + around_m)
-        # Under the robot a lidar sees the robot; where people are now, their forecast says where they will be.
-        local_TYX = clear_boxes(local_TYX, self.grid, now_P3, halves_P2, radii_m + 0.5 * occupancy.resolution_m)
-        local_TYX = self._without_people_to_come(self._without_robot(local_TYX, self.grid))
-        unseen_1YX = self._without_robot(unseen_1YX, self.grid)
+        # Under the robot a lidar sees the robot.
+        local_TYX, unseen_1YX = (self._without_robot(volume, self.grid) for volume in (local_TYX, unseen_1YX))
         # Where a robot touches something does not end at the borders of coarse cells: on them, many a door would be too narrow.
         self.people_grid = self.grid  # people are blurred by their covariances anyway
         unseen_1YX, _ = split(unseen_1YX, self.grid)
@@ -87,9 +79,8 @@ class Surroundings:
         self._judged_TYX = self.inflated_TYX if footprint.is_round else np.maximum(local_TYX, unseen_1YX)
         obstacle_YX = np.maximum(local_TYX[0], unseen_1YX[0]) >= 0.5 * occupied_from
         self.leaving = StartContact.of(self.inflated_TYX[0], obstacle_YX, self.grid, self.start, grace_m, self.discs_D2, self._touches())
-        # What stays counts; what passes through fades in the mean.
+        # What stays counts; what passes through, and nobody tracks, fades in the mean.
         standing_1YX = self._without_robot(probability_TYX.mean(axis=0, keepdims=True), occupancy.grid)
-        standing_1YX = clear_boxes(standing_1YX, occupancy.grid, now_P3, halves_P2, radii_m + PERSON_CLEARANCE_M)
         standing_1YX = memory.believed(standing_1YX[0], occupancy.grid, scene.anchor_pose, scene.stamp_s)[None]
         self.standing_grid, self.standing_YX = occupancy.grid, standing_1YX[0]
         self.beside_YX = inflate(standing_1YX, occupancy.resolution_m, footprint.narrow_m)[0]
@@ -106,38 +97,6 @@ class Surroundings:
         if self.footprint.is_round:
             return clear_discs(volume_TYX, grid, self.start_m[None], self.footprint.radius_m)
         return np.where(under(self.footprint, grid, self.start), np.float32(0.0), volume_TYX)
-
-    def _shapes_now(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Of everybody: (P, 3) pose now, (P, 2) half sides, (P,) radius around that."""
-        people = self.people
-        yaws_P = torch.zeros(len(people.radii_P)) if people.yaws_PKT is None else people.yaws_PKT[:, 0, 0]
-        poses_P3 = torch.column_stack((people.means_PKT2[:, 0, 0], yaws_P)).double().numpy()
-        halves_P2 = torch.zeros(len(yaws_P), 2) if people.halves_P2 is None else people.halves_P2
-        return poses_P3, halves_P2.double().numpy(), people.radii_P.double().numpy()
-
-    def _without_people_to_come(self, local_TYX: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A world model predicts occupied cells where people may be, the forecaster people: once is enough. What is occupied now stays."""
-        if len(self.people.radii_P) == 0:
-            return local_TYX
-        future = self.people.at(torch.as_tensor(self.times_s, dtype=torch.float32))
-        likely_PK = future.weights_PK >= LIKELY
-        yaws_PKT = torch.zeros_like(future.means_PKT2[..., 0]) if future.yaws_PKT is None else future.yaws_PKT
-        poses_MT3 = torch.cat((future.means_PKT2, yaws_PKT[..., None]), dim=-1)[likely_PK].double().numpy()
-        halves_P2 = torch.zeros(len(likely_PK), 2) if future.halves_P2 is None else future.halves_P2
-        halves_M2 = halves_P2[:, None].expand(*likely_PK.shape, 2)[likely_PK].double().numpy()
-        body_M1 = future.radii_P[:, None].expand_as(likely_PK)[likely_PK][:, None].double().numpy()
-        spread_MT = future.covariances_PKT3[likely_PK][..., [0, 2]].amax(-1).sqrt().double().numpy()
-        around_MT = body_M1 + spread_MT + AROUND_EXPECTED_M
-        modes, times = around_MT.shape
-        expected_TYX = cells_near(
-            *cell_centres(self.grid),
-            poses_MT3.reshape(-1, 3),
-            halves_M2.repeat(times, axis=0),
-            around_MT.ravel(),
-            np.tile(np.arange(times), modes),
-            times,
-        )
-        return np.where(expected_TYX & (local_TYX[:1] < self.occupied_from), np.float32(0.0), local_TYX)
 
     def free_near(self, goal: FloatArray, tolerance_m: float) -> bool:
         """Whether the robot could stand at the goal (x m, y m, yaw rad or NaN) or within the tolerance of it. Out of reach of this plan it

@@ -77,7 +77,7 @@ def test_the_planners_numbers_are_compared_plan_by_plan():
     assert planner_numbers.matters(rows, "strong"), "all plans differ alike"
     assert "| **`strong`** | 2 | +0.000 (0.000), +0.000 (0.000), +0.000 (0.000), +1.000 (0.058) |" in planner_numbers.table(rows)
     labels = [number.label for number in planner_numbers.planner_numbers()]
-    assert {"planning.surroundings.LIKELY", "planning.PlannerConfig.weights.person"} <= set(labels)
+    assert {"planning.surroundings.AHEAD_M", "planning.PlannerConfig.weights.person"} <= set(labels)
     assert not [label for label in labels if label.endswith(("robot_radius_m", "AWAY_M", "seed"))]
 
 

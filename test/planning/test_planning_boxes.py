@@ -1,4 +1,4 @@
-"""Vehicles and cyclists are boxes to a planner: exact distances, contacts of whole paths, and what is cleared for them."""
+"""Vehicles and cyclists are boxes to a planner: exact distances, and contacts of whole paths."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from planning_scenes import goal_at, in_anchor, make_scene, pose
 
 from jepa_ros.movers import BoxForecast, TrackedVehicles, cells_near, near_boxes
-from jepa_ros.planning.grids import cell_centres, clear_boxes, clear_discs
+from jepa_ros.planning.grids import cell_centres
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts, outside_box, people_future
 from jepa_ros.planning.planner import Planner, PlannerConfig
 from jepa_ros.planning.scene import PlanningScene
@@ -80,15 +80,6 @@ def test_expected_contacts_lie_under_the_grown_box() -> None:
     outside = (np.abs(along) > 2.7) | (np.abs(across) > 1.4)
     assert cost_TYX[0][torch.tensor(inside)].min() > 0.95
     assert cost_TYX[0][torch.tensor(outside)].max() < 0.05
-
-
-def test_a_box_is_cleared_and_a_point_is_cleared_as_a_disc() -> None:
-    grid = GridSpec(40, 40, 0.25, (-5.0, -5.0))
-    full = np.ones((1, 40, 40), np.float32)
-    point = clear_boxes(full, grid, np.array([[1.0, 1.0, 0.4]]), np.zeros((1, 2)), np.array([0.9]))
-    np.testing.assert_array_equal(point, clear_discs(full, grid, np.array([[1.0, 1.0]]), 0.9))
-    car = clear_boxes(full, grid, np.array([[0.0, 0.0, np.pi / 2]]), np.array([[2.2, 0.9]]), np.array([0.1]))
-    assert (car == 0).sum() == pytest.approx((2 * 2.3) * (2 * 1.0) / 0.25**2, rel=0.12)
 
 
 def test_cells_near_boxes_of_any_size_are_found_in_the_layer_of_each() -> None:

@@ -15,7 +15,7 @@ from jepa_ros.planning.guide import StandingMemory
 from jepa_ros.planning.people import PeopleFuture, contact_probability, expected_contacts
 from jepa_ros.planning.scene import PlanningScene
 from jepa_ros.planning.surroundings import Surroundings
-from jepa_ros.types import NANOSECONDS, GridSpec, PedestrianForecast, PlanStatus
+from jepa_ros.types import NANOSECONDS, GridSpec, PlanStatus
 
 RADIUS_M = PlannerConfig().robot_radius_m
 LONG_S = 5.0  # a deadline that never bites
@@ -61,25 +61,19 @@ def test_a_crowd_in_a_door_is_no_wall() -> None:
     assert abs(end_y) < 1.6
 
 
-def test_cells_predicted_where_a_person_may_go_are_that_person_and_no_obstacle_besides() -> None:
-    scene = make_scene(people=((2.0, 0.0, 1.0, 0.0),))
-    straight = scene.pedestrians.modes_m
-    aside = straight + 1.5 * scene.pedestrians.times_s[:, None] * scene.anchor_pose[:2, 1]  # they may turn left
-    forecast = PedestrianForecast(
-        np.concatenate((straight, aside), axis=1),
-        np.array([[0.7, 0.3]]),
-        np.repeat(scene.pedestrians.covariances_m2, 2, axis=1),
-        scene.pedestrians.times_s,
-    )
-    predicted = scene.occupancy.probability.copy()
-    step, elsewhere_m, may_be_m = 4, np.array([-3.0, 0.0]), np.array([3.6, 2.4])  # after 1.6 s
-    for place_m in (elsewhere_m, may_be_m):
+def test_what_stands_is_read_as_it_is_told_and_whoever_moves_is_no_part_of_it() -> None:
+    """A world model leaves somebody where they are, and predicts them, blurred, where they go. Planned around is the person alone."""
+    scene = make_scene(walls=((4.0, 2.0, 4.4, 3.0),), people=((2.0, 0.0, 1.0, 0.0),))
+    predicted, step, here_m, beside_m = scene.occupancy.probability.copy(), 4, np.array([2.0, 0.0]), np.array([3.6, 1.2])
+    for at, place_m, probability in ((slice(None), here_m, 1.0), (step, np.array([3.6, 0.0]), 0.4), (step, beside_m, 0.6)):
         column, row = ((place_m - scene.occupancy.origin_m) / RESOLUTION_M).astype(int)
-        predicted[step, row, column] = 0.9
-    scene = replace(scene, pedestrians=forecast, occupancy=replace(scene.occupancy, probability=predicted))
-    around = Surroundings(PlanningScene.of(scene), np.zeros(2), 6.0, 0.4, 0.5, StandingMemory())
-    assert between_cells(around.inflated_TYX[step], around.grid, elsewhere_m) > 0.8
-    assert between_cells(around.inflated_TYX[step], around.grid, may_be_m) < 0.1
+        predicted[at, row, column] = probability
+    told = PlanningScene.of(replace(scene, occupancy=replace(scene.occupancy, probability=predicted)))
+    around = Surroundings(told, np.zeros(2), 6.0, 0.4, 0.5, StandingMemory())
+    assert around.inflated_TYX[0].max() == 1.0, "the wall"
+    assert between_cells(around.inflated_TYX[0], around.grid, here_m) < 0.01
+    assert between_cells(around.inflated_TYX[step], around.grid, np.array([3.5, -0.2])) < 0.05
+    assert between_cells(around.inflated_TYX[step], around.grid, beside_m) > 0.5, "what no forecast explains is nobody who is tracked"
 
 
 def test_contact_probability_is_that_of_the_forecast() -> None:

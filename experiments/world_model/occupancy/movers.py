@@ -80,7 +80,7 @@ class WithParts(SceneOccupancy):
         found = super().evidence(lately_SYX, state, moving, shares_HYX)
         assert self.fusion is not None
         shares = self.fusion.stands(found).sigmoid(), self.fusion.comes(found)
-        self.parts["uncorrected"] = joined(state.occupancy, found, *shares)
+        self.parts["uncorrected"] = joined(state.occupancy, found, *shares, torch.zeros_like(shares[0][0], dtype=torch.bool))
         return found
 
 

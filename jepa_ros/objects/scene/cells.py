@@ -15,10 +15,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jepa_ros.lazy import replaced
 from jepa_ros.objects.scene.objects import Movers, SceneObject, objects_of
+from jepa_ros.objects.scene.stands import bodies_of, cells_around, movers_among, unexplained
 from jepa_ros.types import FloatArray, GridSpec, OccupancyForecast, SceneState
 
 REACH_M = 0.1  # returns of a body fall so far outside its box: limbs, and boxes that are too small
@@ -42,7 +44,28 @@ def with_movers(state: SceneState) -> SceneState:
         return state
     joined = occupancy.probability.copy()
     joined[1:] = np.maximum(joined[1:], shares_HYX)
-    return replaced(state, occupancy=replace(occupancy, probability=joined, from_latents=occupancy.probability))
+    stands = _beside(occupancy, movers_among(objects_of(state)), shares_HYX, state.anchor_pose)
+    return replaced(state, occupancy=replace(occupancy, probability=joined, from_latents=stands))
+
+
+def standing_beside(occupancy: OccupancyForecast, things: Sequence[SceneObject], odom_from_anchor: FloatArray) -> OccupancyForecast:
+    """What stands beside these objects, which need not be those that the occupancy was made with: a tracker of somebody else's, or a
+    sweep earlier or later."""
+    movers, times_s, alone = movers_among(things), np.asarray(occupancy.times_s)[1:], occupancy.probability
+    shares_HYX = _shares_at(movers, times_s, occupancy.grid, odom_from_anchor) if alone.size else None
+    if shares_HYX is not None:
+        alone = _beside(occupancy, movers, shares_HYX, odom_from_anchor)
+    return replace(occupancy, probability=alone, from_latents=None)
+
+
+def _beside(
+    occupancy: OccupancyForecast, movers: Sequence[SceneObject], shares_HYX: FloatArray, odom_from_anchor: FloatArray
+) -> NDArray[np.float32]:
+    """(H + 1, Y, X) what the movers do not explain; nothing where they are now, since a model that knows nobody leaves them there."""
+    stands = occupancy.probability.copy()
+    stands[1:] = unexplained(torch.from_numpy(stands[1:]), torch.from_numpy(shares_HYX)).numpy()
+    stands[:, cells_around(bodies_of(movers, odom_from_anchor), occupancy.grid)] = 0.0
+    return stands
 
 
 def shares_of(state: SceneState) -> FloatArray | None:
@@ -54,7 +77,10 @@ def shares_of(state: SceneState) -> FloatArray | None:
 def forecast_shares(movers: Movers | SceneState, times_s: FloatArray, grid: GridSpec, odom_from_anchor: FloatArray) -> FloatArray | None:
     """(H, Y, X) float32 `mover_cells` of everybody and of the vehicles that surely drive, at times after now, (H,); 0 later than the
     forecasts reach. None where nothing is forecast."""
-    things = [thing for thing in objects_of(movers) if thing.kind != "vehicle" or thing.surely_drives]
+    return _shares_at(movers_among(objects_of(movers)), times_s, grid, odom_from_anchor)
+
+
+def _shares_at(things: Sequence[SceneObject], times_s: FloatArray, grid: GridSpec, odom_from_anchor: FloatArray) -> FloatArray | None:
     if not things or not len(times_s):
         return None
     known = times_s <= max(thing.times_s[-1] for thing in things) + AFTER_LAST_S
@@ -66,7 +92,7 @@ def forecast_shares(movers: Movers | SceneState, times_s: FloatArray, grid: Grid
 
 
 def without_movers(occupancy: OccupancyForecast) -> OccupancyForecast:
-    """What the world model predicts alone, for subscribers that take tracked objects from their own forecasts."""
+    """What stands, for those who take what moves from the objects of the same stamp."""
     alone = occupancy.from_latents
     return occupancy if alone is None else replace(occupancy, probability=alone, from_latents=None)
 

@@ -13,8 +13,10 @@ from torch import Tensor, as_tensor
 
 from jepa_ros.levelling import gravity_aligned
 from jepa_ros.memory import LatentMemory
+from jepa_ros.movers import BoxForecast, TrackedVehicles
 from jepa_ros.msg import LatentState, ObjectForecastArray, OccupancyForecast, PedestrianForecastArray
-from jepa_ros.objects.scene.cells import without_movers
+from jepa_ros.objects.scene.cells import standing_beside, without_movers
+from jepa_ros.objects.scene.objects import Movers, SceneObject, objects_of
 from jepa_ros.planning.imagined.rehearsal import Rehearsal
 from jepa_ros.planning.scene import Moving, PlanningScene
 from jepa_ros.protocols import ModelSpec, WindowedOccupancy, WorldModel
@@ -24,6 +26,7 @@ from jepa_ros.ros.conversions import Frames
 from jepa_ros.ros.planner.inputs import Came, Heard, PlannerInputs
 from jepa_ros.sensing.frames.transforms import TransformError
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray
+from jepa_ros.types import OccupancyForecast as Forecast
 
 BESIDE_S = 0.5  # objects that came so much before people are those of a publisher that is gone
 MAX_SKEW_S = 0.3  # between the occupancy and the pedestrian forecast that are planned on together
@@ -56,7 +59,7 @@ class SceneReader:
         self._inputs = inputs
         self._device = device
         self._had_lidar = False
-        self._moving: tuple[Came, int, Moving] | None = None
+        self._moving: tuple[Came, int, Moving, list[SceneObject]] | None = None
 
     def scene(self, max_age_s: float) -> tuple[PlanningScene, Frames]:
         heard = self._inputs.heard()
@@ -66,8 +69,8 @@ class SceneReader:
         received = readers.received_of(message)
         self._check_age("forecast", received.stamp_ns, heard.occupancy, max_age_s)
         try:
-            occupancy = without_movers(readers.occupancy_of(message))
             moving = self._moving_at(heard, received.stamp_ns, received.fixed_frame.lstrip("/"))
+            occupancy = self._standing(readers.occupancy_of(message), heard, received)
         except (ValueError, TransformError) as error:
             raise StaleSensors(f"the newest forecast cannot be read: {error}") from None
         if occupancy.probability.size == 0 and "lidar" not in message.sensors and (self._inputs.uses_lidar or self._had_lidar):
@@ -180,17 +183,27 @@ class SceneReader:
             if self._moving is None or self._moving[0] is not objects:
                 with self._inputs.lock:
                     told = read_objects(kind, objects.content, fixed_frame, self._inputs.tree)
-                self._moving = (objects, readers.stamp_ns_of(told.header.stamp), readers.moving_objects_of(told))
+                self._moving = (objects, readers.stamp_ns_of(told.header.stamp), readers.moving_objects_of(told), readers.objects_of(told))
         elif people is not None and (self._moving is None or self._moving[0] is not people):
             message = deserialize_message(people.content, PedestrianForecastArray)
-            self._moving = (people, readers.stamp_ns_of(message.header.stamp), readers.moving_of(message))
+            told_people = objects_of(Movers(*readers.people_of(message), TrackedVehicles(), BoxForecast()))
+            self._moving = (people, readers.stamp_ns_of(message.header.stamp), readers.moving_of(message), told_people)
         assert self._moving is not None
-        _, moving_ns, moving = self._moving
+        _, moving_ns, moving, _ = self._moving
         skew_s = (moving_ns - stamp_ns) / NANOSECONDS
         if abs(skew_s) > MAX_SKEW_S:
             raise StaleSensors(f"the newest pedestrian forecast is {skew_s:+.2f} s off the newest occupancy forecast")
         vehicles = tuple(replace(vehicle, times_s=vehicle.times_s + skew_s) for vehicle in moving.vehicles)
         return replace(moving, forecast=replace(moving.forecast, times_s=moving.forecast.times_s + skew_s), vehicles=vehicles)
+
+    def _standing(self, occupancy: Forecast, heard: Heard, received: readers.Received) -> Forecast:
+        """What stands beside those who are planned around. The world model tells it with its objects of the same sweep; beside others,
+        and people alone, it is told here: whoever is no object to this planner must be part of what stands."""
+        assert self._moving is not None
+        came, moving_ns, _, things = self._moving
+        if self._inputs.objects_type is ObjectForecastArray and came is heard.objects and moving_ns == received.stamp_ns:
+            return without_movers(occupancy)
+        return standing_beside(occupancy, things, received.odom_from_anchor)
 
     def _ego(self, heard: Heard, received: readers.Received, max_age_s: float) -> EgoState:
         with self._inputs.lock:
