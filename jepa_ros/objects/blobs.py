@@ -114,7 +114,10 @@ def _part(
     Peaks are summits that a valley parts from all higher ones; the lowest of many are not looked at. All blobs at once.
     """
     parts = np.zeros(len(low), np.intp)
-    peak, of = place[summit], blob[summit]
+    if not len(blob):  # nothing near the lidar is a group, most of the time
+        return blob, parts
+    own = np.flatnonzero(summit)
+    peak, of = place.take(own, axis=0), blob.take(own)
     height = density[peak[:, 0], peak[:, 1]]
     order = np.lexsort((-height, of))
     rank = np.arange(len(order)) - np.searchsorted(of[order], of[order])
@@ -135,12 +138,12 @@ def _part(
     np.add.at(parts, of, 1)
     parts[of] -= 1
     first = np.searchsorted(of, np.arange(len(low)))  # of each blob's peaks
-    own = np.arange(len(of)) - first[of]
-    number = np.where(own == 0, of, len(low) - 1 + (np.cumsum(parts) - parts)[of] + own)  # the highest peak keeps the number
+    later = np.arange(len(of)) - first[of]
+    number = np.where(later == 0, of, len(low) - 1 + (np.cumsum(parts) - parts)[of] + later)  # the highest peak keeps the number
     cell = np.repeat(np.arange(len(blob)), parts[blob] + 1)
     candidate = np.arange(len(cell)) - np.repeat(np.cumsum(parts[blob] + 1) - parts[blob] - 1, parts[blob] + 1) + first[blob[cell]]
     away = ((place[cell] - peak[candidate]) ** 2).sum(axis=1)
-    least = np.minimum.reduceat(away, np.searchsorted(cell, np.arange(len(blob)))) if len(blob) else away
+    least = np.minimum.reduceat(away, np.searchsorted(cell, np.arange(len(blob))))
     nearest = np.flatnonzero(away == least.take(cell))[::-1]  # of two that are as near the first is written last
     numbers = np.zeros(len(blob), np.intp)
     numbers[cell[nearest]] = number[candidate[nearest]]

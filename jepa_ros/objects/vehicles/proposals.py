@@ -49,8 +49,7 @@ def propose(points: FloatArray, height: FloatArray, range_m: float) -> Proposals
     side = int(np.ceil(2 * range_m / CELL_M)) + 2
     column, row = (bounded(((points[:, axis] + range_m) / CELL_M).astype(np.intp) + 1, side - 1) for axis in (0, 1))
     cell, body = row * side + column, in_slice(height)
-    every = np.arange(len(points))
-    labels, count = _clusters(cell, body, every, side, joined=True)
+    labels, count = _clusters(cell, body, np.arange(len(points)), side, joined=True)
     kept, boxes, fit_m = _fitted(points, labels, body, count)
     wide = boxes[:, WIDTH] > WIDEST_M
     if wide.any():  # what closing joined, such as two cars side by side: once more without
@@ -76,8 +75,10 @@ def _clusters(
 
     `cell`, `body` (N,): of all points; `joined`: cells with one empty cell between them are connected, too.
     """
-    occupied = np.zeros((side, side), bool)
     own = cell.take(rows)
+    lowest = int(own.min(initial=side * side - 1)) // side  # often only a few rows of cells
+    own -= lowest * side
+    occupied = np.zeros((int(own.max(initial=0)) // side + 1, side), bool)
     occupied.ravel()[own.take(np.flatnonzero(body.take(rows)))] = True
     cells, count = ndimage.label(closed(occupied) if joined else occupied, np.ones((3, 3)))
     return cells.ravel().take(own), count
