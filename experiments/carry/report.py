@@ -1,10 +1,10 @@
 """A gripper that learns from images what its motions do.
 
-python -m experiments.carry.report [generate|train|hold|carry|all] [--out DIR]
+python -m experiments.carry.report [generate|train|hold|carry|reach|all] [--out DIR]
 
 generate: episodes of a random explorer in MuJoCo. train: an arm's world model from scratch, and its head of holding. hold: whether a grip
 holds through a motion, told from imagined latents, beside probes that imagine nothing. carry: the quickest carry that holds, beside fixed
-speeds.
+speeds. reach: an image goal for the open hand, planned anew after every action.
 Every part goes on where it was stopped. Prints tables, then one JSON line.
 """
 
@@ -25,6 +25,7 @@ from experiments.carry.data import SPLITS, generate_all, learnable, split
 from experiments.carry.hold import IMAGINED, decided_by_motion, pixels_of, tell
 from experiments.carry.picture import draw_grips
 from experiments.carry.probes import auroc
+from experiments.carry.reach import REACHED_M, reach_all
 from experiments.common import ratio_of_sums, wilson
 from jepa_ros.backends.arm.file import ArmFacts, load, save
 from jepa_ros.backends.arm.model import ArmWorldModel
@@ -36,7 +37,7 @@ from jepa_ros.sim.carry.episodes import MOTION_STEPS
 from jepa_ros.training.arm.hold import fit_hold, grips_of
 from jepa_ros.training.arm.loop import ArmTraining, health, train
 
-PARTS = ("generate", "train", "hold", "carry")
+PARTS = ("generate", "train", "hold", "carry", "reach")
 CAMERAS = ("/camera/image_raw", "/wrist_camera/image_raw")  # as the simulated arm names them
 WANTED_HOLD = (0.7, 0.8, 0.9)  # probabilities that carries are asked to hold with
 # Proposals decide here: a search of its full size would change who waits for what, not what is compared.
@@ -50,10 +51,11 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=(*PARTS, "all"), default="all")
     parser.add_argument("--out", type=Path, default=Path("runs/carry"), help="folder for episodes, checkpoints, weights and pictures")
     parser.add_argument("--carries", type=int, default=100, help="of each kind")
+    parser.add_argument("--reaches", type=int, default=50, help="image goals")
     parser.add_argument("--processes", type=int, default=1, help="that generate episodes")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    parts = {"generate": _generate, "train": _train, "hold": _hold, "carry": _carry}
+    parts = {"generate": _generate, "train": _train, "hold": _hold, "carry": _carry, "reach": _reach}
     results: dict[str, Any] = {"machine": platform.machine()}
     for part in PARTS if args.part == "all" else (args.part,):
         begin_s = time.process_time()
@@ -114,6 +116,20 @@ def _carry(args: argparse.Namespace) -> dict[str, Any]:
     result["beside"] = {way: _beside(done, fixed) for way, done in planned.items()}
     for way, row in result["beside"].items():
         print(way, row)
+    return result
+
+
+def _reach(args: argparse.Namespace) -> dict[str, Any]:
+    world = ArmWorldModel(*load(args.out / "arm.safetensors"), planning=PLANNING)
+    result: dict[str, Any] = {}
+    for name, policy in (("plan_actions", world), ("random actions", None)):
+        distance_K = reach_all(policy, args.reaches)
+        reached = int((distance_K <= REACHED_M).sum())
+        low, high = wilson(reached, len(distance_K))
+        print(
+            f"{name:26}{reached:4d} of {len(distance_K)} reached ({low:.2f} - {high:.2f}), {100 * np.median(distance_K):.1f} cm at the end"
+        )
+        result[name] = {"reached": reached, "wilson": [low, high], "distance_m": float(np.median(distance_K))}
     return result
 
 

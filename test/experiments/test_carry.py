@@ -117,6 +117,18 @@ def test_the_quickest_way_that_holds_is_taken_without_a_search(least, steps):
     assert plan.energy < 1e-4
 
 
+def test_an_imagination_that_is_wrong_does_not_lead_away_from_the_goal():
+    """Predictors that learned little: they say that every motion leads away a little, near the goal as far from it."""
+    goal = torch.tensor([0.004, 0.0, 0.0])
+
+    def imagine(actions: torch.Tensor) -> ImaginedActions:
+        way = actions[:, :, :3].cumsum(1)
+        return ImaginedActions((0.1 * way + way.norm(dim=2, keepdim=True))[:, :, None], None, None)
+
+    plan = Quickest(imagine, goal[None], FACTS, 6, ArmPlanning()).plan(scaled(torch.cat([goal, torch.zeros(4)])), 0, 5.0, 0.0)
+    np.testing.assert_allclose(plan.actions_LA.sum(0)[:3], goal, atol=1e-6)
+
+
 def test_a_goal_is_an_image_of_the_first_camera_alone(model):
     world = ArmWorldModel(model, FACTS)
     images = np.random.default_rng(3).integers(0, 255, (2, 64, 64, 3), np.uint8)

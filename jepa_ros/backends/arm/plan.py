@@ -1,7 +1,7 @@
 """The quickest motion to a goal image that holds: proposed by inverse dynamics, verified by imagination, searched for where that fails.
 
 The inverse dynamics say how far it is from here to the goal; that way is cut into few actions or many, bent or straight, and all of these
-are imagined in one batch. Axes: S candidate, L step, 7 action.
+are imagined in one batch: imagination says which of them hold. Axes: S candidate, L step, 7 action.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Quickest:
         """motion_7: from here to the goal as the inverse dynamics tell it, scaled. Others: as `ArmWorldModel.plan_holding`."""
         started_s = time.perf_counter()
         best: ActionPlan | None = None
-        rest = self._imagine(torch.zeros(1, self._horizon, motion_7.shape[-1]))
-        staying = float(self._distance(rest.latents_SLND[:, 0]))
         if self._config.propose:
             candidates = proposals(unscaled(motion_7), steps, self._horizon, self._facts, self._config.dead_grip)
-            best, sure = self._verified(candidates, staying, min_hold)
-            if sure:
+            best, holds = self._verified(candidates, min_hold)
+            if holds:
                 return best
+        rest = self._imagine(torch.zeros(1, self._horizon, motion_7.shape[-1]))
+        staying = float(self._distance(rest.latents_SLND[:, 0]))
         left_s = deadline_s - (time.perf_counter() - started_s)
         try:
             found = self._searched(steps or (best.actions_LA.shape[0] if best else self._config.search.steps), left_s, staying, min_hold)
@@ -77,27 +77,23 @@ class Quickest:
             return best
         return found if best is None or _better(found, best, min_hold) else best
 
-    def _verified(self, candidates: Candidates, staying: float, min_hold: float) -> tuple[ActionPlan, bool]:
-        """The candidate of the fewest steps that leads to the goal and holds, and whether there is one; else the best of those there are.
+    def _verified(self, candidates: Candidates, min_hold: float) -> tuple[ActionPlan, bool]:
+        """The candidate of the fewest steps that holds, and whether there is one; else the one that holds best.
 
-        All make the same motion in the end, so that one leads to the goal which is imagined to end nearer to it than `staying` does.
+        All make the same motion in the end, so where they lead is for the inverse dynamics to say. Imagined latents would say it worse:
+        their error is larger than what the last centimetres change.
         """
         imagined = self._imagine(candidates.actions_SL7)
         last = candidates.steps_S - 1
         distance_S = self._distance(imagined.latents_SLND[torch.arange(len(last)), last])
         hold_S = None if imagined.hold_SL is None else imagined.hold_SL[np.arange(len(last)), last.numpy()]
-        leads = (distance_S < staying).numpy()
         holds = np.ones(len(last), bool) if hold_S is None else hold_S >= min_hold
-        sure = bool((leads & holds).any())
-        if sure:
-            # Of equally quick ones the one that holds best, then the nearest.
-            worth = -distance_S.double().numpy() if hold_S is None or min_hold <= 0 else hold_S
-            chosen = int(np.lexsort((-worth, last.numpy(), ~(leads & holds)))[0])
-        else:
-            chosen = int(np.argmax(np.where(leads, holds if hold_S is None else hold_S, -1.0)))
+        # Of equally quick ones the one that holds best, or the nearest where no holding is wanted.
+        worth = -distance_S.double().numpy() if hold_S is None or min_hold <= 0 else hold_S
+        chosen = int(np.lexsort((-worth, last.numpy(), ~holds))[0]) if holds.any() else int(np.argmax(worth))
         count = int(candidates.steps_S[chosen])
         message = f"{len(last)} proposals of the inverse dynamics, imagined"
-        return self._told(imagined, chosen, candidates.actions_SL7[chosen, :count], float(distance_S[chosen]), message), sure
+        return self._told(imagined, chosen, candidates.actions_SL7[chosen, :count], float(distance_S[chosen]), message), bool(holds.any())
 
     def _searched(self, steps: int, deadline_s: float, staying: float, min_hold: float) -> ActionPlan:
         """By the cross-entropy method. The cost: the share of the way that is left, and the share of the wanted holding that lacks."""
