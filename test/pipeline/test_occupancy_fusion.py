@@ -127,7 +127,7 @@ def test_cameras_alone_and_other_models_are_left_as_they_are() -> None:
     pipeline = WorldModelPipeline.load("scene_jepa", device="cpu", config=PipelineConfig(fusion="none"))
     state = pipeline.step(sweeps(1)[0])
     assert state.occupancy.from_latents is None
-    dark = replace(sweeps(1)[0], lidar=None)
+    dark = replace(sweeps(1)[0], lidar=None, local_ground_m=None)
     assert WorldModelPipeline.load("scene_jepa", device="cpu").step(dark).occupancy.from_latents is None
 
 
