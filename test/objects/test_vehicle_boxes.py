@@ -33,9 +33,9 @@ def test_the_overlap_of_turned_boxes_is_exact() -> None:
         ]
     )
     octagon = 8 * (np.sqrt(2) - 1)
-    np.testing.assert_allclose(overlaps(unit, others)[0], [1.0, 1 / 3, octagon / (8 - octagon), 1 / 16, 0.0, 0.0, 0.5], atol=1e-6)
-    turned = np.column_stack((others[:, :2] + 4000.0, others[:, 2] + 0.7, others[:, 3:]))  # itself, far away and at an angle
-    np.testing.assert_allclose(overlaps(turned, turned).diagonal(), 1.0, atol=1e-6)
+    np.testing.assert_allclose(overlaps(unit, others)[0], [1.0, 1 / 3, octagon / (8 - octagon), 1 / 16, 0.0, 0.0, 0.5], atol=1e-9)
+    turned = np.column_stack((others[:, :2] + 5.2e6, others[:, 2] + 0.7, others[:, 3:]))  # itself, in UTM and at an angle
+    np.testing.assert_allclose(overlaps(turned, turned).diagonal(), 1.0, atol=1e-9)
     generator = np.random.default_rng(0)
     some = np.column_stack((generator.uniform(-2, 2, (2, 20)).T, generator.uniform(-3, 3, 20), generator.uniform(1, 5, (20, 2))))
     points = generator.uniform(-6, 6, (60_000, 2))

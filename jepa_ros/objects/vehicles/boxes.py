@@ -13,7 +13,7 @@ from jepa_ros.types import FloatArray
 X, Y, YAW, LENGTH, WIDTH = range(5)
 _SIGNS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * 0.5  # counter-clockwise from the front left
 _NEARLY = 1e-9
-_HAIR = 1e-7  # share of a side; far above what rounding can move an edge by
+_HAIR = 1e-10  # share of a side; far above what rounding can move an edge by, near the origin
 
 
 def vectors(x: FloatArray, y: FloatArray) -> FloatArray:
@@ -56,7 +56,7 @@ def wrapped(angle: FloatArray) -> FloatArray:
 
 
 def overlaps(first_N5: FloatArray, second_M5: FloatArray, asked_NM: NDArray[np.bool_] | None = None) -> FloatArray:
-    """(N, M) area of the intersection over that of the union, exact. Pairs too far apart to touch cost nothing.
+    """(N, M) area of the intersection over that of the union, to 1e-9. Pairs too far apart to touch cost nothing.
 
     `asked_NM`: the pairs that matter, None = all; the others are told to share nothing.
     """
@@ -78,7 +78,9 @@ def _common_area(first_N5: FloatArray, second_N5: FloatArray) -> FloatArray:
     coincide one must count: the second box is smaller by a hair.
     """
     half_N2 = 0.5 * first_N5[:, LENGTH:]
-    second_N5 = second_N5.copy()
+    first_N5, second_N5 = first_N5.copy(), second_N5.copy()
+    second_N5[:, :2] -= first_N5[:, :2]  # in a map of UTM, corners would be rounded by more than a hair
+    first_N5[:, :2] = 0.0
     second_N5[:, LENGTH:] *= 1.0 - _HAIR
     turn_N = second_N5[:, YAW] - first_N5[:, YAW]
     at_NC2 = _seen_from(first_N5, corners(second_N5))
