@@ -2,19 +2,24 @@
 
 import importlib.util
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from experiments.two_room import report as two_room
+from experiments.two_room import strict
 from experiments.two_room.data import Frames, generate
-from experiments.two_room.environment import GOAL_OFFSET, PIXELS, REACHED_PX, ROOM_PX, Episode, collect, draw_trials, judge
+from experiments.two_room.environment import GOAL_OFFSET, PIXELS, REACHED_PX, ROOM_PX, SWEPT, Episode, Trials, collect, draw_trials, judge
 from experiments.two_room.model import TwoRoomModel, TwoRoomModelConfig
 from experiments.two_room.planning import PixelPlanner, TwoRoomPlanning
 from experiments.two_room.train import LatentTrainer, TwoRoomTraining, health, latent_losses, train
 from jepa_ros.training import short_loop as forecaster_loop
 
+needs_stable_worldmodel = pytest.mark.skipif(
+    importlib.util.find_spec("stable_worldmodel") is None, reason="stable-worldmodel is not installed: make two-room-packages"
+)
 SPEED_PX = 5.0
 TINY = TwoRoomTraining(
     steps=250, batch=16, frames=5, learning_rate=3e-3, distance_steps=200, distance_batch=256, model=TwoRoomModelConfig(8, 4, 64)
@@ -201,17 +206,54 @@ def test_trials_are_of_different_episodes_and_25_steps_apart() -> None:
 
 def test_the_summary_counts_all_seeds() -> None:
     one = {"identity": {"trials": 4}, "train_processor_s": 1.0, "health": {}}
-    methods = {name: {"reached": 3, "failed": [0], "plan_s": [0.1, 0.3]} for name in two_room.METHODS}
-    summary = two_room.summarise([one | methods, one | methods])
-    told = summary[two_room.BEST]
+    reached = {"plain": 3, "strict": 2}
+    rules = {
+        rule: {name: {"reached": count, "near": 3, "failed": [0], "plan_s": [0.1, 0.3]} for name in two_room.METHODS}
+        for rule, count in reached.items()
+    }
+    summary = two_room.summarise([one | rules, one | rules])
+    told = summary["plain"][two_room.BEST]
     assert told["percent"] == 75
     assert told["wilson"][0] < 0.75 < told["wilson"][1]
     assert told["plan_median_s"] == pytest.approx(0.2)
+    assert summary["strict"][two_room.BEST]["percent"] == 50
+    assert summary["strict"][two_room.BEST]["near"] == [3, 3]
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("stable_worldmodel") is None, reason="stable-worldmodel is not installed: make two-room-packages"
-)
+def distance_of_segments(way_px: np.ndarray) -> float:
+    """From the wall's corners and edges at the door to the way, by dense sampling: written anew, to check `clearance_px`."""
+    dense = np.concatenate([np.linspace(a, b, 50) for a, b in pairwise(way_px)])
+    grid = np.linspace(107, 117, 41)
+    wall = np.concatenate(
+        [np.stack((grid, np.full(41, y)), axis=1) for y in (35, 63)]
+        + [np.stack((np.full(160, x), np.linspace(low, high, 160)), axis=1) for x in (107, 117) for low, high in ((0, 35), (63, 224))]
+    )
+    return float(np.linalg.norm(dense[:, None] - wall, axis=-1).min())
+
+
+def test_a_disc_is_swept_along_its_whole_way() -> None:
+    # Steps that end free on the other side, which is all that the package looks at, pass only where the whole disc fits.
+    through, hits_the_frame, through_the_wall = (strict.sweep(np.array([99.0, y]), np.array([125.0, y])) for y in (49, 38, 120))
+    np.testing.assert_allclose(through[-1], [125, 49])
+    assert 42 <= hits_the_frame[np.argmin(np.abs(hits_the_frame[:, 0] - 112)), 1] <= 56  # it slides round the frame, into the middle
+    np.testing.assert_allclose(through_the_wall[-1], [100, 120], atol=1e-9)
+    for way in (through, hits_the_frame, through_the_wall):
+        assert strict.is_free(way)
+        assert distance_of_segments(way) >= strict.RADIUS_PX - 0.01
+    straight = np.linspace([99.0, 38.0], [125.0, 38.0], 20)
+    assert not strict.is_free(straight)
+    assert strict.is_free(straight[[0, -1]])  # both ends are free
+    np.testing.assert_allclose(strict.sweep(np.array([30.0, 30.0]), np.array([10.0, 40.0]))[-1], [21, 40])  # the border
+
+
+def test_only_goals_of_the_other_room_count_and_only_where_the_disc_is_free() -> None:
+    starts = np.array([[60.0, 100], [60, 100], [60, 100], [98, 34], [110, 49]])
+    goals = np.array([[160.0, 100], [60, 180], [123, 100], [160, 50], [114, 49]])
+    # across; the same room; a goal that touches the wall; across, beside the frame; in the door, but already there
+    np.testing.assert_array_equal(strict.counts(starts, goals), [True, False, False, True, False])
+
+
+@needs_stable_worldmodel
 def test_the_real_rooms() -> None:
     episodes = collect(12, 5)
     # Where nothing is hit, a step is 5 px of the action that is kept beside it.
@@ -227,3 +269,28 @@ def test_the_real_rooms() -> None:
     stay = judge(trials, lambda images, goals, done: np.zeros((4, 2)))
     near = np.linalg.norm(trials.start_px - trials.goal_px, axis=1) < REACHED_PX
     np.testing.assert_array_equal(stay.success, near)
+    np.testing.assert_array_equal(stay.nearest_px < REACHED_PX, near)
+
+
+@needs_stable_worldmodel
+def test_the_strict_rule_in_the_real_rooms() -> None:
+    episodes = collect(6, 5, SWEPT)
+    assert all(strict.is_free(episode.positions_px[1:]) for episode in episodes if len(episode.actions))
+    # One stands at its goal, one walks past its own within 8 px for four steps, one is pushed along the wall, one goes through the door.
+    starts = np.array([[60.0, 100], [60, 150], [95, 120], [90, 49]], np.float32)
+    goals = np.array([[63.0, 100], [75, 150], [130, 120], [130, 49]], np.float32)
+    blank = np.zeros((4, PIXELS, PIXELS, 3), np.uint8)
+    trials = Trials(blank, blank, starts, goals)
+
+    def act(images: np.ndarray, *_: object) -> np.ndarray:
+        act.steps += 1
+        last = [0.0, 0.0] if act.steps > 8 else [1.0, 0.0]
+        return np.array([[0.0, 0.0], [0.8, 0.0], [1.0, 0.0], last])
+
+    act.steps = 0
+    outcome = judge(trials, act, strictly=True)
+    np.testing.assert_array_equal(outcome.success, [True, False, False, True])
+    assert outcome.nearest_px[1] < strict.REACHED_PX
+    assert outcome.paths_px[2, :, 0].max() < 101
+    passing = np.linalg.norm(outcome.paths_px[1] - goals[1], axis=1) < strict.REACHED_PX
+    assert np.count_nonzero(passing) == strict.HELD_STEPS - 1
