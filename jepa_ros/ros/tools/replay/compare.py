@@ -21,7 +21,7 @@ FIGURES = {
     "people": "people gained and lost, as a share of all seen",
     "people_m": "mean distance between the places of one person, m",
     "forecast_m": "mean distance between the ends of one person's likeliest paths, m",
-    "occupancy": "share of cells occupied by the world model alone that only one of them has",
+    "occupancy": "share of occupied cells that only one of them has",
     "plans": "share of plans with another status, or that now end at the goal or short of it",
     "path_m": "mean distance between paths, m",
     "surprise": "mean difference of surprise",

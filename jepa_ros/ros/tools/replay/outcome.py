@@ -32,7 +32,7 @@ class Outcome:
     summary: dict[str, Any]
     plans: list[dict[str, Any]]
     people: dict[int, People]
-    occupancy: dict[int, np.ndarray]  # (steps, rows, columns) uint8, the world model's share
+    occupancy: dict[int, np.ndarray]  # (steps, rows, columns) uint8, of all that is told
     surprise: dict[int, float]
 
 
@@ -48,8 +48,7 @@ def read_outcome(folder: Path) -> Outcome:
             message = reader.deserialize(data, connection.msgtype)
             stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             if connection.topic == OCCUPANCY:
-                cells = message.from_latents if len(message.from_latents) else message.probability  # what people change counts as people
-                occupancy[stamp_ns] = np.asarray(cells).reshape(len(message.times_s), message.rows, message.columns)
+                occupancy[stamp_ns] = np.asarray(message.probability).reshape(len(message.times_s), message.rows, message.columns)
             elif connection.topic == PEDESTRIANS:
                 people[stamp_ns] = _people(message)
             else:
