@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def find_weights(name: str) -> Path:
@@ -41,3 +44,12 @@ def read_weights(path: str | Path, format: str, fix: str) -> tuple[dict[str, str
     if metadata.get("format") != format:
         raise ValueError(f"{path} holds {metadata.get('format', 'something else')!r}, not {format!r}; {fix}")
     return metadata, tensors
+
+
+def filled(network: Network, tensors: dict[str, Tensor], path: str | Path, fix: str) -> Network:
+    """The network with these weights, for inference. Raises ValueError where they are of another one."""
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit this version: {error}; {fix}") from error
+    return network.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jepa_ros.occupancy.evidence import COMING, LEAST, PLACE, Evidence
-from jepa_ros.weights import find_weights, read_weights
+from jepa_ros.weights import filled, find_weights, read_weights
 
 SHIPPED = "occupancy_fusion.safetensors"
 FORMAT = "occupancy_fusion 1"
@@ -97,12 +97,7 @@ def load(path: Path | None = None) -> OccupancyFusion:
     named = (tuple(json.loads(metadata["place"])), tuple(json.loads(metadata["coming"])))
     if named != (PLACE, COMING):
         raise ValueError(f"{path} reads other evidence than this version gathers; {fix}")
-    network = OccupancyFusion()
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit this version: {error}; {fix}") from error
-    return network.eval().requires_grad_(False)
+    return filled(OccupancyFusion(), tensors, path, fix)
 
 
 def load_fusion(name: str, model: str) -> OccupancyFusion | None:

@@ -66,6 +66,14 @@ def test_a_short_motion_ends_standing(shipped: GivingWay) -> None:
     torch.testing.assert_close(moved(shipped, people, whole[:, :3], ROBOT_M), moved(shipped, people, stays, ROBOT_M)[:, :, :3])
 
 
+def test_a_motion_of_other_steps_is_the_same_motion(shipped: GivingWay) -> None:
+    people, whole = someone((2.5, 0.3, -1.0, 0.0)), straight(1.0)
+    way_m = torch.arange(1, 33) * 0.2  # 6.4 s, longer than forecasts are
+    finer = torch.stack((way_m, torch.zeros(32), torch.zeros(32)), dim=-1)[None]
+    torch.testing.assert_close(moved(shipped, people, finer, ROBOT_M, dt_s=0.2), moved(shipped, people, whole, ROBOT_M), atol=1e-4, rtol=0)
+    assert moved(shipped, people, finer[:, :3], ROBOT_M, dt_s=0.2).shape == (1, 1, 2), "0.6 s end within the second step"
+
+
 def test_tracks_that_are_nobody_and_vehicles_are_left_out(shipped: GivingWay) -> None:
     assert most_moved(shipped, someone((2.0, 0.0, -1.0, 0.0), exists=0.3), straight(1.0), ROBOT_M) == 0.0
     people = someone((2.0, 0.1, -1.0, 0.0), (2.0, 0.1, -1.0, 0.0))

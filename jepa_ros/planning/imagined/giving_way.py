@@ -10,6 +10,7 @@ Axes: S motion, L step of it, P person, K mode, T time, B a motion and a person,
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from jepa_ros.objects.time_steps import HORIZON, STEP_S
 from jepa_ros.planning.footprint import Footprint
 from jepa_ros.planning.people import PeopleFuture
-from jepa_ros.weights import find_weights, read_weights
+from jepa_ros.weights import filled, find_weights, read_weights
 
 SHIPPED = "giving_way.safetensors"
 FORMAT = "jepa_ros giving way 1"
@@ -53,38 +54,54 @@ class GivingWay(nn.Module):
 
 
 @torch.inference_mode()
-def moved(network: GivingWay, people: PeopleFuture, poses_SL3: Tensor, robot: Footprint | float) -> Tensor:
-    """(S, P, L) m by which each motion moves each person; 0 for cyclists, vehicles and tracks that are probably nobody.
+def moved(network: GivingWay, people: PeopleFuture, poses_SL3: Tensor, robot: Footprint | float, dt_s: float = STEP_S) -> Tensor:
+    """(S, P, H) m by which each motion moves each person, at the steps of forecasts during which it lasts; 0 for cyclists, vehicles and
+    tracks that are probably nobody.
 
-    poses_SL3: in the frame of `people`, whose origin is the robot now; a step of the forecasts apart, at most 12. A shorter motion ends
-    with the robot standing there. robot: a number is the radius of a disc, m.
+    poses_SL3: in the frame of `people`, whose origin is the robot now, `dt_s` apart. A motion that ends sooner than forecasts do ends with
+    the robot standing there. robot: a number is the radius of a disc, m.
     """
-    motions, steps, footprint = len(poses_SL3), poses_SL3.shape[1], Footprint.of(robot)
+    motions, footprint = len(poses_SL3), Footprint.of(robot)
+    robot_SH3, lasts = _at_forecast_steps(poses_SL3, dt_s)
     walks_P = ~people.boxed_P & (people.weights_PK.sum(dim=1) >= EXISTS)
-    moved_SPL = torch.zeros(motions, len(walks_P), steps)
+    moved_SPH = torch.zeros(motions, len(walks_P), lasts)
     if not walks_P.any():
-        return moved_SPL
+        return moved_SPH
     likeliest_PT2 = people.means_PKT2[torch.arange(len(walks_P)), people.weights_PK.argmax(dim=1)][walks_P]
     now_P2, next_P2 = likeliest_PT2[:, 0], likeliest_PT2[:, 1]
     people_P4 = torch.cat((now_P2, (next_P2 - now_P2) / (people.times_s[1] - people.times_s[0])), dim=1)
-    stays_SH3 = poses_SL3[:, -1:].expand(-1, HORIZON - steps, -1)
-    robot_SH3 = torch.cat((torch.zeros(motions, 1, 3), poses_SL3, stays_SH3), dim=1)
     size_2 = torch.tensor([footprint.narrow_m, max(footprint.reach_m - footprint.narrow_m, 0.0)])
     pairs = motions * len(people_P4)
     of_pairs = network(people_P4.repeat(motions, 1), robot_SH3.repeat_interleave(len(people_P4), dim=0), size_2.expand(pairs, 2))
-    moved_SPL[:, walks_P] = of_pairs.unflatten(0, (motions, -1))[:, :, :steps]
-    return moved_SPL
+    moved_SPH[:, walks_P] = of_pairs.unflatten(0, (motions, -1))[:, :, :lasts]
+    return moved_SPH
 
 
-def most_moved(network: GivingWay, people: PeopleFuture, poses_SL3: Tensor, robot: Footprint | float) -> Tensor:
+def most_moved(network: GivingWay, people: PeopleFuture, poses_SL3: Tensor, robot: Footprint | float, dt_s: float = STEP_S) -> Tensor:
     """(S,) m: how far each motion moves the person whom it moves most; 0 where nobody is. Arguments as for `moved`."""
-    moved_SPL = moved(network, people, poses_SL3, robot)
-    return moved_SPL.amax(dim=(1, 2)) if moved_SPL.shape[1] else torch.zeros(len(poses_SL3))
+    moved_SPH = moved(network, people, poses_SL3, robot, dt_s)
+    return moved_SPH.amax(dim=(1, 2)) if moved_SPH.shape[1] else torch.zeros(len(poses_SL3))
+
+
+def _at_forecast_steps(poses_SL3: Tensor, dt_s: float) -> tuple[Tensor, int]:
+    """(S, H + 1, 3) where the robot is now and at each step of a forecast, and during how many of these steps the motion lasts."""
+    poses_SL3 = torch.cat((torch.zeros(len(poses_SL3), 1, 3), poses_SL3), dim=1)
+    last = poses_SL3.shape[1] - 1
+    place_H = (STEP_S / dt_s * torch.arange(HORIZON + 1, dtype=torch.float64)).clamp(max=last)
+    before_H = (place_H + 1e-6).long().clamp(max=max(last - 1, 0))
+    share_H1 = (place_H - before_H).float()[:, None]
+    before, step = poses_SL3[:, before_H], poses_SL3[:, before_H + 1] - poses_SL3[:, before_H]
+    step = torch.cat((step[..., :2], torch.remainder(step[..., 2:] + math.pi, 2 * math.pi) - math.pi), dim=-1)
+    return before + share_H1 * step, min(HORIZON, math.ceil(last * dt_s / STEP_S - 1e-6))
 
 
 def clearances(people_B4: Tensor, robot_BH3: Tensor, size_B2: Tensor) -> Tensor:
     """(B, H) m between each person, who keeps the velocity, and the robot, at each step."""
-    return (_gaps(people_B4, robot_BH3, size_B2).norm(dim=-1) - size_B2[:, :1] - PERSON_M).clamp(min=0.0)
+    return _clear(_gaps(people_B4, robot_BH3, size_B2), size_B2)
+
+
+def _clear(gaps_BH2: Tensor, size_B2: Tensor) -> Tensor:
+    return (gaps_BH2.norm(dim=-1) - size_B2[:, :1] - PERSON_M).clamp(min=0.0)
 
 
 def _gaps(people_B4: Tensor, robot_BH3: Tensor, size_B2: Tensor) -> Tensor:
@@ -105,7 +122,7 @@ def _features(people_B4: Tensor, robot_BH3: Tensor, size_B2: Tensor) -> tuple[Te
     cos, sin = nn.functional.normalize(torch.where(speed_B1 > SLOW_MPS, velocity_B2, robot_BH3[:, 0, :2] - place_B2), dim=1).unbind(1)
     to_own_B22 = torch.stack((cos, -sin, sin, cos), dim=1).view(-1, 2, 2)
     gaps_BH2 = _gaps(people_B4, robot_BH3, size_B2) @ to_own_B22
-    clear_BH = (gaps_BH2.norm(dim=-1) - size_B2[:, :1] - PERSON_M).clamp(min=0.0)
+    clear_BH = _clear(gaps_BH2, size_B2)
     robot_velocity_B12 = (robot_BH3[:, 1:2, :2] - robot_BH3[:, :1, :2]) / STEP_S @ to_own_B22
     parts = ((gaps_BH2 / SCALE_M).flatten(1), torch.exp(-clear_BH), speed_B1, robot_velocity_B12[:, 0], size_B2)
     return clear_BH, torch.cat(parts, dim=1)
@@ -121,9 +138,4 @@ def load(path: str | Path | None = None) -> GivingWay:
     """By default the shipped weights. Raises ValueError saying what does not fit."""
     path, fix = path or find_weights(SHIPPED), "train it: python -m jepa_ros.training giving_way"
     _, tensors = read_weights(path, FORMAT, fix)
-    network = GivingWay()
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit this version: {error}; {fix}") from error
-    return network.eval().requires_grad_(False)
+    return filled(GivingWay(), tensors, path, fix)

@@ -104,7 +104,7 @@ def imagine(
     touched_S = contact_probability(people.at(elapsed_F), fine_SFX, robot)
     collision_S = 1.0 - (1.0 - occupied_S) * (1.0 - touched_S)
     cost_S = _motion_cost(paths_SLX, spec.dt_s, goal_m, weights) + weights.person * collision_S
-    moved_S = None if giving_way is None else most_moved(giving_way, people, poses_SL3, robot)
+    moved_S = None if giving_way is None else most_moved(giving_way, people, poses_SL3, robot, spec.dt_s)
     return Imagined(cost_S, collision_S, moved_S, latents_SLND)
 
 

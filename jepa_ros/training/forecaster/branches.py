@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from jepa_ros.objects.time_steps import HISTORY, HORIZON, STEP_S
 from jepa_ros.sim.people.crowd import Crowd
 from jepa_ros.sim.people.social_force import Movers
-from jepa_ros.sim.places.worlds import SCENARIOS, make_layout
+from jepa_ros.sim.places.worlds import SCENARIOS
+from jepa_ros.training.forecaster.crowds import SUBSTEPS, place_crowd
 from jepa_ros.types import FloatArray
 
-SUBSTEPS = 4  # of 0.1 s
 SETTLING_S, APART_S, INSTANTS = 8.0, 4.0, 12  # of a place
 MOTIONS = 4  # of each instant
 WITHIN_M = 12.0  # of the robot, now: everybody else is left out
@@ -80,8 +80,8 @@ class Robot:
 def place_branches(number: int, first_seed: int) -> Branches:
     """Of one simulated place, the scenarios in turn."""
     seed, scenario = first_seed + number, list(SCENARIOS)[number % len(SCENARIOS)]
-    layout, rng = make_layout(scenario, seed), np.random.default_rng([seed, 106])
-    crowd = Crowd(layout.walk, layout.obstacles, max(layout.n_people, 2), rng, layout.n_standing_groups, layout.ego_lane.path.points_m)
+    rng = np.random.default_rng([seed, 106])
+    crowd = place_crowd(scenario, seed, rng)
     _advance(crowd, SETTLING_S, None)
     found: list[Branches] = []
     for instant in range(INSTANTS):
@@ -124,41 +124,29 @@ def _advance(crowd: Crowd, seconds: float, robot: Robot | None, wanted_mps: floa
 
 def _instant(crowd: Crowd, robot: Robot, rng: np.random.Generator, first_group: int) -> list[Branches]:
     """Everybody near the robot, as some of its motions move them."""
-    undisturbed, still = _continued(crowd, None, 0.0, 0.0)
+    undisturbed, still, _ = _continued(crowd, None, 0.0, 0.0)
     near = np.hypot(*(crowd.positions_m - robot.pose[:2]).T) < WITHIN_M
     people = np.column_stack((crowd.positions_m, crowd.velocities_mps)).astype(np.float32)
     wanted = [(robot.speed_mps, 0.0), (0.0, 0.0)]
     wanted += [(robot.speed_mps * rng.uniform(0.3, 1.5), rng.uniform(-1.0, 1.0) * TURNS_RADPS) for _ in range(MOTIONS - len(wanted))]
     found = []
     for speed, rate in wanted:
-        branch = copy.deepcopy(robot)
-        ways, there = _continued(crowd, branch, speed, rate)
+        ways, there, poses = _continued(crowd, robot, speed, rate)
         keep = np.flatnonzero(near & still & there)
-        poses = np.broadcast_to(_poses(robot, speed, rate), (len(keep), HORIZON + 1, 3))
-        size = np.broadcast_to([robot.radius_m, robot.half_m], (len(keep), 2))
-        moved, group = (ways - undisturbed)[keep], first_group + keep
-        found.append(
-            Branches(people[keep], poses.astype(np.float32), size.astype(np.float32), moved.astype(np.float32), group.astype(np.int32))
-        )
+        size = np.broadcast_to([robot.radius_m, robot.half_m], (len(keep), 2)).astype(np.float32)
+        poses = np.broadcast_to(poses, (len(keep), HORIZON + 1, 3)).astype(np.float32)
+        moved, group = (ways - undisturbed)[keep].astype(np.float32), (first_group + keep).astype(np.int32)
+        found.append(Branches(people[keep], poses, size, moved, group))
     return found
 
 
-def _poses(robot: Robot, speed: float, rate: float) -> FloatArray:
-    """(H, 3) of a motion."""
-    robot = copy.deepcopy(robot)
-    poses = [robot.pose]
-    for _ in range(HORIZON):
-        for _ in range(SUBSTEPS):
-            robot.advance(speed, rate, STEP_S / SUBSTEPS)
-        poses.append(robot.pose)
-    return np.array(poses)
-
-
-def _continued(crowd: Crowd, robot: Robot | None, speed: float, rate: float) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """(P, H - 1, 2) ways, and (P,) who is there throughout."""
-    crowd = copy_of(crowd)
+def _continued(crowd: Crowd, robot: Robot | None, speed: float, rate: float) -> tuple[FloatArray, NDArray[np.bool_], FloatArray]:
+    """(P, H - 1, 2) ways, (P,) who is there throughout, and (H, 3) where the robot is; copies go on, the arguments stay."""
+    crowd, robot = copy_of(crowd), copy.deepcopy(robot)
     serials, ways = crowd.serials.copy(), []
+    poses = [np.zeros(3) if robot is None else robot.pose]
     for _ in range(HORIZON):
         _advance(crowd, STEP_S, robot, speed, rate)
         ways.append(crowd.positions_m.copy())
-    return np.stack(ways, axis=1), crowd.serials == serials
+        poses.append(np.zeros(3) if robot is None else robot.pose)
+    return np.stack(ways, axis=1), crowd.serials == serials, np.array(poses)

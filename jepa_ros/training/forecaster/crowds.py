@@ -15,11 +15,15 @@ SETTLING_S = 8.0
 SUBSTEPS = 4  # of 0.1 s
 
 
+def place_crowd(scenario: str, seed: int, rng: np.random.Generator) -> Crowd:
+    """Two people or more in a simulated place, before they take their first step."""
+    layout = make_layout(scenario, seed)
+    return Crowd(layout.walk, layout.obstacles, max(layout.n_people, 2), rng, layout.n_standing_groups, layout.ego_lane.path.points_m)
+
+
 def crowd_recording(scenario: str, seed: int) -> Recording:
     """People walking about one simulated place, every 0.4 s. Who leaves and comes back in is a new person."""
-    layout = make_layout(scenario, seed)
-    rng = np.random.default_rng([seed, 100])
-    crowd = Crowd(layout.walk, layout.obstacles, max(layout.n_people, 2), rng, layout.n_standing_groups, layout.ego_lane.path.points_m)
+    crowd = place_crowd(scenario, seed, np.random.default_rng([seed, 100]))
     snapshots = []
     for step in range(int((SETTLING_S + DURATION_S) / STEP_S)):
         for _ in range(SUBSTEPS):
