@@ -23,7 +23,9 @@ CYCLIST_SIZE_M = (1.8, 0.6)  # length and width of a city bicycle with its rider
 class VehicleDetections:
     """Boxes that may be vehicles, seen in one sweep, in the frame of the points."""
 
-    boxes: Floats = field(default_factory=partial(np.zeros, (0, 5)))  # (M, 5) around what was seen; the longer side lies along the yaw
+    boxes: Floats = field(
+        default_factory=partial(np.zeros, (0, 5))
+    )  # (M, 5) around what was seen; the yaw is along the vehicle, as far as can be told
     scores: Floats = field(default_factory=partial(np.zeros, (0,)))  # (M,) 0-1: how much it looks like a vehicle
     heights_m: Floats = field(default_factory=partial(np.zeros, (0,)))  # (M,) top above the local ground
     ground_m: Floats = field(default_factory=partial(np.zeros, (0,)))  # (M,) height of the local ground in the frame of the points

@@ -191,7 +191,10 @@ class PersonDetector:
         columns, evidence = describe(looked, partial(self._accept, looked), views, surroundings, density)
         vehicles = None
         if for_vehicles and self._vehicles is not None:
-            vehicles = self._vehicles.detect(points, height, ground_m, views.each[0].lidar_m, surroundings, density)
+            beams = [(points_anchor_m[part], origin_m) for part, origin_m in parts]
+            if not parts and lidar_m is not None:
+                beams = [(points_anchor_m, lidar_m)]
+            vehicles = self._vehicles.detect(points, height, ground_m, views.each[0].lidar_m, surroundings, density, beams)
         return columns, evidence, sight, vehicles
 
     def _look(self, look: _Look, points: FloatArray, height: FloatArray, ground_m: FloatArray) -> Labelled:

@@ -5,6 +5,7 @@ import pytest
 
 from jepa_ros.objects.vehicles.box_measurement import measured
 from jepa_ros.objects.vehicles.boxes import corners, moved, overlaps, within
+from jepa_ros.objects.vehicles.laying import laid
 from jepa_ros.objects.vehicles.proposals import fit, grown, propose
 
 
@@ -63,7 +64,7 @@ def test_the_box_of_two_visible_sides_is_that_of_the_car(yaw: float) -> None:
 
 def test_a_car_of_which_only_the_rear_is_seen_goes_on_behind_it() -> None:
     rear = np.array([[10.0, 0.0, np.pi / 2, 1.8, 0.2]])  # 1.8 m across the view
-    whole = grown(rear, np.zeros(2))
+    whole = grown(laid(rear, np.zeros(1), np.zeros(2), ()), np.zeros(2))
     np.testing.assert_allclose(whole[0], [9.9 + 4.3 / 2, 0.0, np.pi, 4.3, 1.8], atol=1e-6)
 
 

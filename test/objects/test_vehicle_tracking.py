@@ -6,6 +6,7 @@ import pytest
 from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.vehicles.boxes import overlaps
 from jepa_ros.objects.vehicles.people_filter import outside
+from jepa_ros.objects.vehicles.laying import laid
 from jepa_ros.objects.vehicles.tracking import FIRST_ID, VehicleTracker
 from jepa_ros.types import Detections
 
@@ -40,7 +41,8 @@ def test_a_parked_car_of_which_more_is_seen_from_sweep_to_sweep_stands() -> None
         ego_m = -20.0 + 12.0 * DT_S * step
         visible = float(np.clip(0.4 + 0.25 * step, 0.4, 4.4))
         box = [-2.2 + visible / 2, 4.0, 0.0, visible, 1.8] if visible > 1.8 else [-2.2 + visible / 2, 4.0, np.pi / 2, 1.8, visible]
-        told = tracker.update(int(step * DT_S * 1e9), seen(box, lidar_m=(ego_m, 0.0)))
+        found = laid(np.array([box]), np.zeros(1), np.array([ego_m, 0.0]), [])[0]  # as the detector does
+        told = tracker.update(int(step * DT_S * 1e9), seen(found.tolist(), lidar_m=(ego_m, 0.0)))
         if step > 8:
             assert len(told) == 1
             fastest = max(fastest, float(np.hypot(*told.velocities_mps[0])))

@@ -25,7 +25,6 @@ SAMPLED = 160  # returns of a cluster that the box is fitted to
 DIRECTIONS = 30  # of a quarter turn
 CLOSEST_M, LOOSE_M = 0.05, 0.4  # distances from a side are told apart between these
 CAR_M, CAR_WIDE_M = 4.3, 1.8  # as large a car is, as long as no more has been seen of it
-SIDE_FROM_M = 2.5  # a face longer than this is a side
 HANGS_FROM_M, HANGS_STEP_M = 1.2, 0.25  # above the height of a bonnet, what two steps without a return part from the rest hangs,
 HANGS_SHARE = 0.05  # if it is no more than this share of the returns
 
@@ -164,14 +163,8 @@ def fit(points_m: FloatArray, clusters: list[NDArray[np.intp]]) -> tuple[FloatAr
 def grown(
     boxes: FloatArray, lidar_m: FloatArray, length_m: FloatArray | float = CAR_M, width_m: FloatArray | float = CAR_WIDE_M
 ) -> FloatArray:
-    """(G, 5) at least that long and wide, grown away from the lidar: the sides that it sees stay where they are.
-
-    A face shorter than SIDE_FROM_M is the front or the rear, and the vehicle goes on behind it.
-    """
+    """(G, 5) at least that long and wide, grown away from the lidar: the sides that it sees stay where they are."""
     whole = boxes.copy()
-    face = boxes[:, LENGTH] < SIDE_FROM_M
-    whole[face, YAW] += 0.5 * np.pi
-    whole[face, LENGTH:] = boxes[face, : LENGTH - 1 : -1]
     larger = np.empty((len(whole), 2))
     np.maximum(whole[:, LENGTH], length_m, out=larger[:, 0])
     np.maximum(whole[:, WIDTH], width_m, out=larger[:, 1])
