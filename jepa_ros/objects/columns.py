@@ -60,8 +60,10 @@ def describe(
     views: Views,
     surroundings: Surroundings,
     density: float = 1.0,
-) -> tuple[Columns, FloatArray]:
-    """Measure the columns of all parts, one part after the other; those that `accept` lets pass come back with their (M, F) `EVIDENCE`.
+) -> tuple[Columns, FloatArray, NDArray[np.intp]]:
+    """Measure the columns of all parts, one part after the other; those that `accept` lets pass come back.
+
+    With them their (M, F) `EVIDENCE`, and (M,) their numbers, which count on from part to part.
 
     `accept` is asked of one column more for each part, its number 0, which nothing is of.
     `density`: returns per solid angle of this lidar, relative to 60,000 in a sweep of 360 x 27 degrees.
@@ -112,7 +114,7 @@ def describe(
     deviations = _deviations(kept, above, attached, lean_m, filled.reshape(-1, HEIGHT_BINS), square, density)
     blobs_m = np.concatenate([part.blobs_m for part in parts])[keep]
     shape = shape_features(row, across, along, tall, kept, blobs_m, surroundings)
-    return kept, np.concatenate((deviations, shape), axis=1)
+    return kept, np.concatenate((deviations, shape), axis=1), np.flatnonzero(keep)
 
 
 def _joined(parts: Sequence[Labelled]) -> tuple[int, NDArray[np.intp], FloatArray, FloatArray, FloatArray, FloatArray]:

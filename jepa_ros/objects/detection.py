@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jepa_ros.config import param, validate
-from jepa_ros.movers import VehicleDetections
 from jepa_ros.objects.blobs import highest, odd, parted
 from jepa_ros.objects.columns import Labelled, describe
 from jepa_ros.objects.measured_columns import Columns
+from jepa_ros.objects.pairs import PERSON, halved, may_be_two
 from jepa_ros.objects.shape import Surroundings
 from jepa_ros.objects.sightlines import SeveralSights, SightLines
 from jepa_ros.objects.struct_of_arrays import picked
 from jepa_ros.objects.vehicles.detection import VehicleDetector
+from jepa_ros.objects.vehicles.laying import Beams
 from jepa_ros.objects.vehicles.proposals import closed
 from jepa_ros.objects.verifier import load_verifier
 from jepa_ros.objects.views import Part, Views
@@ -96,6 +97,21 @@ class _Look:
         return (max(self.least_m - seam_m, 0.0) ** 2 <= away_m2) & (away_m2 < (self.most_m + seam_m) ** 2)
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """What a sweep shows below the height of people, within reach."""
+
+    points: FloatArray  # (N, 3)
+    height: FloatArray  # (N,) above the local ground
+    ground_m: FloatArray  # (N,)
+    looked: tuple[Labelled, ...]
+    views: Views
+    surroundings: Surroundings
+    sight: Sight
+    beams: tuple[Beams, ...]  # of each lidar, the whole sweep
+    density: float
+
+
 class PersonDetector:
     """Stateless; one call a sweep."""
 
@@ -134,9 +150,15 @@ class PersonDetector:
         that floats, nor their lowest return for the ground. `local_ground_m`: (N,) height of the ground below each point, where it is known
         already. `parts`: of a sweep of several lidars, which points are whose, and where each is. Raises ValueError on another shape.
         """
-        columns, evidence, sight, vehicles = self._look_around(points_anchor_m, ground_height_m, lidar_m, local_ground_m, parts, True)
-        scores, riding = self._verifier(evidence)
+        sweep = self._look_around(points_anchor_m, ground_height_m, lidar_m, local_ground_m, parts)
+        columns, evidence, numbers = self._described(sweep)
+        columns, scores, riding = self._with_pairs(sweep, columns, numbers, *self._verifier(evidence))
         keep = scores >= self.config.min_score
+        vehicles = None
+        if self._vehicles is not None:
+            leading_m = sweep.views.each[0].lidar_m
+            around = (leading_m, sweep.surroundings, sweep.density, sweep.beams)
+            vehicles = self._vehicles.detect(sweep.points, sweep.height, sweep.ground_m, *around)
         return Detections(
             positions_m=columns.centres_m[keep],
             radii_m=np.clip(0.5 * columns.widths_m[keep], 0.25, 0.6),
@@ -144,7 +166,7 @@ class PersonDetector:
             heights_m=columns.tops_m[keep],
             ground_m=columns.ground_m[keep],
             riding=riding[keep],
-            sight=sight,
+            sight=sweep.sight,
             vehicles=vehicles,
         )
 
@@ -152,7 +174,7 @@ class PersonDetector:
         self, points_anchor_m: FloatArray, ground_height_m: float = 0.0, lidar_m: FloatArray | None = None
     ) -> tuple[Columns, FloatArray]:
         """All person-sized columns and their (M, F) evidence, in the order of `columns.EVIDENCE`, before scoring."""
-        return self._look_around(points_anchor_m, ground_height_m, lidar_m, None, (), False)[:2]
+        return self._described(self._look_around(points_anchor_m, ground_height_m, lidar_m, None, ()))[:2]
 
     def _look_around(
         self,
@@ -161,8 +183,7 @@ class PersonDetector:
         lidar_m: FloatArray | None,
         local_ground_m: FloatArray | None,
         parts: Sequence[Part],
-        for_vehicles: bool,
-    ) -> tuple[Columns, FloatArray, Sight, VehicleDetections | None]:
+    ) -> _Sweep:
         if points_anchor_m.ndim != 2 or points_anchor_m.shape[1] != 3:
             raise ValueError(f"points_anchor_m must be (N, 3), got {points_anchor_m.shape}")
         config = self.config
@@ -180,22 +201,38 @@ class PersonDetector:
         points, height, ground_m = picked(points_anchor_m, body), height.take(body), local_ground_m.take(body)
         leading = SightLines.of(points, height, points_anchor_m, views.each[0].lidar_m[:2])
         sight: Sight = leading
+        beams: tuple[Beams, ...] = () if lidar_m is None else ((points_anchor_m, lidar_m),)
         if parts:
             each = []
             for part, origin_m in parts:  # what each lidar saw from where it is
                 seen = np.flatnonzero((body >= part.start) & (body < part.stop))
                 each.append(SightLines.of(picked(points, seen), height.take(seen), points_anchor_m[part], origin_m[:2]))
             sight = SeveralSights(tuple(each))
+            beams = tuple((points_anchor_m[part], origin_m) for part, origin_m in parts)
         surroundings = Surroundings.of(points, height, config.max_range_m, leading)
-        looked = [self._look(look, points, height, ground_m) for look in self._looks]
-        columns, evidence = describe(looked, partial(self._accept, looked), views, surroundings, density)
-        vehicles = None
-        if for_vehicles and self._vehicles is not None:
-            beams = [(points_anchor_m[part], origin_m) for part, origin_m in parts]
-            if not parts and lidar_m is not None:
-                beams = [(points_anchor_m, lidar_m)]
-            vehicles = self._vehicles.detect(points, height, ground_m, views.each[0].lidar_m, surroundings, density, beams)
-        return columns, evidence, sight, vehicles
+        looked = tuple(self._look(look, points, height, ground_m) for look in self._looks)
+        return _Sweep(points, height, ground_m, looked, views, surroundings, sight, beams, density)
+
+    def _described(self, sweep: _Sweep) -> tuple[Columns, FloatArray, NDArray[np.intp]]:
+        """What may be a person: columns, evidence and numbers."""
+        return describe(sweep.looked, partial(self._accept, sweep.looked), sweep.views, sweep.surroundings, sweep.density)
+
+    def _with_pairs(
+        self, sweep: _Sweep, columns: Columns, numbers: NDArray[np.intp], scores: FloatArray, riding: FloatArray
+    ) -> tuple[Columns, FloatArray, FloatArray]:
+        """The same with two people in the place of a column that is none as a whole, but whose halves both are."""
+        wide = may_be_two(columns, scores)
+        if not len(wide):
+            return columns, scores, riding
+        halves, evidence, number = describe(
+            [halved(sweep.looked, numbers[wide])], self._of_a_body, sweep.views, sweep.surroundings, sweep.density
+        )
+        said, rides = self._verifier(evidence)
+        whole = wide[(number - 1) // 2]
+        two = np.bincount(whole[said >= PERSON], minlength=len(scores)) == 2
+        new = two[whole]
+        joined = columns.take(~two).join(halves.take(new))
+        return joined, np.concatenate((scores[~two], said[new])), np.concatenate((riding[~two], rides[new]))
 
     def _look(self, look: _Look, points: FloatArray, height: FloatArray, ground_m: FloatArray) -> Labelled:
         """Columns within the look, and beyond its edge as far as the points of those at the edge go on."""
@@ -205,15 +242,19 @@ class PersonDetector:
         return Labelled(points, height, ground_m, labels, blobs_m)
 
     def _accept(self, looked: Sequence[Labelled], columns: Columns) -> NDArray[np.bool_]:
-        """(M,) False for what is no person whatever its score: too low, too large, hardly hit, or of the other look."""
+        """(M,) False for what is no person whatever its score: not `_of_a_body`, or of the other look."""
+        ends = np.cumsum([len(part.blobs_m) for part in looked])
+        centres_m = np.split(columns.centres_m, ends[:-1])
+        held = np.concatenate([look.holds(own_m) for look, own_m in zip(self._looks, centres_m, strict=True)])
+        return held & self._of_a_body(columns)
+
+    def _of_a_body(self, columns: Columns) -> NDArray[np.bool_]:
+        """(M,) False for what is too low, too large or hardly hit."""
         config = self.config
         near = np.hypot(*columns.centres_m.T) < config.dense_range_m
         enough = columns.counts >= np.where(near, config.min_points_near, config.min_points)
         compact = (columns.widths_m < 1.4) & (columns.depths_m < 2.2)
-        ends = np.cumsum([len(part.blobs_m) for part in looked])
-        centres_m = np.split(columns.centres_m, ends[:-1])
-        held = np.concatenate([look.holds(own_m) for look, own_m in zip(self._looks, centres_m, strict=True)])
-        return held & enough & compact & ((columns.tops_m > config.min_height_m) | columns.cut)
+        return enough & compact & ((columns.tops_m > config.min_height_m) | columns.cut)
 
     def _cluster(self, points: FloatArray, height: FloatArray, look: _Look) -> tuple[NDArray[np.intp], FloatArray]:
         """Column number of each point (N,), 0 for none; the sides of the blob that each column is part of (columns + 1, 2).

@@ -5,8 +5,8 @@ import pytest
 
 from jepa_ros.movers import TrackedVehicles, VehicleDetections
 from jepa_ros.objects.vehicles.boxes import overlaps
-from jepa_ros.objects.vehicles.people_filter import outside
 from jepa_ros.objects.vehicles.laying import laid
+from jepa_ros.objects.vehicles.people_filter import outside
 from jepa_ros.objects.vehicles.tracking import FIRST_ID, VehicleTracker
 from jepa_ros.types import Detections
 
