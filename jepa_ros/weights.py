@@ -1,4 +1,4 @@
-"""Finds the shipped weights, in a source tree and in an installation alike."""
+"""Finds the shipped weights, in a source tree and in an installation alike, and reads files of ours."""
 
 from __future__ import annotations
 
@@ -28,19 +28,23 @@ def find_weights(name: str) -> Path:
     )
 
 
-def read_weights(path: str | Path, format: str, fix: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a .safetensors file of ours. `fix`: what to do where it is none, for the error.
+def read_safetensors(path: str | Path, fix: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a .safetensors file. `fix`: what to do where there is none, for the error.
 
-    Raises ValueError where the file is missing, cannot be read or holds another format.
+    Raises ValueError where the file is missing or cannot be read.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path} does not exist; {fix}")
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a safetensors file ({error}); {fix}") from error
+
+
+def read_weights(path: str | Path, format: str, fix: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The same of a file whose metadata names its format. Raises ValueError where it holds another one, too."""
+    metadata, tensors = read_safetensors(path, fix)
     if metadata.get("format") != format:
         raise ValueError(f"{path} holds {metadata.get('format', 'something else')!r}, not {format!r}; {fix}")
     return metadata, tensors

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from jepa_ros.config import from_dict, param, validate
@@ -24,8 +23,10 @@ from jepa_ros.forecast.separation import separate
 from jepa_ros.objects.time_steps import HORIZON, STEP_S
 from jepa_ros.protocols import SceneLatents
 from jepa_ros.types import FloatArray, PedestrianForecast, Tracks
+from jepa_ros.weights import read_weights
 
 FORMAT = "jepa_ros pedestrian forecaster 1"
+FIX = "train one: python -m jepa_ros.training forecaster"
 ADAPTER = "adapter."  # of the names of its tensors in a file
 FAR_AWAY_M = 1e6  # where those are put who were not seen lately: nobody's neighbours
 FASTEST_UNKNOWN_MPS = 1.6  # of people seen once, whose velocity is not known
@@ -55,10 +56,9 @@ class LearnedForecaster:
     @classmethod
     def load(cls, path: str | Path) -> LearnedForecaster:
         """Read what `save` wrote. Raises ValueError where the file is missing, is no forecaster, or does not fit the network."""
-        metadata = read_metadata(path)
+        metadata, tensors = read_weights(path, FORMAT, FIX)
         network = TrackNetwork(from_dict(NetworkConfig, json.loads(metadata["network"]), f"{path}: network"))
         calibration = from_dict(Calibration, json.loads(metadata["calibration"]), f"{path}: calibration")
-        tensors = load_file(path)
         of_adapter = {name.removeprefix(ADAPTER): tensors.pop(name) for name in list(tensors) if name.startswith(ADAPTER)}
         adapter = SceneAdapter(network.config) if of_adapter else None
         try:
@@ -152,18 +152,9 @@ def metadata_of(format: str, network: object, calibration: Calibration, facts: d
     }
 
 
-def read_metadata(path: str | Path, format: str = FORMAT, command: str = "forecaster") -> dict[str, str]:
+def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata that `LearnedForecaster.save` wrote. Raises ValueError where the file is missing or is no forecaster."""
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such forecaster file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from error
-    if metadata.get("format") != format:
-        raise ValueError(f"{path}: format {metadata.get('format')!r}, expected {format!r}; train one with `-m jepa_ros.training {command}`")
-    return metadata
+    return read_weights(path, FORMAT, FIX)[0]
 
 
 def covariances_of(mixture: Mixture, calibration: Calibration, rotation: Tensor | None = None) -> Tensor:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jepa_ros.objects.columns import EVIDENCE, FEATURES
 from jepa_ros.types import FloatArray
-from jepa_ros.weights import find_weights
+from jepa_ros.weights import find_weights, read_weights
 
 SHIPPED = "person_verifier.safetensors"
 CLASSES = ("clutter", "person", "rider", "vehicle")
@@ -56,14 +55,8 @@ class Verifier:
     @classmethod
     def load(cls, path: Path, kind: str = FORMAT) -> Verifier:
         """Raises ValueError where the file is no verifier of that kind."""
-        try:
-            with safe_open(str(path), framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118  # no mapping
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file: {error}") from error
-        if metadata.get("format") != kind:
-            raise ValueError(f"{path} is no verifier: its format is {metadata.get('format')!r}, expected {kind!r}; train one anew")
+        metadata, read = read_weights(path, kind, "train one: python -m jepa_ros.training objects, or vehicles")
+        tensors = {name: tensor.numpy().astype(np.float32) for name, tensor in read.items()}
         depth = len([name for name in tensors if name.startswith("weight_")])
         layers = tuple((tensors[f"weight_{i}"], tensors[f"bias_{i}"]) for i in range(depth))
         return cls(tuple(json.loads(metadata["evidence"])), tensors["mean"], tensors["scale"], layers, kind)

@@ -127,7 +127,7 @@ def test_weights_come_back_as_they_were_saved(model: SceneJepa, tmp_path) -> Non
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="not a safetensors file"):
         load("cpu", tmp_path / "broken.safetensors")
-    with pytest.raises(ValueError, match="do not exist"):
+    with pytest.raises(ValueError, match=r"missing.safetensors does not exist; give scene_jepa"):
         load("cpu", tmp_path / "missing.safetensors")
 
 

@@ -115,7 +115,7 @@ def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path):
     for name in ("config.json", "encoder.safetensors"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "predictor.safetensors").write_bytes((folder / "predictor.safetensors").read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a readable safetensors file"):
+    with pytest.raises(ValueError, match=r"predictor.safetensors is not a safetensors file"):
         load_world_model("vjepa2_ac", device="cpu", weights=str(tmp_path))
 
 

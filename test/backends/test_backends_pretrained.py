@@ -195,7 +195,7 @@ def test_the_back_ends_honour_the_seam(name, folders):
         ("missing", "missing"),
         ("unexpected", "unexpected.*surplus"),
         ("wide", "mismatched|configuration needs"),
-        ("truncated", "cannot be loaded|not a readable"),
+        ("truncated", "cannot be loaded|is not a safetensors file"),
         ("pickle", "no file named|no predictor.safetensors"),
     ],
 )

@@ -168,11 +168,11 @@ def test_what_is_saved_is_what_is_loaded(forecaster, tmp_path):
 def test_loading_says_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="unknown forecaster 'constant-velocity'"):
         load_forecaster("constant-velocity")
-    with pytest.raises(ValueError, match="no such forecaster file"):
+    with pytest.raises(ValueError, match=r"absent.safetensors does not exist; train one"):
         load_forecaster(tmp_path / "absent.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(ValueError, match="not a safetensors file"):
         load_forecaster(tmp_path / "text.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", {"format": "something else"})
-    with pytest.raises(ValueError, match="expected 'jepa_ros pedestrian forecaster"):
+    with pytest.raises(ValueError, match="holds 'something else', not 'jepa_ros pedestrian forecaster"):
         load_forecaster(tmp_path / "other.safetensors")

@@ -111,8 +111,8 @@ def test_the_shipped_verifier_reads_what_is_measured_and_others_are_refused(tmp_
     )
     with pytest.raises(ValueError, match="other evidence"):
         PersonDetector(DetectionConfig(verifier=str(other)))
-    with pytest.raises(ValueError, match="is no verifier"):
+    with pytest.raises(ValueError, match="holds 'something else', not 'person_verifier 1'; train one"):
         load_verifier(str(find_weights("scene_jepa.safetensors")))
     other.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match=r"other.safetensors is not a safetensors file"):
         load_verifier(str(other))

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from jepa_ros.backends.arm.network import ArmModel, ArmModelConfig
 from jepa_ros.backends.checkpoints import load_strictly
 from jepa_ros.config import from_dict, param, validate
+from jepa_ros.weights import read_safetensors
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,8 @@ def save(model: ArmModel, facts: ArmFacts, path: Path) -> None:
 
 def load(path: Path) -> tuple[ArmModel, ArmFacts]:
     """Ready for inference. Raises ValueError where the file is missing, damaged or does not fit."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; python -m jepa_ros.training arm BAG... --out DIRECTORY leaves DIRECTORY/arm.safetensors")
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
-            about = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    fix = "python -m jepa_ros.training arm BAG... --out DIRECTORY leaves DIRECTORY/arm.safetensors"
+    about, weights = read_safetensors(path, fix)
     config = from_dict(ArmModelConfig, json.loads(about.get("config", "{}")), where=f"{path}: config")
     facts = from_dict(ArmFacts, json.loads(about.get("facts", "{}")), where=f"{path}: facts")
     model = ArmModel(config)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from jepa_ros.backends.registry import BACKENDS
 from jepa_ros.config import from_dict
 from jepa_ros.protocols import ModelSpec, WorldModel
 from jepa_ros.types import Observation
+from jepa_ros.weights import read_safetensors
 
 WEIGHTS = "frozen.safetensors"
 
@@ -90,16 +90,8 @@ def load(device: str, weights: str | Path = "", **options: Any) -> FrozenWorldMo
     """
     path = Path(weights).expanduser()
     path = path / WEIGHTS if path.is_dir() else path
-    if not str(weights) or not path.is_file():
-        raise ValueError(
-            f"frozen: no {path}; give weights:=FOLDER, made by python -m jepa_ros.training frozen --model NAME --out FOLDER BAG..."
-        )
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    fix = "give frozen weights:=FOLDER, made by python -m jepa_ros.training frozen --model NAME --out FOLDER BAG..."
+    metadata, tensors = read_safetensors(path, fix)
     config = from_dict(FrozenConfig, json.loads(metadata.get("config", "{}")), where=f"{path}: config")
     if config.model not in BACKENDS or config.model == "frozen":
         raise ValueError(f"{path}: was trained on the back-end {config.model!r}, which is none of {', '.join(sorted(BACKENDS))}")

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy import ndimage
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ from jepa_ros.backends.scene_jepa.config import BODY, GROUNDED_SCALE
 from jepa_ros.backends.scene_jepa.latents import to_cells
 from jepa_ros.config import from_dict, param, validate
 from jepa_ros.types import NANOSECONDS, FloatArray
+from jepa_ros.weights import read_safetensors
 
 GROUND = 0  # height band
 OBSERVED = 4 * (max(BODY) + 2)  # channels of a latent that are read
@@ -207,15 +207,10 @@ def save_critic(network: CriticNetwork, model: nn.Module, path: Path, about: dic
 def load_critic(model: nn.Module, path: Path, dt_s: float) -> SceneCritic | None:
     """The critic for a model whose steps are `dt_s` apart; None, with a warning, where there is none or it was fitted to other weights."""
     instead = "surprise is judged by the plain prediction error; fit one: python -m jepa_ros.training surprise"
-    if not path.is_file():
-        log.warning("%s does not exist: %s", path, instead)
-        return None
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        log.warning("%s is not a safetensors file (%s): %s", path, error, instead)
+        metadata, tensors = read_safetensors(path, instead)
+    except ValueError as error:
+        log.warning("%s", error)
         return None
     if metadata.get("fitted_to") != fingerprint(model):
         log.warning("%s was fitted to other scene_jepa weights than these: %s", path, instead)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -36,7 +35,7 @@ from jepa_ros.backends.scene_jepa.windows import OccupancyWindows
 from jepa_ros.config import from_dict
 from jepa_ros.protocols import Critic, Encoded, ModelSpec, SensorSample
 from jepa_ros.types import Observation
-from jepa_ros.weights import find_weights
+from jepa_ros.weights import find_weights, read_safetensors
 
 WEIGHTS = "scene_jepa.safetensors"
 
@@ -241,14 +240,7 @@ def save(model: SceneJepa, path: str | Path, version: str, about: dict[str, Any]
 def load(device: str, weights: str | Path | None = None) -> SceneJepa:
     """Load weights, by default the shipped ones, for inference. Raises ValueError saying what does not fit and what to do."""
     path = Path(weights) if weights is not None else find_weights(WEIGHTS)
-    if not path.is_file():
-        raise ValueError(f"scene_jepa weights {path} do not exist; give a .safetensors file or none for the shipped ones")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file ({error}); fetch it again (git lfs pull?)") from error
+    metadata, tensors = read_safetensors(path, "give scene_jepa a whole .safetensors file, or none for the shipped one")
     if "config" not in metadata:
         raise ValueError(f"{path} holds no scene_jepa configuration; write it with jepa_ros.backends.scene_jepa.model.save")
     sizes = json.loads(metadata["config"])

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 from jepa_ros.backends.actions import ActionPlan, ImaginedActions
-from jepa_ros.backends.checkpoints import Weights, fingerprint, load_strictly
+from jepa_ros.backends.checkpoints import fingerprint, load_strictly
 from jepa_ros.backends.frames import square_image
 from jepa_ros.backends.vjepa2_ac.predictor import ActionConditionedPredictor, PredictorConfig
 from jepa_ros.backends.vjepa2_ac.rollout import Imagination, normalised
@@ -27,6 +26,7 @@ from jepa_ros.backends.vjepa2_ac.search import Scorer, SearchConfig, search
 from jepa_ros.config import from_dict
 from jepa_ros.protocols import ActionMeaning, ModelSpec
 from jepa_ros.types import FloatArray, Observation
+from jepa_ros.weights import read_safetensors
 
 ENCODER_FILE, PREDICTOR_FILE = "encoder.safetensors", "predictor.safetensors"
 DT_S = 0.25  # trained at 4 frames/s
@@ -140,8 +140,9 @@ def load(device: str, weights: str = "", **options: Any) -> VJepa2Ac:
     missing = [name for name in ("config.json", ENCODER_FILE, PREDICTOR_FILE) if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder}: no {', '.join(missing)} there; expected what python -m jepa_ros.backends.convert vjepa2_ac writes")
-    encoder_weights, _ = read_safetensors(folder / ENCODER_FILE)
-    predictor_weights, metadata = read_safetensors(folder / PREDICTOR_FILE)
+    fix = "convert it again: python -m jepa_ros.backends.convert vjepa2_ac"
+    _, encoder_weights = read_safetensors(folder / ENCODER_FILE, fix)
+    metadata, predictor_weights = read_safetensors(folder / PREDICTOR_FILE, fix)
     sizes = from_dict(PredictorConfig, json.loads(metadata.get("config", "{}")), where=f"{folder / PREDICTOR_FILE}: config")
     config = VJEPA2Config.from_pretrained(folder, local_files_only=True, attn_implementation="sdpa")
     with torch.device("meta"):  # it has no buffers, and all of its parameters come from the file
@@ -150,12 +151,3 @@ def load(device: str, weights: str = "", **options: Any) -> VJepa2Ac:
     load_strictly(encoder, encoder_weights, str(folder / ENCODER_FILE))
     load_strictly(predictor, predictor_weights, str(folder / PREDICTOR_FILE))
     return VJepa2Ac(encoder, predictor, device, version=fingerprint(predictor_weights))
-
-
-def read_safetensors(path: Path) -> tuple[Weights, dict[str, str]]:
-    """Tensors and metadata. Raises ValueError for a damaged file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (it is no dict)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from jepa_ros.config import from_dict
-from jepa_ros.forecast.learned import Calibration, covariances_of, metadata_of, read_metadata
+from jepa_ros.forecast.learned import Calibration, covariances_of, metadata_of
 from jepa_ros.forecast.traffic.network import TrafficConfig, TrafficNetwork, carried_on, shrunk
 from jepa_ros.forecast.traffic.road_users import SCALE_M, Inputs, RoadUsers
 from jepa_ros.movers import BoxForecast, TrackedVehicles
 from jepa_ros.objects.time_steps import HORIZON, STEP_S
 from jepa_ros.objects.vehicles.proposals import CELL_M
 from jepa_ros.types import EgoState, FloatArray, PedestrianForecast, TrackedPeople
+from jepa_ros.weights import read_weights
 
 FORMAT = "jepa_ros traffic forecaster 1"
 TURNS_FROM_M = CELL_M  # a step that is shorter than a cell of the detector shows no heading
@@ -41,11 +42,11 @@ class LearnedTraffic:
     @classmethod
     def load(cls, path: str | Path) -> LearnedTraffic:
         """Read what `save` wrote. Raises ValueError where the file is missing, is no such forecaster, or does not fit the network."""
-        metadata = read_metadata(path, FORMAT, "traffic")
+        metadata, tensors = read_weights(path, FORMAT, "train one: python -m jepa_ros.training traffic")
         network = TrafficNetwork(from_dict(TrafficConfig, json.loads(metadata["network"]), f"{path}: network"))
         calibration = from_dict(Calibration, json.loads(metadata["calibration"]), f"{path}: calibration")
         try:
-            network.load_state_dict(load_file(path), strict=True)
+            network.load_state_dict(tensors, strict=True)
         except RuntimeError as error:
             raise ValueError(f"{path}: tensors do not fit the network it describes: {error}") from error
         return cls(network, calibration)
