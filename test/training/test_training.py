@@ -225,7 +225,7 @@ def test_a_ray_cluster_prepares_the_same_as_processes_do(tmp_path: Path) -> None
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--data", str(tmp_path), "--weights", str(tmp_path / "none.safetensors")]) == 2
-    assert "do not exist" in capsys.readouterr().err
+    assert "none.safetensors does not exist; give scene_jepa" in capsys.readouterr().err
     assert main(["prepare", str(tmp_path / "no_bag"), "--out", str(tmp_path / "out")]) == 0  # reported, not fatal
     assert "unreadable" in capsys.readouterr().out
     with pytest.raises(ValueError, match="at least 1"):

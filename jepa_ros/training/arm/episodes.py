@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jepa_ros.training.arrays import write_arrays
+
 UNKNOWN, LOST, HELD = -1, 0, 1
 
 
@@ -71,11 +73,7 @@ class ArmEpisodes:
 
 def save_episodes(episodes: ArmEpisodes, path: Path) -> None:
     """One npz file; written by rename, so that it is never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **{field.name: getattr(episodes, field.name) for field in fields(ArmEpisodes)})
-    partial.rename(path)
+    write_arrays(path, **vars(episodes))
 
 
 def load_episodes(path: Path) -> ArmEpisodes:

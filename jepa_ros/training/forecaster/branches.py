@@ -16,6 +16,7 @@ from jepa_ros.objects.time_steps import HISTORY, HORIZON, STEP_S
 from jepa_ros.sim.people.crowd import Crowd
 from jepa_ros.sim.people.social_force import Movers
 from jepa_ros.sim.places.worlds import SCENARIOS
+from jepa_ros.training.arrays import write_arrays
 from jepa_ros.training.forecaster.crowds import SUBSTEPS, place_crowd
 from jepa_ros.types import FloatArray
 
@@ -38,9 +39,7 @@ class Branches:
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
-        unfinished = path.with_suffix(".partial.npz")
-        np.savez(unfinished, **self.__dict__)
-        unfinished.rename(path)
+        write_arrays(path, **vars(self))
 
     @staticmethod
     def load(paths: list[Path]) -> Branches:

@@ -31,6 +31,7 @@ from jepa_ros.sim.places.worlds import make_layout
 from jepa_ros.sim.sensors.recording import Recorder
 from jepa_ros.sim.sensors.rig import Lidar
 from jepa_ros.sim.simulation import Simulation
+from jepa_ros.training.arrays import write_arrays
 from jepa_ros.training.forecaster.data import Recording, TrackTable, table_of
 from jepa_ros.training.world_model.dataset import shard_name
 from jepa_ros.types import NANOSECONDS, EgoState, FloatArray, LidarSweep, Observation
@@ -204,11 +205,9 @@ def worlds(folder: Path, simulated: Iterable[tuple[str, int]], bags: Iterable[Pa
     for path, scenario, seed, bag in tqdm(jobs, desc="worlds"):
         if not path.is_file():
             world = simulated_world(scenario, seed, model) if scenario else bag_world(bag, model)
-            partial = path.with_suffix(".part.npz")
             recording = world.recording
             arrays = {name: getattr(world, name) for name in ("visible", "poses", "returns", "distance_cm", "origin_m")}
-            np.savez_compressed(partial, name=world.name, positions_m=recording.positions_m, present=recording.present, **arrays)
-            partial.replace(path)
+            write_arrays(path, name=world.name, positions_m=recording.positions_m, present=recording.present, **arrays)
         with np.load(path) as file:
             read = {name: file[name] for name in file.files}
         recording = Recording(str(read.pop("name")), read.pop("positions_m"), read.pop("present"))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from jepa_ros.objects.detection import DetectionConfig, PersonDetector
 from jepa_ros.objects.vehicles.boxes import moved
+from jepa_ros.training.arrays import write_arrays
 from jepa_ros.training.objects.bodies import PERSON, RIDER, VEHICLE, random_thing
 from jepa_ros.training.objects.casting import Beams, cast
 from jepa_ros.training.objects.recordings import UNKNOWN, Sweep
@@ -39,9 +40,7 @@ class Examples:
     sweep: NDArray[np.intp]  # (M,) number of the sweep
 
     def save(self, path: Path) -> None:
-        unfinished = path.with_suffix(".partial.npz")
-        np.savez_compressed(unfinished, **self.__dict__)
-        unfinished.rename(path)
+        write_arrays(path, **vars(self))
 
     @staticmethod
     def load(paths: list[Path]) -> Examples:

@@ -20,6 +20,7 @@ from jepa_ros.occupancy.network import OccupancyFusion
 from jepa_ros.occupancy.scene import SceneOccupancy
 from jepa_ros.pipeline import PipelineConfig, WorldModelPipeline
 from jepa_ros.sensing import open_bag
+from jepa_ros.training.arrays import write_arrays
 from jepa_ros.training.occupancy.outcomes import FlatSweep, outcome, step_of
 from jepa_ros.types import NANOSECONDS, FloatArray, SceneState
 
@@ -40,9 +41,7 @@ class CellExamples:
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
-        unfinished = path.with_suffix(".partial.npz")
-        np.savez(unfinished, **self.__dict__)
-        unfinished.rename(path)
+        write_arrays(path, **vars(self))
 
     @staticmethod
     def load(paths: list[Path]) -> CellExamples:

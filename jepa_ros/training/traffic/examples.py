@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from jepa_ros.forecast.traffic.road_users import CYCLIST, SCALE_M, VEHICLE, Inputs, RoadUsers
 from jepa_ros.objects.time_steps import HORIZON, STEP_S
+from jepa_ros.training.arrays import write_arrays
 from jepa_ros.training.traffic.streams import Moment, World, watch
 from jepa_ros.types import FloatArray
 
@@ -112,14 +113,11 @@ def examples_of(world: World) -> Examples:
 
 def gather(seeds: range, seconds: float, folder: Path) -> Examples:
     """Of all worlds, one file each; finished ones are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for seed in tqdm(seeds, desc="worlds", unit="world"):
         path = folder / f"world_{seed:06d}_{seconds:g}.npz"
         if not path.exists():
-            partial = path.with_suffix(".partial.npz")
-            np.savez_compressed(partial, **vars(examples_of(World.drawn(seed, seconds))))
-            partial.rename(path)
+            write_arrays(path, **vars(examples_of(World.drawn(seed, seconds))))
         with np.load(path) as file:
             parts.append(Examples(*(file[field.name] for field in fields(Examples))))
     return Examples.joined(parts)
