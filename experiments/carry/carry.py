@@ -20,7 +20,7 @@ from jepa_ros.sim.carry.arm import MAX_MOVE_M, REACH_M, Arm
 from jepa_ros.sim.carry.episodes import GRIP_FRAME, MOTION_STEPS, Grip, closing_of, draw_grip, held_from
 from jepa_ros.types import FloatArray
 
-FIRST_SEED = 50_000
+FIRST_SEED = 70_000
 LIFT_M, ACROSS_M = (0.04, 0.08), 0.03  # of a carry: up, and at most to either side
 REACHED_M = 0.025
 FIRM = 4.0  # the friction with which a goal image is made: what it shows is held there

@@ -69,7 +69,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, model):
     save(model, FACTS, tmp_path / "short.safetensors")
     with pytest.raises(ValueError, match=r"missing predictors\.0\.predictor_proj"):
         load(tmp_path / "short.safetensors")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match=r"none.safetensors does not exist; python -m jepa_ros.training arm"):
         load(tmp_path / "none.safetensors")
 
 

@@ -93,7 +93,7 @@ def test_examples_come_with_their_class_and_teach(tmp_path) -> None:
     verifier.save(tmp_path / "v.safetensors", {})
     scores = load_box_verifier(str(tmp_path / "v.safetensors"))(both.evidence)
     assert scores[100:].mean() > scores[:100].mean() + 0.4
-    with pytest.raises(ValueError, match="no verifier"):
+    with pytest.raises(ValueError, match="holds 'person_verifier 1', not 'vehicle_verifier 1'"):
         load_box_verifier(str(find_weights("person_verifier.safetensors")))
     assert Verifier.load(find_weights("vehicle_verifier.safetensors"), FORMAT).names == BOX_EVIDENCE
 

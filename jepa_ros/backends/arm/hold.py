@@ -1,7 +1,8 @@
 """The head that tells whether a grip holds: how strong it is, less what the hardest step of the motion so far asks of it.
 
-It reads latents and never shapes them. Of their many numbers it takes the few directions in which grips differ most: a handful of
-grips whose outcome is known cannot tell which of thousands matter.
+It reads latents and never shapes them. Judges take the few directions in which grips differ most, since a handful of grips whose outcome
+is known cannot tell which of thousands matter; a line through all numbers, held back as much as held-out grips ask for, adds what these
+few leave out.
 Axes: S motion, L step, H latent of the grip (before the fingers closed, and after), P token, D latent width, A = 7 action, F feature.
 """
 
@@ -67,6 +68,28 @@ class Judge(nn.Module):
         return self.strength(described) - self.demand(torch.cat([steps_SLF, beside], dim=-1))[..., 0].cummax(dim=1).values
 
 
+class Line(nn.Module):
+    """A logit that is linear in all numbers of a grip and in the hardest step so far."""
+
+    def __init__(self, grip: int) -> None:
+        """grip: numbers of its latents and the squeeze."""
+        super().__init__()
+        for name, size in (("grip", grip), ("motion", MOTION_FEATURES)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_weight", torch.zeros(size))
+        self.register_buffer("bias", torch.zeros(()))
+        self.grip_mean: Tensor
+        self.grip_weight: Tensor
+        self.motion_mean: Tensor
+        self.motion_weight: Tensor
+        self.bias: Tensor
+
+    def forward(self, grip_SF: Tensor, hardest_SLF: Tensor) -> Tensor:
+        """(S, L)"""
+        of_grip = (grip_SF - self.grip_mean) @ self.grip_weight
+        return of_grip[:, None] + (hardest_SLF - self.motion_mean) @ self.motion_weight + self.bias
+
+
 class HoldHead(nn.Module):
     """Whether a grip holds up to each step of a motion, read from its latents, imagined ones of the motion, the squeeze and the actions."""
 
@@ -76,7 +99,9 @@ class HoldHead(nn.Module):
         self.grip_axes, self.step_axes = Axes(GRIP_LATENTS * latent, grip_axes), Axes(latent, step_axes)
         self.squeeze_axes, self.motion_axes = Axes(SQUEEZE_FEATURES, SQUEEZE_FEATURES), Axes(MOTION_FEATURES, MOTION_FEATURES)
         self.judges = nn.ModuleList(Judge(grip_axes + SQUEEZE_FEATURES, step_axes + MOTION_FEATURES, width) for _ in range(judges))
-        self.register_buffer("scale", torch.ones(()))  # of the logit, fitted on validation data: what it says is a probability
+        self.line = Line(GRIP_LATENTS * latent + SQUEEZE_FEATURES)
+        # Of the judges' logit and of the line's, fitted on validation data: what is told is a probability.
+        self.register_buffer("scale", torch.tensor([1.0, 0.0]))
         self.register_buffer("shift", torch.zeros(()))
         self.scale: Tensor
         self.shift: Tensor
@@ -84,8 +109,9 @@ class HoldHead(nn.Module):
     def forward(self, latents_SLPD: Tensor, grip_SHPD: Tensor, actions_SLA: Tensor, squeeze_S2: Tensor) -> Tensor:
         """(S, L) logits, which never rise: a grip that is lost does not come back. squeeze: the closing as measured and as commanded."""
         seen = self.read(latents_SLPD, grip_SHPD, actions_SLA, squeeze_S2)
-        told = torch.stack([judge(*seen) for judge in self.judges]).mean(0)
-        return self.scale * told + self.shift
+        judged = torch.stack([judge(*seen) for judge in self.judges]).mean(0)
+        lined = self.line(*whole(grip_SHPD, actions_SLA, squeeze_S2))
+        return (self.scale[0] * judged + self.scale[1] * lined + self.shift).cummin(dim=1).values
 
     def read(self, latents_SLPD: Tensor, grip_SHPD: Tensor, actions_SLA: Tensor, squeeze_S2: Tensor) -> tuple[Tensor, Tensor]:
         """(S, F) of the grips and (S, L, F) of the steps, as the judges see them."""
@@ -103,6 +129,11 @@ class HoldHead(nn.Module):
     def judge(self, which: int) -> Judge:
         """One of them."""
         return cast(Judge, self.judges[which])
+
+
+def whole(grip_SHPD: Tensor, actions_SLA: Tensor, squeeze_S2: Tensor) -> tuple[Tensor, Tensor]:
+    """(S, F) all numbers of each grip and (S, L, MOTION_FEATURES) of the hardest step up to each, as the line reads them."""
+    return torch.cat([grip_SHPD.flatten(1), squeeze_features(squeeze_S2)], dim=1), motion_features(actions_SLA).cummax(dim=1).values
 
 
 def motion_features(actions_SLA: Tensor) -> Tensor:

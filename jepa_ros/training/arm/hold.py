@@ -15,16 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_ros.backends.arm.hold import HoldHead, Judge
+from jepa_ros.backends.arm.hold import HoldHead, Judge, Line, whole
 from jepa_ros.backends.arm.network import ArmModel
 from jepa_ros.training.arm.episodes import HELD, UNKNOWN, ArmEpisodes
 from jepa_ros.training.arm.loop import encode_all, left_out
 
-STEPS, BATCH = 1000, 256  # of the head: longer, and it learns its grips by heart
+STEPS, BATCH = 1000, 256  # of the judges: longer, and they learn their grips by heart
 CHECK_EVERY = 100
 ROLL_BATCH = 64
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.3
+LINE_DECAYS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the line; held-out grips choose
+LINE_ROUNDS = 100
+SMALLEST_SPREAD = 1e-3  # of a number that the line reads
 CONTEXT = 2  # frames that imagination begins from: before the fingers closed, and after
 
 
@@ -84,6 +87,8 @@ def fit_hold(model: ArmModel, train: Grips, validation: Grips, seed: int = 0) ->
     """Trains and calibrates `model.hold` in place; returns the validation loss (nats) of what it says of imagined latents."""
     head, best, best_loss = model.hold, None, float("inf")
     head.fit_axes(train.imagined_MKLPD[0], *_seen(train))
+    head.scale.copy_(torch.tensor([1.0, 0.0]))  # the judges by themselves, until both are calibrated
+    head.shift.zero_()
     torch.manual_seed(seed)
     for _ in _trained(head, train):
         loss = _loss(head, validation)
@@ -91,6 +96,7 @@ def fit_hold(model: ArmModel, train: Grips, validation: Grips, seed: int = 0) ->
             best, best_loss = {key: value.clone() for key, value in head.state_dict().items()}, loss
     assert best is not None
     head.load_state_dict(best)
+    _fit_line(head.line, train, validation)
     _calibrate(head, validation)
     head.eval().requires_grad_(False)
     return _loss(head, validation)
@@ -135,6 +141,37 @@ def _trained(head: HoldHead, grips: Grips) -> Iterator[None]:
             head.train()
 
 
+def _fit_line(line: Line, train: Grips, validation: Grips) -> None:
+    """Logistic regression on standardised numbers, held back as much as validation grips ask for."""
+    (grip, hardest), (other_grip, other_hardest) = (whole(*_seen(grips)) for grips in (train, validation))
+    spread = [values.flatten(0, -2).std(0, unbiased=False) + SMALLEST_SPREAD for values in (grip, hardest)]
+    line.grip_mean.copy_(grip.mean(0))
+    line.motion_mean.copy_(hardest.flatten(0, 1).mean(0))
+    x, motion = (grip - line.grip_mean) / spread[0], (hardest - line.motion_mean) / spread[1]
+    known, held = train.outcome_KL != UNKNOWN, (train.outcome_KL == HELD).float()
+    found = []
+    for decay in LINE_DECAYS:
+        weights = [torch.zeros(size, requires_grad=True) for size in (x.shape[-1], motion.shape[-1], 1)]
+        optimizer = torch.optim.LBFGS(weights, max_iter=LINE_ROUNDS, line_search_fn="strong_wolfe")
+
+        def closure(weights: list[Tensor] = weights, optimizer: torch.optim.LBFGS = optimizer, decay: float = decay) -> Tensor:
+            optimizer.zero_grad()
+            logits = (x @ weights[0])[:, None] + motion @ weights[1] + weights[2]
+            held_back = 0.5 * decay * (weights[0].square().sum() + weights[1].square().sum())
+            loss = F.binary_cross_entropy_with_logits(logits[known], held[known]) + held_back
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        with torch.no_grad():
+            line.grip_weight.copy_(weights[0] / spread[0])
+            line.motion_weight.copy_(weights[1] / spread[1])
+            line.bias.copy_(weights[2][0])
+            loss = float(_cross_entropy(line(other_grip, other_hardest), validation.outcome_KL))
+        found.append((loss, {key: value.clone() for key, value in line.state_dict().items()}))
+    line.load_state_dict(min(found, key=lambda one: one[0])[1])
+
+
 @torch.no_grad()
 def _logits(head: HoldHead, latents_MKLPD: Tensor, grips: Grips) -> Tensor:
     """(M, K, L)."""
@@ -142,29 +179,35 @@ def _logits(head: HoldHead, latents_MKLPD: Tensor, grips: Grips) -> Tensor:
 
 
 def _loss(head: HoldHead, grips: Grips) -> float:
-    logits = _logits(head, grips.imagined_MKLPD, grips)
-    outcome = grips.outcome_KL[None].expand_as(logits)
+    return float(_cross_entropy(_logits(head, grips.imagined_MKLPD, grips), grips.outcome_KL))
+
+
+def _cross_entropy(logits: Tensor, outcome_KL: Tensor) -> Tensor:
+    """Mean over the steps whose outcome is known, in nats; logits (..., K, L)."""
+    outcome = outcome_KL.expand_as(logits)
     known = outcome != UNKNOWN
-    return float(F.binary_cross_entropy_with_logits(logits[known], (outcome[known] == HELD).float()))
+    return F.binary_cross_entropy_with_logits(logits[known], (outcome[known] == HELD).float())
 
 
 def _calibrate(head: HoldHead, grips: Grips) -> None:
-    """Platt's scale and shift of the logits, on grips that were not learned from."""
-    logits = _logits(head, grips.imagined_MKLPD, grips)
-    outcome = grips.outcome_KL[None].expand_as(logits)
-    x, y = logits[outcome != UNKNOWN], (outcome[outcome != UNKNOWN] == HELD).float()
-    numbers = torch.tensor([0.0, 0.0], requires_grad=True)  # logarithm of the scale, which turns nothing round; shift
+    """How much the judges and the line count, and a shift, on grips that were not learned from (Platt's scaling of two logits)."""
+    with torch.no_grad():
+        judged = _logits(head, grips.imagined_MKLPD, grips)
+        lined = head.line(*whole(*_seen(grips)))
+    start = float(np.log(0.5))
+    numbers = torch.tensor([start, start, 0.0], requires_grad=True)  # logarithms of the scales, which turn nothing round; shift
     optimizer = torch.optim.LBFGS([numbers], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(numbers[0].exp() * x + numbers[1], y) + 1e-3 * numbers[0].square()
+        logits = numbers[0].exp() * judged + numbers[1].exp() * lined + numbers[2]
+        loss = _cross_entropy(logits, grips.outcome_KL) + 1e-3 * (numbers[:2] - start).square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    head.scale.copy_(numbers[0].detach().exp())
-    head.shift.copy_(numbers[1].detach())
+    head.scale.copy_(numbers[:2].detach().exp())
+    head.shift.copy_(numbers[2].detach())
 
 
 def without_imagination(grips: Grips) -> Grips:
