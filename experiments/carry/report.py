@@ -114,7 +114,7 @@ def _carry(args: argparse.Namespace) -> dict[str, Any]:
     planned |= {f"holds with {least:g}": carry_all("planned", carries, world, least) for least in WANTED_HOLD}
     print(f"{len(carries)} carries\n{'':26}dropped  95 % interval   arrived  no plan   mean time of those moved")
     result: dict[str, Any] = {way: _carried_row(way, done) for way, done in {**fixed, **planned}.items()}
-    result["beside"] = {way: _beside(done, fixed) for way, done in planned.items()}
+    result["beside"] = {way: beside(done, fixed) for way, done in planned.items()}
     for way, row in result["beside"].items():
         print(way, row)
     return result
@@ -143,9 +143,12 @@ def _carried_row(name: str, done: list[Carried]) -> dict[str, Any]:
     return {"dropped": drops, "moved": len(moved), "arrived": arrived, "seconds": seconds, "wilson": [low, high]}
 
 
-def _beside(done: list[Carried], fixed: dict[str, list[Carried]]) -> dict[str, Any]:
-    """Against the quickest fixed speed that drops no more, the ratio of the times over the carries that both moved; against the slowest one
-    that is no slower, which of the two drops what the other does not."""
+def beside(done: list[Carried], fixed: dict[str, list[Carried]]) -> dict[str, Any]:
+    """Over the carries that it moves: its drops, and two comparisons.
+
+    With the quickest fixed speed that drops no more: the ratio of the times.
+    With the slowest one that takes no longer: how many only one of both drops.
+    """
     moved = [k for k, one in enumerate(done) if one.steps]
     drops = sum(done[k].dropped for k in moved)
     told: dict[str, Any] = {"drops": drops}

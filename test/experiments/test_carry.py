@@ -6,10 +6,11 @@ import torch
 
 pytest.importorskip("mujoco")
 
-from experiments.carry.carry import carry_evenly, carry_paced, carry_planned, draw_carry, fewest_steps
+from experiments.carry.carry import Carried, carry_evenly, carry_paced, carry_planned, draw_carry, fewest_steps
 from experiments.carry.data import learnable
 from experiments.carry.hold import IMAGINED, decided_by_motion, features_of, pixels_of, tell
 from experiments.carry.probes import DeepProbe, LinearProbe, auroc
+from experiments.carry.report import beside
 from jepa_ros.backends.actions import ImaginedActions
 from jepa_ros.backends.arm.file import ArmFacts, load, save
 from jepa_ros.backends.arm.hold import scaled
@@ -194,3 +195,20 @@ def test_a_probe_finds_the_feature_that_decides(kind):
     positive = (features[:, 7] > 0.3).numpy()
     probe = kind(features[:300], positive[:300], 1e-2)
     assert auroc(probe.probability(features[300:]), positive[300:]) > 0.88
+
+
+def test_a_pace_is_compared_at_equal_drops_and_at_equal_time():
+    def carried(steps: list[int], dropped: str) -> list[Carried]:
+        return [Carried(one, mark == "x", 0.0) for one, mark in zip(steps, dropped, strict=True)]
+
+    fixed = {
+        "always 2": carried([2] * 5, "xx.xx"),
+        "always 4": carried([4] * 5, ".x..x"),
+        "always 6": carried([6] * 5, "....x"),
+    }
+    told = beside(carried([3, 5, 0, 4, 4], "x...."), fixed)  # the third is not moved, so nothing of it counts
+    assert told["drops"] == 1
+    assert told["equal drops"]["at"] == "always 6"
+    assert told["equal drops"]["time"][0] == pytest.approx(16 / 24, abs=1e-3)
+    assert told["equal time"] == {"at": "always 4", "theirs": 2, "only ours, only theirs": [1, 2]}
+    assert set(beside(carried([0] * 5, "....."), fixed)) == {"drops"}
